@@ -1,0 +1,260 @@
+# sse-relay: `make help` lists the targets. Everything generated goes to build/.
+VERSION := 0.1.0
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+PYTHON ?= /usr/bin/python3
+CLANG ?= clang-19
+# One version everywhere: others format differently.
+CLANG_FORMAT ?= clang-format-19
+# Added to every pytest run, for example PYTEST_ARGS='-k replay -x'.
+PYTEST_ARGS ?=
+# Which integration tests the sanitizer runs take: a browser says nothing new there.
+ASAN_SELECT ?= not browser
+TSAN_SELECT ?= not browser
+# Sanitizer runs that are part of `make test`; empty leaves them out.
+TEST_SANITIZERS ?= check-asan-unit check-tsan-unit
+# Time for each fuzzer of `make fuzz`. The shell's own SECONDS is not meant.
+ifneq ($(origin SECONDS),command line)
+SECONDS := 30
+endif
+
+# normal, asan, tsan or fuzz: objects of each live side by side in build/<variant>/.
+VARIANT ?= normal
+OBJ := build/$(VARIANT)
+
+# One job per core unless -j was given.
+ifeq ($(MAKELEVEL),0)
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
+endif
+endif
+
+# V=1 shows the commands.
+Q := $(if $(V),,@)
+say = @printf '  %-5s %s\n' '$(1)' '$(2)'
+ifneq ($(V),)
+say = @:
+endif
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+# --- flags -----------------------------------------------------------------------------------------------------------
+CFLAGS ?= -O2 -g
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wformat=2 -Werror
+VARIANT_CFLAGS_normal := -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+VARIANT_CFLAGS_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+VARIANT_CFLAGS_tsan := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
+VARIANT_CFLAGS_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -Wno-error
+VARIANT_LDFLAGS_normal := -pie -Wl,-z,relro,-z,now
+VARIANT_LDFLAGS_asan := -fsanitize=address,undefined
+VARIANT_LDFLAGS_tsan := -fsanitize=thread
+VARIANT_LDFLAGS_fuzz := -fsanitize=fuzzer,address,undefined
+
+PACKAGES := libmicrohttpd hiredis libcjson
+# Asked once, and only when something is compiled: on a bare machine `make deps` must work before pkg-config is there.
+# As system headers: our warnings are not for them.
+PKG_CFLAGS = $(eval PKG_CFLAGS := $$(patsubst -I%,-isystem %,$$(shell pkg-config --cflags $(PACKAGES))))$(PKG_CFLAGS)
+PKG_LIBS = $(eval PKG_LIBS := $$(shell pkg-config --libs $(PACKAGES)))$(PKG_LIBS)
+CHECK_CFLAGS = $(eval CHECK_CFLAGS := $$(shell pkg-config --cflags check))$(CHECK_CFLAGS)
+CHECK_LIBS = $(eval CHECK_LIBS := $$(shell pkg-config --libs --static check))$(CHECK_LIBS)
+
+ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DSSE_RELAY_VERSION='"$(VERSION)"' -I. $(WARNINGS) $(PKG_CFLAGS) -pthread -fPIE \
+             $(CFLAGS) $(VARIANT_CFLAGS_$(VARIANT)) $(CPPFLAGS)
+ALL_LDFLAGS = -pthread $(VARIANT_LDFLAGS_$(VARIANT)) $(LDFLAGS)
+LIBS = $(PKG_LIBS) -lev -lm
+
+# --- files -----------------------------------------------------------------------------------------------------------
+MAIN := relay/main.c
+SOURCES := $(filter-out $(MAIN),$(wildcard common/*.c relay/*.c))
+HEADERS := $(wildcard common/*.h relay/*.h)
+GENERATED := $(if $(wildcard common/sse_relay.lua),build/sse_relay_lua.c) $(if $(wildcard relay/page.html),build/relay_page.c)
+OBJECTS := $(SOURCES:%.c=$(OBJ)/%.o) $(GENERATED:build/%.c=$(OBJ)/%.o)
+LIBRARY := $(OBJ)/libsse_relay.a
+BINARY := $(if $(filter normal,$(VARIANT)),build/sse-relay,$(OBJ)/sse-relay)
+
+UNIT_MAINS := $(wildcard test/unit/test_*.c)
+UNIT_HELPERS := $(filter-out $(UNIT_MAINS),$(wildcard test/unit/*.c))
+UNIT_PROGRAMS := $(UNIT_MAINS:test/unit/%.c=$(OBJ)/test/unit/%)
+BENCH_PROGRAMS := $(patsubst test/bench/%.c,build/normal/test/bench/%,$(wildcard test/bench/*.c))
+FUZZERS := $(patsubst test/fuzz/%.c,build/fuzz/test/fuzz/%,$(wildcard test/fuzz/fuzz_*.c))
+FORMATTED := $(wildcard common/*.[ch] relay/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] test/bench/*.[ch])
+PYTEST_DIRS := $(wildcard test/lua test/integration)
+SCRIPTS := deploy/embed deploy/install-deps deploy/run deploy/stack deploy/lib.sh test/unit/run test/sanitizers test/total .ci/run
+
+# --- build -----------------------------------------------------------------------------------------------------------
+.PHONY: all
+all: $(BINARY) ## build the relay: build/sse-relay
+
+$(BINARY): $(OBJ)/relay/main.o $(LIBRARY)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+# Made anew each time: a file that was deleted must not live on in the archive.
+$(LIBRARY): $(OBJECTS)
+	$(call say,AR,$@)
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $^
+
+$(OBJ)/%.o: %.c $(OBJ)/flags
+	$(call say,CC,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(if $(filter test/unit/%,$<),$(CHECK_CFLAGS)) -MMD -MP -c -o $@ $<
+
+$(OBJ)/%.o: build/%.c $(OBJ)/flags
+	$(call say,CC,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# Changes only when the flags do, so that everything is built anew then.
+$(OBJ)/flags: always
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(subst ','\'',$(CC) $(ALL_CFLAGS))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(CC) $(ALL_CFLAGS))' >$@
+
+build/sse_relay_lua.c: common/sse_relay.lua deploy/embed Makefile
+	$(call say,EMBED,$<)
+	@mkdir -p $(@D)
+	$(Q)deploy/embed common/lua_library.h sse_relay_lua $< >$@
+
+build/relay_page.c: relay/page.html deploy/embed test/page_csp Makefile
+	$(call say,EMBED,$<)
+	@mkdir -p $(@D)
+	$(Q)deploy/embed relay/page.h relay_page $< >$@
+	$(Q)printf 'const char relay_page_csp[] = "%s";\n' "$$($(PYTHON) test/page_csp $<)" >>$@
+
+-include $(shell find build -name '*.d' 2>/dev/null)
+
+.PHONY: always
+always:
+
+# --- dependencies ----------------------------------------------------------------------------------------------------
+.PHONY: deps deps-run deps-fuzz
+deps: ## install what building, running and testing need (Debian packages)
+	@deploy/install-deps build run test
+deps-run:
+	@deploy/install-deps build run
+deps-fuzz:
+	@deploy/install-deps build fuzz
+
+# --- try it ----------------------------------------------------------------------------------------------------------
+.PHONY: run stack
+run: deps-run ## one relay with a private Redis on 127.0.0.1:8080
+	@+$(MAKE) --no-print-directory all
+	@exec deploy/run
+stack: ## two relays behind HAProxy with a demo publisher on 127.0.0.1:8080
+	@deploy/install-deps build run stack
+	@+$(MAKE) --no-print-directory all
+	@exec deploy/stack
+
+# --- tests -----------------------------------------------------------------------------------------------------------
+.PHONY: unit-programs
+unit-programs: $(UNIT_PROGRAMS)
+
+$(OBJ)/test/unit/%: $(OBJ)/test/unit/%.o $(UNIT_HELPERS:%.c=$(OBJ)/%.o) $(LIBRARY)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBS)
+.SECONDARY: $(UNIT_MAINS:%.c=$(OBJ)/%.o) $(UNIT_HELPERS:%.c=$(OBJ)/%.o)
+
+.PHONY: check integration
+check: unit-programs ## unit tests (VARIANT=asan or tsan for a sanitizer build)
+	@test/unit/run $(VARIANT) $(UNIT_PROGRAMS)
+
+# Older sanitizer runtimes do not know the memory layout of newer kernels' randomisation.
+STEADY = $(if $(filter tsan,$(VARIANT)),$$(setarch -R true 2>/dev/null && echo setarch -R))
+PYTEST = env PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -o cache_dir=$(abspath build/pytest-cache)
+
+integration: $(BINARY) ## Lua and integration tests with the built relay and a real Redis
+	SSE_RELAY_BIN=$(abspath $(BINARY)) $(STEADY) $(PYTEST) --junitxml=$(OBJ)/integration.xml $(PYTEST_ARGS) $(PYTEST_DIRS)
+
+.PHONY: check-asan check-asan-unit check-asan-integration check-tsan check-tsan-unit check-tsan-integration
+check-asan: ## unit and integration tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@+$(MAKE) --no-print-directory check-asan-unit
+	@+$(MAKE) --no-print-directory check-asan-integration
+check-asan-unit:
+	@+$(MAKE) --no-print-directory VARIANT=asan check
+check-asan-integration:
+	@+. test/sanitizers && $(MAKE) --no-print-directory VARIANT=asan PYTEST_ARGS='-m "$(ASAN_SELECT)" $(PYTEST_ARGS)' integration
+
+check-tsan: ## unit and integration tests under ThreadSanitizer
+	@+$(MAKE) --no-print-directory check-tsan-unit
+	@+$(MAKE) --no-print-directory check-tsan-integration
+check-tsan-unit:
+	@+$(MAKE) --no-print-directory VARIANT=tsan check
+check-tsan-integration:
+	@+. test/sanitizers && $(MAKE) --no-print-directory VARIANT=tsan PYTEST_ARGS='-m "$(TSAN_SELECT)" $(PYTEST_ARGS)' integration
+
+.PHONY: layers format format-check shellcheck
+layers: ## check that files include only files of lower layers
+	@$(PYTHON) test/layers --self-test
+	@$(PYTHON) test/layers
+format: ## format the C code
+	$(CLANG_FORMAT) -i $(FORMATTED)
+format-check: ## fail where the C code is not formatted
+	@$(CLANG_FORMAT) --dry-run --Werror $(FORMATTED) && echo "format: $(words $(FORMATTED)) files as they should be"
+shellcheck: ## check the shell scripts
+	@shellcheck -x $(SCRIPTS) && echo "shellcheck: $(words $(SCRIPTS)) scripts clean"
+
+.PHONY: test test-steps
+test: deps ## everything, from nothing: dependencies, build, checks, all tests
+	@rm -f build/*/unit.count build/*/integration.xml
+	@+status=0; $(MAKE) --no-print-directory test-steps || status=$$?; test/total build || status=1; exit $$status
+test-steps:
+	@+$(MAKE) --no-print-directory all
+	@+$(MAKE) --no-print-directory layers
+	@+$(MAKE) --no-print-directory format-check
+	@+$(MAKE) --no-print-directory shellcheck
+	@+$(MAKE) --no-print-directory check
+	@+$(MAKE) --no-print-directory integration
+	@+for step in $(TEST_SANITIZERS); do $(MAKE) --no-print-directory $$step || exit 1; done
+
+# --- fuzzing and benchmarks ------------------------------------------------------------------------------------------
+.PHONY: fuzz
+fuzz: deps-fuzz ## run each fuzzer for SECONDS=30
+	@+$(MAKE) --no-print-directory VARIANT=fuzz CC=$(CLANG) fuzzers
+	@. test/sanitizers; for fuzzer in $(FUZZERS); do \
+		name=$${fuzzer##*/}; found=build/fuzz/corpus/$$name; mkdir -p $$found; \
+		echo "$$name: $(SECONDS) s"; \
+		$$fuzzer -max_total_time=$(SECONDS) -timeout=10 -print_final_stats=1 -artifact_prefix=build/fuzz/ \
+			$$found $$(ls -d test/fuzz/corpus/$$name 2>/dev/null) >$$fuzzer.log 2>&1 \
+			|| { tail -n 50 $$fuzzer.log; exit 1; }; \
+		grep -E 'number_of_executed_units|new_units_added' $$fuzzer.log; \
+	done
+
+.PHONY: fuzzers
+fuzzers: $(FUZZERS)
+$(FUZZERS): build/fuzz/test/fuzz/%: build/fuzz/test/fuzz/%.o $(LIBRARY)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+.PHONY: bench
+bench: $(BENCH_PROGRAMS) $(BINARY) ## build the benchmarks, and run test/bench/run where there is one
+	@if [ -x test/bench/run ]; then SSE_RELAY_BIN=$(abspath $(BINARY)) test/bench/run; fi
+
+$(BENCH_PROGRAMS): build/normal/test/bench/%: build/normal/test/bench/%.o $(LIBRARY)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+
+# --- install ---------------------------------------------------------------------------------------------------------
+.PHONY: install uninstall
+install: all ## install below PREFIX=/usr/local (DESTDIR= for packaging)
+	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/sse-relay
+	install -D -m 644 common/sse_relay.lua $(DESTDIR)$(PREFIX)/share/sse-relay/sse_relay.lua
+	install -D -m 644 deploy/sse-relay.json $(DESTDIR)$(PREFIX)/share/doc/sse-relay/sse-relay.json
+	install -D -m 644 deploy/sse-relay.1 $(DESTDIR)$(PREFIX)/share/man/man1/sse-relay.1
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|/usr/local|$(PREFIX)|g' deploy/sse-relay.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/sse-relay.service
+	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/sse-relay.service
+
+uninstall: ## remove what install put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/sse-relay $(DESTDIR)$(PREFIX)/share/man/man1/sse-relay.1 \
+		$(DESTDIR)$(PREFIX)/lib/systemd/system/sse-relay.service
+	rm -rf $(DESTDIR)$(PREFIX)/share/sse-relay $(DESTDIR)$(PREFIX)/share/doc/sse-relay
+
+.PHONY: clean help
+clean: ## remove build/
+	rm -rf build
+help: ## this list
+	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.* ## /\1\t/' | \
+		while IFS="$$(printf '\t')" read -r target text; do printf '  make %-14s %s\n' "$$target" "$$text"; done

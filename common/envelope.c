@@ -1,0 +1,168 @@
+#include "common/envelope.h"
+#include <string.h>
+
+#define RETRY_MS_MAX EVENT_ID_MAX
+#define TTL_MS_MAX EVENT_ID_MAX
+
+/* A JSON object that cannot have a member "sse" is raw data: the parse is saved. (The key could be
+ * spelt with escapes.) */
+static bool may_be_envelope(struct slice bytes)
+{
+    return bytes.len > 0 && bytes.ptr[0] == '{' &&
+           (memmem(bytes.ptr, bytes.len, "\"sse\"", 5) != NULL ||
+            memmem(bytes.ptr, bytes.len, "\\u", 2) != NULL);
+}
+
+/* NULL where the member is absent or null. */
+static const cJSON *member(const cJSON *tree, const char *name)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(tree, name);
+    return cJSON_IsNull(item) ? NULL : item;
+}
+
+static bool is_envelope(const cJSON *tree)
+{
+    const cJSON *mark = member(tree, "sse");
+    return cJSON_IsObject(tree) && cJSON_IsNumber(mark) && mark->valuedouble >= 1 &&
+           mark->valuedouble <= 1;
+}
+
+/* A whole number, as such or as text. *found is false, and *out untouched, where it is absent. */
+static enum err member_u64(const cJSON *tree, const char *name, uint64_t max, bool *found,
+                           uint64_t *out)
+{
+    const cJSON *item = member(tree, name);
+    *found = item != NULL;
+    if (item == NULL)
+        return OK;
+    if (cJSON_IsString(item))
+        return slice_u64(slice_of(item->valuestring), max, out) == OK ? OK : ERR_INVALID;
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble <= (double)max))
+        return ERR_INVALID;
+    uint64_t n = (uint64_t)item->valuedouble;
+    if ((double)n < item->valuedouble)
+        return ERR_INVALID; /* a fraction */
+    *out = n;
+    return OK;
+}
+
+static enum err member_text(const cJSON *tree, const char *name, struct slice *out)
+{
+    const cJSON *item = member(tree, name);
+    if (item == NULL)
+        return OK;
+    if (!cJSON_IsString(item))
+        return ERR_INVALID;
+    *out = slice_of(item->valuestring);
+    return OK;
+}
+
+static struct event_fields blank_fields(struct slice ns, struct slice topic)
+{
+    return (struct event_fields){
+        .retry_ms = -1, .ns = ns, .topic = topic, .type = SLICE_NONE, .data = SLICE_NONE};
+}
+
+/* An event's predecessor on its topic is older than it. */
+static bool chain_plausible(const struct event_fields *f)
+{
+    return f->id == 0 || f->prev < f->id;
+}
+
+static enum err read_members(const cJSON *tree, struct event_fields *f)
+{
+    uint64_t retry = 0;
+    bool has_retry, ignored;
+    if (member_u64(tree, "id", EVENT_ID_MAX, &ignored, &f->id) != OK ||
+        member_u64(tree, "prev", EVENT_ID_MAX, &f->has_prev, &f->prev) != OK ||
+        member_u64(tree, "retry", RETRY_MS_MAX, &has_retry, &retry) != OK ||
+        member_u64(tree, "ttl", TTL_MS_MAX, &ignored, &f->ttl_ms) != OK ||
+        member_text(tree, "event", &f->type) != OK || member_text(tree, "data", &f->data) != OK)
+        return ERR_INVALID;
+    if (has_retry)
+        f->retry_ms = (int64_t)retry;
+    f->has_match = member(tree, "match") != NULL;
+    return f->data.ptr != NULL && chain_plausible(f) ? OK : ERR_INVALID;
+}
+
+void envelope_reset(struct envelope *env)
+{
+    cJSON_Delete(env->tree);
+    env->tree = NULL;
+}
+
+/* What our own library writes starts so. If it then cannot be read, it must not pass for data: it
+ * may be meant for few. */
+static bool claims_envelope(struct slice bytes)
+{
+    return slice_has_prefix(bytes, SLICE_LIT("{\"sse\":1,"));
+}
+
+enum err envelope_parse(struct envelope *env, struct slice bytes, struct slice ns,
+                        struct slice topic, struct event_fields *out)
+{
+    struct event_fields f = blank_fields(ns, topic);
+    envelope_reset(env);
+    if (!may_be_envelope(bytes) || json_parse_lenient(bytes, &env->tree) != OK ||
+        !is_envelope(env->tree)) {
+        bool broken = env->tree == NULL && claims_envelope(bytes);
+        envelope_reset(env);
+        if (broken)
+            return ERR_INVALID;
+        f.data = bytes;
+        *out = f;
+        return ERR_NOT_FOUND;
+    }
+    enum err e = read_members(env->tree, &f);
+    if (e == OK)
+        *out = f;
+    else
+        envelope_reset(env);
+    return e;
+}
+
+static enum err parse_entry_id(struct slice entry_id, uint64_t *id)
+{
+    if (entry_id.len < 3 || memcmp(entry_id.ptr + entry_id.len - 2, "-0", 2) != 0)
+        return ERR_INVALID;
+    enum err e = slice_u64((struct slice){entry_id.ptr, entry_id.len - 2}, EVENT_ID_MAX, id);
+    return e == OK && *id > 0 ? OK : ERR_INVALID;
+}
+
+static enum err read_entry_field(struct slice name, struct slice value, struct event_fields *f)
+{
+    uint64_t retry;
+    if (slice_is(name, "data")) {
+        f->data = value;
+    } else if (slice_is(name, "event")) {
+        f->type = value;
+    } else if (slice_is(name, "match")) {
+        f->has_match = true;
+    } else if (slice_is(name, "prev")) {
+        f->has_prev = true;
+        return slice_u64(value, EVENT_ID_MAX, &f->prev);
+    } else if (slice_is(name, "ttl")) {
+        return slice_u64(value, TTL_MS_MAX, &f->ttl_ms);
+    } else if (slice_is(name, "retry")) {
+        enum err e = slice_u64(value, RETRY_MS_MAX, &retry);
+        if (e == OK)
+            f->retry_ms = (int64_t)retry;
+        return e;
+    }
+    return OK;
+}
+
+enum err envelope_from_entry(struct slice entry_id, const struct slice *fields, size_t count,
+                             struct slice ns, struct slice topic, struct event_fields *out)
+{
+    struct event_fields f = blank_fields(ns, topic);
+    if (count % 2 != 0 || parse_entry_id(entry_id, &f.id) != OK)
+        return ERR_INVALID;
+    for (size_t i = 0; i < count; i += 2)
+        if (read_entry_field(fields[i], fields[i + 1], &f) != OK)
+            return ERR_INVALID;
+    if (f.data.ptr == NULL || !chain_plausible(&f))
+        return ERR_INVALID;
+    *out = f;
+    return OK;
+}

@@ -1,0 +1,147 @@
+#include "common/event.h"
+#include "common/buf.h"
+#include "common/mem.h"
+#include "common/sse.h"
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+/* One allocation: the struct, then its texts and the frame. */
+struct event {
+    atomic_uint refs;
+    bool has_match;
+    uint64_t id;
+    uint64_t arrival_us;
+    struct slice ns, topic, type, frame; /* into the same allocation */
+};
+
+/* Appends to the allocation under construction; the result's pointer holds the offset until
+ * event_seal(). */
+static size_t append(struct buf *b, struct slice s)
+{
+    size_t at = b->len;
+    buf_put_slice(b, s);
+    return at;
+}
+
+static struct buf event_open(size_t estimate)
+{
+    static const struct event blank;
+    struct buf b = {0};
+    buf_reserve(&b, sizeof blank + estimate);
+    buf_put(&b, &blank, sizeof blank);
+    return b;
+}
+
+/* Ends the construction. Data full of line ends makes the buffer grow by doubling: events live in
+ * many queues for long, so slack beyond a quarter is given back. */
+static struct event *event_seal(struct buf *b)
+{
+    if (b->cap - b->len > b->cap / 4)
+        b->ptr = mem_resize(b->ptr, b->len);
+    struct event *ev = (struct event *)(void *)b->ptr;
+    atomic_init(&ev->refs, 1);
+    return ev;
+}
+
+/* CR, LF and NUL dropped, as in the frame, so that type filters see what clients see. */
+static size_t append_type(struct buf *b, struct slice type)
+{
+    size_t at = b->len;
+    struct slice rest = type;
+    for (size_t i = 0; i <= type.len; i++) {
+        if (i < type.len && type.ptr[i] != '\n' && type.ptr[i] != '\r' && type.ptr[i] != '\0')
+            continue;
+        rest.len = (size_t)(type.ptr + i - rest.ptr);
+        buf_put_utf8(b, rest);
+        rest.ptr = type.ptr + i + 1;
+    }
+    return at;
+}
+
+struct event *event_new(const struct event_fields *fields, uint64_t arrival_us)
+{
+    struct buf b = event_open(fields->ns.len + fields->topic.len + 2 * fields->type.len +
+                              fields->data.len + 80);
+    size_t ns = append(&b, fields->ns);
+    size_t topic = append(&b, fields->topic);
+    size_t type = fields->type.len > 0 ? append_type(&b, fields->type) : b.len;
+    size_t frame = b.len;
+    sse_put_frame(&b, fields);
+    size_t end = b.len;
+
+    struct event *ev = event_seal(&b);
+    const char *base = (const char *)ev;
+    ev->id = fields->id;
+    ev->arrival_us = arrival_us;
+    ev->has_match = fields->has_match;
+    ev->ns = (struct slice){base + ns, topic - ns};
+    ev->topic = (struct slice){base + topic, type - topic};
+    ev->type = frame > type ? (struct slice){base + type, frame - type} : SLICE_NONE;
+    ev->frame = (struct slice){base + frame, end - frame};
+    return ev;
+}
+
+struct event *event_new_frame(uint64_t id, struct slice frame)
+{
+    struct buf b = event_open(frame.len);
+    size_t at = append(&b, frame);
+    struct event *ev = event_seal(&b);
+    ev->id = id;
+    ev->frame = (struct slice){(const char *)ev + at, frame.len};
+    return ev;
+}
+
+struct event *event_ref(struct event *ev)
+{
+    /* Whoever passes a reference on holds one, so nothing needs to be ordered here. */
+    unsigned before = atomic_fetch_add_explicit(&ev->refs, 1, memory_order_relaxed);
+    assert(before > 0);
+    (void)before;
+    return ev;
+}
+
+void event_unref(struct event *ev)
+{
+    if (ev == NULL)
+        return;
+    unsigned before = atomic_fetch_sub_explicit(&ev->refs, 1, memory_order_acq_rel);
+    assert(before > 0);
+    if (before == 1)
+        free(ev);
+}
+
+uint64_t event_id(const struct event *ev)
+{
+    return ev->id;
+}
+
+uint64_t event_arrival_us(const struct event *ev)
+{
+    return ev->arrival_us;
+}
+
+bool event_has_match(const struct event *ev)
+{
+    return ev->has_match;
+}
+
+struct slice event_ns(const struct event *ev)
+{
+    return ev->ns;
+}
+
+struct slice event_topic(const struct event *ev)
+{
+    return ev->topic;
+}
+
+struct slice event_type(const struct event *ev)
+{
+    return ev->type;
+}
+
+struct slice event_frame(const struct event *ev)
+{
+    return ev->frame;
+}

@@ -1,0 +1,10 @@
+/* Memory that is there or the process is not: all requests are bounded by configuration, so running out means that the
+ * machine is misconfigured, and a clean abort beats a half-working relay. Any thread. Release with free(). */
+#pragma once
+#include <stddef.h>
+
+void *mem_alloc(size_t size);
+void *mem_zero(size_t count, size_t size);
+void *mem_resize(void *ptr, size_t size);
+/* Copies @len bytes and adds a NUL behind them. */
+char *mem_dup(const void *bytes, size_t len);

@@ -1,0 +1,254 @@
+#include "relay/client.h"
+
+#include <stdlib.h>
+
+#include "common/mem.h"
+
+enum { RING_START = 4 };
+
+static struct event *ring_at(const struct event_ring *ring, uint32_t i)
+{
+    return ring->slots[(ring->head + i) & (ring->cap - 1)];
+}
+
+static void ring_grow(struct event_ring *ring)
+{
+    uint32_t cap = ring->cap ? ring->cap * 2 : RING_START;
+    struct event **slots = mem_alloc(cap * sizeof(struct event *));
+    for (uint32_t i = 0; i < ring->count; i++)
+        slots[i] = ring_at(ring, i);
+    free(ring->slots);
+    *ring = (struct event_ring){slots, cap, 0, ring->count};
+}
+
+static void ring_put(struct event_ring *ring, struct event *ev)
+{
+    if (ring->count == ring->cap)
+        ring_grow(ring);
+    ring->slots[(ring->head + ring->count) & (ring->cap - 1)] = ev;
+    ring->count++;
+}
+
+/* The memory of a larger ring goes back once it is empty: an idle client costs no queue. */
+static struct event *ring_take(struct event_ring *ring)
+{
+    struct event *ev = ring_at(ring, 0);
+    ring->head = (ring->head + 1) & (ring->cap - 1);
+    ring->count--;
+    if (ring->count == 0) {
+        free(ring->slots);
+        *ring = (struct event_ring){0};
+    }
+    return ev;
+}
+
+static void ring_clear(struct event_ring *ring)
+{
+    while (ring->count)
+        event_unref(ring_take(ring));
+}
+
+void client_init(struct client *c, struct subscription *sub)
+{
+    *c = (struct client){.state = CLIENT_OPENING, .sub = subscription_ref(sub)};
+}
+
+void client_reset(struct client *c)
+{
+    ring_clear(&c->queue);
+    ring_clear(&c->held);
+    subscription_unref(c->sub);
+    *c = (struct client){.state = CLIENT_CLOSING};
+}
+
+static bool is_control(const struct event *ev)
+{
+    return !event_topic(ev).ptr;
+}
+
+static void queue_put(struct client *c, struct event *ev)
+{
+    uint64_t id = event_id(ev);
+    if (id) {
+        c->cursor = id;
+        c->told = id;
+    }
+    c->queued_bytes += event_frame(ev).len;
+    ring_put(&c->queue, event_ref(ev));
+}
+
+static bool queue_fits(const struct client *c, const struct client_limits *limits, size_t bytes)
+{
+    /* An empty queue takes any event: one that is larger than the limit must not be stuck forever. */
+    if (c->queue.count == 0)
+        return true;
+    return c->queue.count < limits->max_events && c->queued_bytes + bytes <= limits->max_bytes;
+}
+
+static bool is_wanted(const struct client *c, const struct event *ev)
+{
+    if (is_control(ev))
+        return true;
+    return !event_has_match(ev) && subscription_wants_type(c->sub, event_type(ev));
+}
+
+static enum client_push hold(struct client *c, const struct client_limits *limits, struct event *ev)
+{
+    if (c->hold_overflow)
+        return CLIENT_SKIPPED;
+    size_t bytes = event_frame(ev).len;
+    if (c->held.count >= limits->max_events ||
+        (c->held.count && c->held_bytes + bytes > limits->max_bytes)) {
+        /* Not a loss: these events are in the log, and it will be read again. */
+        c->hold_overflow = true;
+        ring_clear(&c->held);
+        return CLIENT_SKIPPED;
+    }
+    c->held_bytes += bytes;
+    ring_put(&c->held, event_ref(ev));
+    return CLIENT_HELD;
+}
+
+enum client_push client_push(struct client *c, const struct client_limits *limits, struct event *ev)
+{
+    uint64_t id = event_id(ev);
+    if (c->state == CLIENT_CLOSING || (id && id <= c->cursor))
+        return CLIENT_SKIPPED;
+    if (!is_wanted(c, ev)) {
+        if (c->state == CLIENT_LIVE && id)
+            c->cursor = id;
+        return CLIENT_SKIPPED;
+    }
+    if (c->reading)
+        return hold(c, limits, ev);
+    if (c->state != CLIENT_LIVE && id)
+        return CLIENT_SKIPPED;
+    if (!queue_fits(c, limits, event_frame(ev).len))
+        return CLIENT_FULL;
+    queue_put(c, ev);
+    return CLIENT_QUEUED;
+}
+
+void client_put_control(struct client *c, struct event *ev)
+{
+    queue_put(c, ev);
+    event_unref(ev);
+}
+
+void client_read_begin(struct client *c)
+{
+    c->reading = true;
+    c->hold_overflow = false;
+    c->held_bytes = 0;
+}
+
+void client_room(const struct client *c, const struct client_limits *limits, uint32_t *events,
+                 size_t *bytes)
+{
+    *events = c->queue.count < limits->max_events ? limits->max_events - c->queue.count : 1;
+    *bytes = c->queued_bytes < limits->max_bytes ? limits->max_bytes - c->queued_bytes : 1;
+}
+
+/* What was held while the last page was read follows it, if the queue can take it all. */
+static bool release_held(struct client *c, const struct client_limits *limits)
+{
+    size_t bytes = c->queued_bytes;
+    uint32_t count = c->queue.count;
+    for (uint32_t i = 0; i < c->held.count; i++) {
+        struct event *ev = ring_at(&c->held, i);
+        if (event_id(ev) && event_id(ev) <= c->cursor)
+            continue;
+        bytes += event_frame(ev).len;
+        count++;
+    }
+    if (count > limits->max_events || (count > 1 && bytes > limits->max_bytes))
+        return false;
+    while (c->held.count) {
+        struct event *ev = ring_take(&c->held);
+        if (!event_id(ev) || event_id(ev) > c->cursor)
+            queue_put(c, ev);
+        event_unref(ev);
+    }
+    return true;
+}
+
+bool client_page(struct client *c, const struct client_limits *limits, struct event *const *events,
+                 size_t count, uint64_t cursor, bool final)
+{
+    c->reading = false;
+    for (size_t i = 0; i < count; i++) {
+        struct event *ev = events[i];
+        if ((event_id(ev) && event_id(ev) <= c->cursor) || !is_wanted(c, ev))
+            continue;
+        queue_put(c, ev);
+        if (!is_control(ev))
+            c->replayed++;
+    }
+    if (cursor > c->cursor)
+        c->cursor = cursor;
+    if (final && !c->hold_overflow && release_held(c, limits)) {
+        c->state = CLIENT_LIVE;
+        return true;
+    }
+    ring_clear(&c->held);
+    c->state = CLIENT_REPLAY;
+    return false;
+}
+
+int client_frames(const struct client *c, struct iovec *iov, int max_frames, size_t max_bytes)
+{
+    int n = 0;
+    size_t bytes = 0;
+    size_t skip = c->head_sent;
+    for (uint32_t i = 0; i < c->queue.count && n < max_frames && bytes < max_bytes; i++) {
+        struct slice frame = event_frame(ring_at(&c->queue, i));
+        /* sendmsg() reads only; struct iovec just has no const form. */
+        iov[n].iov_base = (void *)(uintptr_t)(frame.ptr + skip);
+        iov[n].iov_len = frame.len - skip;
+        bytes += iov[n].iov_len;
+        skip = 0;
+        n++;
+    }
+    return n;
+}
+
+size_t client_sent(struct client *c, size_t bytes)
+{
+    size_t events = 0;
+    while (bytes > 0) {
+        struct event *ev = ring_at(&c->queue, 0);
+        size_t left = event_frame(ev).len - c->head_sent;
+        if (bytes < left) {
+            c->head_sent += (uint32_t)bytes;
+            break;
+        }
+        bytes -= left;
+        c->head_sent = 0;
+        c->queued_bytes -= event_frame(ev).len;
+        events += !is_control(ev);
+        event_unref(ring_take(&c->queue));
+    }
+    return events;
+}
+
+size_t client_close(struct client *c, bool keep_queue)
+{
+    c->state = CLIENT_CLOSING;
+    c->reading = false;
+    ring_clear(&c->held);
+    if (keep_queue)
+        return 0;
+    size_t dropped = 0;
+    struct event *begun = c->head_sent ? ring_take(&c->queue) : NULL;
+    while (c->queue.count) {
+        struct event *ev = ring_take(&c->queue);
+        dropped += !is_control(ev);
+        event_unref(ev);
+    }
+    c->queued_bytes = 0;
+    if (begun) {
+        ring_put(&c->queue, begun);
+        c->queued_bytes = event_frame(begun).len;
+    }
+    return dropped;
+}

@@ -1,0 +1,63 @@
+/* The configuration: one table (config.c) makes flags, environment, file, --help, --print-config
+ * and the docs. Flag beats environment (SSE_RELAY_…) beats JSON file beats default. Immutable once
+ * loaded; shared by reference count. */
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "common/buf.h"
+#include "relay/log.h"
+
+struct strings {
+    char **items;
+    size_t count;
+};
+
+struct config {
+    struct strings listen;
+    char *redis; /* URL, may hold a password: print with config_redacted_url() */
+    char *prefix, *node;
+    uint64_t workers; /* resolved: never 0 */
+    uint64_t heartbeat_ms, retry_ms, max_lifetime_ms, drain_ms;
+    char *heartbeat_event; /* "" : comment heartbeats */
+    uint64_t queue_max_events, queue_max_bytes;
+    uint64_t log_max_events, log_ttl_ms, index_ttl_ms, once_ttl_ms;
+    uint64_t replay_max_events;
+    uint64_t max_event_bytes, max_topics, max_clients /* 0: by the file limit */, max_header_bytes;
+    struct strings cors_origins, inbox_namespaces;
+    bool control_events, events_type_from_topic;
+    char *control_prefix;
+    enum log_level logging_level;
+    enum log_format logging_format;
+};
+
+/* What the command line asks for besides running. */
+enum config_action {
+    CONFIG_RUN,
+    CONFIG_CHECK,
+    CONFIG_PRINT,
+    CONFIG_HELP,
+    CONFIG_VERSION,
+    CONFIG_DOCS
+};
+
+/* Loads from the arguments, the environment and the file that --config or SSE_RELAY_CONFIG names.
+ * On an error *err_msg (caller frees) is a sentence that names the option, where it was set, the
+ * value and what is allowed.
+ * @out: one reference; config_unref(). */
+NODISCARD enum err config_load(int argc, char **argv, char **environ_list, struct config **out,
+                               enum config_action *action, char **err_msg);
+struct config *config_ref(struct config *c);
+void config_unref(struct config *c); /* any thread */
+
+/* For SIGHUP: a new configuration with the reloadable options of @fresh and the rest of @running.
+ * Appends to @needs_restart a comma-separated list of the changed options that need one. */
+struct config *config_merge_reload(const struct config *running, const struct config *fresh,
+                                   struct buf *needs_restart);
+
+void config_put_help(struct buf *b);
+void config_put_docs(struct buf *b); /* a Markdown table */
+void config_put_file(
+    struct buf *b,
+    const struct config *c); /* JSON with a // comment per option; the password is masked */
+void config_put_redacted_url(struct buf *b, const char *url);

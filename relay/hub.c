@@ -1,0 +1,310 @@
+#include "relay/hub.h"
+
+#include <errno.h>
+#include <ev.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "common/clock.h"
+#include "common/mem.h"
+#include "relay/listener.h"
+#include "relay/log.h"
+#include "relay/store_memory.h"
+#include "relay/store_redis.h"
+#include "relay/worker.h"
+
+enum { FILES_RESERVED = 128 /* beside clients: Redis, epoll, listening sockets, publishers in flight */ };
+static const double DRAIN_POLL_S = 0.05;
+static const double DRAIN_GRACE_S = 6.0; /* for the last streams' last bytes */
+
+struct hub {
+    struct config *config;
+    hub_reload reload;
+    void *reload_arg;
+    struct ev_loop *loop;
+    struct node node;
+    struct worker **workers;
+    struct listener *listeners;
+    size_t listener_count;
+    pthread_t *threads; /* workers, then the bus */
+    unsigned started;
+    double drain_deadline;
+    ev_signal terminate, interrupt, hangup;
+    ev_timer drain_poll;
+};
+
+/* --- limits ---------------------------------------------------------------------------------- */
+
+static size_t raise_file_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit))
+        return 1024;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit))
+        getrlimit(RLIMIT_NOFILE, &limit);
+    return limit.rlim_cur == RLIM_INFINITY ? 1 << 20 : (size_t)limit.rlim_cur;
+}
+
+static void set_limits(struct hub *hub)
+{
+    size_t files = raise_file_limit();
+    size_t fit = files > 2 * FILES_RESERVED ? files - FILES_RESERVED : files / 2;
+    size_t asked = hub->config->max_clients;
+    if (asked > fit)
+        log_put(LOG_WARN, "max_clients is more than the open-file limit allows; using what fits",
+                "max_clients", log_u64(asked), "fits", log_u64(fit), "hint",
+                "raise LimitNOFILE= (systemd) or ulimit -n", NULL);
+    hub->node.max_clients = asked && asked < fit ? asked : fit;
+    log_put(LOG_INFO, "limits", "open_files", log_u64(files), "max_clients",
+            log_u64(hub->node.max_clients), NULL);
+}
+
+/* --- signals --------------------------------------------------------------------------------- */
+
+static void post_all(struct hub *hub, enum note_kind kind)
+{
+    for (unsigned i = 0; i < hub->node.workers; i++) {
+        struct note *note = mem_zero(1, sizeof(*note));
+        note->kind = kind;
+        inbox_push(hub->node.inboxes[i], &note->item);
+    }
+}
+
+static void on_drain_poll(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    (void)revents;
+    struct hub *hub = w->data;
+    bool late = ev_now(loop) > hub->drain_deadline;
+    if (late)
+        log_put(LOG_WARN, "some streams did not end in time", "clients",
+                log_u64(atomic_load(&hub->node.clients)), NULL);
+    if (late || atomic_load(&hub->node.drained) == hub->node.workers)
+        ev_break(loop, EVBREAK_ALL);
+}
+
+static void on_terminate(struct ev_loop *loop, ev_signal *w, int revents)
+{
+    (void)revents;
+    struct hub *hub = w->data;
+    if (atomic_exchange(&hub->node.draining, true)) {
+        log_put(LOG_INFO, "told twice to end: ending at once", NULL);
+        ev_break(loop, EVBREAK_ALL);
+        return;
+    }
+    log_put(LOG_INFO, "draining", "clients", log_u64(atomic_load(&hub->node.clients)), "over_ms",
+            log_u64(hub->config->drain_ms), NULL);
+    metrics_set(hub->node.metrics[hub->node.workers], M_DRAINING, 1);
+    post_all(hub, NOTE_DRAIN);
+    hub->drain_deadline = ev_now(loop) + (double)hub->config->drain_ms / 1000. + DRAIN_GRACE_S;
+    ev_timer_again(loop, &hub->drain_poll);
+}
+
+static void send_config(struct inbox *inbox, struct config *config)
+{
+    struct note_config *note = mem_zero(1, sizeof(*note));
+    note->note.kind = NOTE_CONFIG;
+    note->config = config_ref(config);
+    inbox_push(inbox, &note->note.item);
+}
+
+static void on_hangup(struct ev_loop *loop, ev_signal *w, int revents)
+{
+    (void)loop, (void)revents;
+    struct hub *hub = w->data;
+    struct config *fresh = hub->reload(hub->reload_arg);
+    if (!fresh)
+        return;
+    struct buf restart = {0};
+    struct config *merged = config_merge_reload(hub->config, fresh, &restart);
+    config_unref(fresh);
+    config_unref(hub->config);
+    hub->config = merged;
+    log_setup(merged->logging_level, merged->logging_format);
+    for (unsigned i = 0; i < hub->node.workers; i++)
+        send_config(hub->node.inboxes[i], merged);
+    send_config(bus_inbox(hub->node.bus), merged);
+    buf_putc(&restart, '\0');
+    log_put(LOG_INFO, "configuration read again", "needs_restart", restart.len > 1 ? restart.ptr : "nothing",
+            NULL);
+    buf_reset(&restart);
+}
+
+static void signals_start(struct hub *hub)
+{
+    ev_signal_init(&hub->terminate, on_terminate, SIGTERM);
+    ev_signal_init(&hub->interrupt, on_terminate, SIGINT);
+    ev_signal_init(&hub->hangup, on_hangup, SIGHUP);
+    ev_init(&hub->drain_poll, on_drain_poll);
+    hub->drain_poll.repeat = DRAIN_POLL_S;
+    hub->terminate.data = hub->interrupt.data = hub->hangup.data = hub->drain_poll.data = hub;
+    ev_signal_start(hub->loop, &hub->terminate);
+    ev_signal_start(hub->loop, &hub->interrupt);
+    ev_signal_start(hub->loop, &hub->hangup);
+}
+
+/* --- threads --------------------------------------------------------------------------------- */
+
+static void *worker_main(void *arg)
+{
+    worker_run(arg);
+    return NULL;
+}
+
+static void *bus_main(void *arg)
+{
+    bus_run(arg);
+    return NULL;
+}
+
+static enum err threads_start(struct hub *hub)
+{
+    sigset_t all, before;
+    int rc = 0;
+    unsigned total = hub->node.workers + 1;
+    hub->threads = mem_zero(total, sizeof(*hub->threads));
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the main thread's */
+    for (unsigned i = 0; i < total && rc == 0; i++) {
+        bool bus = i == hub->node.workers;
+        rc = pthread_create(&hub->threads[i], NULL, bus ? bus_main : worker_main,
+                            bus ? (void *)hub->node.bus : (void *)hub->workers[i]);
+        hub->started += rc == 0;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc)
+        log_put(LOG_ERROR, "cannot start a thread", "error", strerror(rc), NULL);
+    return rc ? ERR_IO : OK;
+}
+
+static void threads_stop(struct hub *hub)
+{
+    /* The bus last: the workers' last notes go to it, and it may still answer them. */
+    for (unsigned i = 0; i < hub->started; i++) {
+        struct note *note = mem_zero(1, sizeof(*note));
+        note->kind = NOTE_STOP;
+        bool bus = i == hub->node.workers;
+        inbox_push(bus ? bus_inbox(hub->node.bus) : hub->node.inboxes[i], &note->item);
+        pthread_join(hub->threads[i], NULL);
+    }
+    hub->started = 0;
+}
+
+/* --- life ------------------------------------------------------------------------------------ */
+
+static enum err listeners_open(struct hub *hub)
+{
+    const struct strings *addresses = &hub->config->listen;
+    hub->listeners = mem_zero(addresses->count, sizeof(*hub->listeners));
+    for (size_t i = 0; i < addresses->count; i++) {
+        struct buf why = {0};
+        if (listener_open(addresses->items[i], hub->node.workers, &hub->listeners[i], &why)) {
+            buf_putc(&why, '\0');
+            log_put(LOG_ERROR, why.ptr, NULL);
+            buf_reset(&why);
+            return ERR_IO;
+        }
+        hub->listener_count++;
+    }
+    return OK;
+}
+
+static void node_init(struct hub *hub, const char *version)
+{
+    struct node *node = &hub->node;
+    node->name = hub->config->node;
+    node->version = version;
+    node->started_us = clock_wall_us();
+    node->workers = (unsigned)hub->config->workers;
+    node->inboxes = mem_zero(node->workers, sizeof(struct inbox *));
+    node->metrics = mem_zero(node->workers + 1, sizeof(struct metrics *));
+    hub->workers = mem_zero(node->workers, sizeof(struct worker *));
+    for (unsigned i = 0; i <= node->workers; i++)
+        node->metrics[i] = metrics_new();
+    for (unsigned i = 0; i < node->workers; i++) {
+        hub->workers[i] = worker_new(i);
+        node->inboxes[i] = worker_inbox(hub->workers[i]);
+    }
+    bool memory = strcmp(hub->config->redis, "memory:") == 0;
+    node->bus = bus_new(hub->config, node->inboxes, node->workers, node->metrics[node->workers],
+                        memory ? store_memory_new : store_redis_new);
+}
+
+static enum err workers_setup(struct hub *hub)
+{
+    int *fds = mem_alloc(hub->listener_count * sizeof(*fds));
+    enum err e = OK;
+    for (unsigned i = 0; i < hub->node.workers && !e; i++) {
+        for (size_t j = 0; j < hub->listener_count; j++) {
+            fds[j] = hub->listeners[j].fds[i];
+            hub->listeners[j].fds[i] = -1; /* handed on */
+        }
+        e = worker_setup(hub->workers[i], &hub->node, hub->config, fds, hub->listener_count);
+        if (e)
+            log_put(LOG_ERROR, "cannot start the HTTP server", "error", strerror(errno), NULL);
+    }
+    free(fds);
+    return e;
+}
+
+enum err hub_new(struct config *config, const char *version, hub_reload reload, void *arg,
+                 struct hub **out)
+{
+    struct hub *hub = mem_zero(1, sizeof(*hub));
+    hub->config = config_ref(config);
+    hub->reload = reload;
+    hub->reload_arg = arg;
+    hub->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+    srandom((unsigned)clock_mono_us());
+    set_limits(hub);
+    node_init(hub, version);
+    signals_start(hub);
+    enum err e = listeners_open(hub);
+    if (!e)
+        e = workers_setup(hub);
+    if (!e)
+        e = threads_start(hub);
+    if (e) {
+        hub_free(hub);
+        return e;
+    }
+    for (size_t i = 0; i < hub->listener_count; i++)
+        log_put(LOG_INFO, "listening", "address", hub->listeners[i].address, "workers",
+                log_u64(hub->node.workers), NULL);
+    *out = hub;
+    return OK;
+}
+
+void hub_run(struct hub *hub)
+{
+    ev_run(hub->loop, 0);
+    log_put(LOG_INFO, "ended", "clients_cut", log_u64(atomic_load(&hub->node.clients)), NULL);
+}
+
+void hub_free(struct hub *hub)
+{
+    if (!hub)
+        return;
+    threads_stop(hub);
+    /* The bus gives back what it holds, to inboxes that still exist; then the workers drop it. */
+    struct inbox *none = NULL;
+    (void)none;
+    for (unsigned i = 0; i < hub->node.workers; i++)
+        worker_free(hub->workers[i]);
+    bus_free(hub->node.bus);
+    for (unsigned i = 0; i <= hub->node.workers; i++)
+        metrics_free(hub->node.metrics[i]);
+    for (size_t i = 0; i < hub->listener_count; i++)
+        listener_reset(&hub->listeners[i]);
+    free(hub->listeners);
+    free(hub->threads);
+    free(hub->workers);
+    free(hub->node.inboxes);
+    free(hub->node.metrics);
+    ev_loop_destroy(hub->loop);
+    config_unref(hub->config);
+    free(hub);
+}

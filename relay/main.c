@@ -1,0 +1,100 @@
+/* sse-relay: streams events from Redis to browsers and services as Server-Sent Events. docs/architecture.md is the tour. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/hash.h"
+#include "relay/hub.h"
+#include "relay/log.h"
+
+enum { EXIT_RUN_FAILED = 1, EXIT_USAGE = 2 };
+
+extern char **environ;
+
+struct command_line {
+    int argc;
+    char **argv;
+};
+
+/* SIGHUP: the same sources as at the start. */
+static struct config *reload(void *arg)
+{
+    struct command_line *line = arg;
+    struct config *config = NULL;
+    enum config_action action;
+    char *why = NULL;
+    if (config_load(line->argc, line->argv, environ, &config, &action, &why)) {
+        log_put(LOG_ERROR, "the configuration was not read again: it has an error", "error", why, NULL);
+        free(why);
+        return NULL;
+    }
+    return config;
+}
+
+static int print(struct buf *text)
+{
+    size_t done = fwrite(text->ptr, 1, text->len, stdout);
+    int rc = done == text->len && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_RUN_FAILED;
+    buf_reset(text);
+    return rc;
+}
+
+static int run(struct config *config, struct command_line *line)
+{
+    struct hub *hub;
+    log_setup(config->logging_level, config->logging_format);
+    struct buf url = {0};
+    config_put_redacted_url(&url, config->redis);
+    buf_putc(&url, '\0');
+    log_put(LOG_INFO, "starting", "version", SSE_RELAY_VERSION, "node", config->node, "redis", url.ptr, NULL);
+    buf_reset(&url);
+    if (hub_new(config, SSE_RELAY_VERSION, reload, line, &hub))
+        return EXIT_RUN_FAILED;
+    hub_run(hub);
+    hub_free(hub);
+    return EXIT_SUCCESS;
+}
+
+static int act(enum config_action action, struct config *config, struct command_line *line)
+{
+    struct buf text = {0};
+    switch (action) {
+    case CONFIG_RUN:
+        return run(config, line);
+    case CONFIG_CHECK:
+        buf_puts(&text, "the configuration is valid\n");
+        break;
+    case CONFIG_PRINT:
+        config_put_file(&text, config);
+        break;
+    case CONFIG_HELP:
+        config_put_help(&text);
+        break;
+    case CONFIG_VERSION:
+        buf_puts(&text, "sse-relay " SSE_RELAY_VERSION "\n");
+        break;
+    case CONFIG_DOCS:
+        config_put_docs(&text);
+        break;
+    }
+    return print(&text);
+}
+
+int main(int argc, char **argv)
+{
+    struct command_line line = {argc, argv};
+    struct config *config = NULL;
+    enum config_action action;
+    char *why = NULL;
+    signal(SIGPIPE, SIG_IGN);
+    hash_seed_init();
+    if (config_load(argc, argv, environ, &config, &action, &why)) {
+        fprintf(stderr, "sse-relay: %s\n", why);
+        free(why);
+        return EXIT_USAGE;
+    }
+    int rc = act(action, config, &line);
+    config_unref(config);
+    return rc;
+}

@@ -1,0 +1,86 @@
+/* Counters, gauges and histograms: one set per thread, written by that thread only (relaxed
+ * atomics, no locks), added up when they are read. One table in metrics.c gives each its name,
+ * labels and help. */
+#pragma once
+#include <stdint.h>
+#include "common/buf.h"
+
+enum metric {
+    /* gauges */
+    M_CLIENTS_OPENING,
+    M_CLIENTS_REPLAY,
+    M_CLIENTS_LIVE,
+    M_CLIENTS_CLOSING, /* sse_relay_clients{state=} */
+    M_CONNECTIONS,     /* HTTP connections, streams or not */
+    M_QUEUED_EVENTS,
+    M_QUEUED_BYTES, /* over all client queues */
+    M_TOPICS,       /* names with subscribers */
+    M_REDIS_UP_SUBSCRIBER,
+    M_REDIS_UP_COMMANDS,
+    M_REDIS_UP_INBOX, /* sse_relay_redis_connected{connection=} */
+    M_CHANNELS,       /* Redis subscriptions */
+    M_INBOX_LAG,      /* entries waiting in namespace inboxes */
+    M_LOOP_LAG_US,    /* duration of the longest loop turn of the last period */
+    M_DRAINING,
+    /* counters */
+    M_STREAMS_OPENED,
+    M_CLOSED_CLIENT,
+    M_CLOSED_SLOW,
+    M_CLOSED_LIFETIME,
+    M_CLOSED_DRAIN,
+    M_CLOSED_ERROR, /* sse_relay_streams_closed_total{reason=} */
+    M_HTTP_2XX,
+    M_HTTP_4XX,
+    M_HTTP_5XX,      /* sse_relay_http_responses_total{class=} */
+    M_HTTP_TIMEOUTS, /* connections closed for dribbling or idling */
+    M_EVENTS_RECEIVED,
+    M_EVENTS_PUBLISHED,
+    M_EVENTS_DELIVERED,
+    M_EVENTS_REPLAYED,
+    M_DROPPED_SLOW,
+    M_DROPPED_INVALID,
+    M_DROPPED_MATCH, /* sse_relay_events_dropped_total{reason=} */
+    M_DROPPED_INBOX, /* reason="inbox": refused entries of an inbox */
+    M_GAP_TRIMMED,
+    M_GAP_EXPIRED,
+    M_GAP_UNKNOWN_ID,
+    M_GAP_OVERFLOW,
+    M_GAP_REDIS_LOST, /* sse_relay_gaps_total{reason=} */
+    M_BYTES_OUT,
+    M_WRITES,
+    M_REDIS_RECONNECTS,
+    M_REDIS_COMMANDS,
+    M_REDIS_ERRORS,
+    M_REPAIRS,
+    M_INBOX_MOVED, /* entries moved on from inboxes */
+    M_PUBLISH_REFUSED,
+    METRIC_COUNT
+};
+
+enum histogram {
+    H_FANOUT,
+    /* bus arrival to last flush, seconds */ H_LATENCY,
+    /* publish (the id's clock) to flush, seconds */ HISTOGRAM_COUNT
+};
+
+struct metrics; /* one thread's set */
+
+struct metrics *metrics_new(void);
+void metrics_free(struct metrics *m);
+void metrics_add(struct metrics *m, enum metric which, uint64_t n); /* owner thread */
+void metrics_sub(struct metrics *m, enum metric which, uint64_t n); /* owner thread; gauges */
+void metrics_set(struct metrics *m, enum metric which, uint64_t n); /* owner thread; gauges */
+void metrics_observe_us(struct metrics *m, enum histogram which, uint64_t us,
+                        uint64_t times); /* owner thread */
+
+/* Any thread: the sum (M_LOOP_LAG_US and M_DRAINING: the largest). */
+uint64_t metrics_total(struct metrics *const *sets, size_t count, enum metric which);
+/* Appends Prometheus text format 0.0.4: each metric with HELP and TYPE; loop lag once per set with
+ * worker="0"…, the last set being the bus (worker="bus"); sse_relay_build_info{version,node,redis};
+ * process start time, resident memory, open files. */
+void metrics_put_prometheus(struct buf *b, struct metrics *const *sets, size_t count,
+                            const char *version, const char *node, const char *bus_kind);
+/* Appends the same as one JSON object:
+ * {"sse_relay_clients":{"live":3,…},"sse_relay_streams_opened_total":5,…}, histograms with count,
+ * sum, p50, p99. */
+void metrics_put_json(struct buf *b, struct metrics *const *sets, size_t count);

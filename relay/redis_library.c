@@ -1,0 +1,172 @@
+#include "relay/redis_library.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/lua_library.h"
+#include "common/mem.h"
+#include "relay/log.h"
+
+enum { REDIS_MAJOR_MIN = 7 };
+static const double RETRY_S = 3.0;
+
+struct redis_library {
+    struct ev_loop *loop;
+    struct redis_conn *conn;
+    void (*ready)(void *arg);
+    void *arg;
+    int64_t version; /* of the embedded text */
+    bool busy;
+    bool complained; /* about what is being retried */
+    ev_timer retry;
+};
+
+static int64_t embedded_version(void)
+{
+    static const char mark[] = "local VERSION = ";
+    const char *at = strstr(sse_relay_lua, mark);
+    return at ? strtol(at + sizeof(mark) - 1, NULL, 10) : 0;
+}
+
+static void complain(struct redis_library *library, const struct redis_reply *reply,
+                     const char *problem, const char *hint)
+{
+    char *text = reply ? slice_dup(redis_reply_text(reply)) : NULL;
+    if (!library->complained)
+        log_put(LOG_ERROR, problem, "reply", text ? text : "", "hint", hint, NULL);
+    library->complained = true;
+    free(text);
+    ev_timer_stop(library->loop, &library->retry);
+    ev_timer_set(&library->retry, RETRY_S, 0.);
+    ev_timer_start(library->loop, &library->retry);
+}
+
+static void finish(struct redis_library *library)
+{
+    library->busy = false;
+    library->complained = false;
+    library->ready(library->arg);
+}
+
+static void ask_version(struct redis_library *library);
+
+static void on_loaded(void *arg, const struct redis_reply *reply)
+{
+    struct redis_library *library = arg;
+    if (!reply)
+        return;
+    if (redis_reply_type(reply) != REDIS_ERROR) {
+        log_put(LOG_INFO, "loaded the function library into Redis", "version",
+                log_u64((uint64_t)library->version), NULL);
+        ask_version(library);
+        return;
+    }
+    struct slice text = redis_reply_text(reply);
+    if (memmem(text.ptr, text.len, "already exists", 14)) { /* another node was faster */
+        ask_version(library);
+        return;
+    }
+    complain(library, reply, "Redis did not accept the function library",
+             "load it by hand as a user who may: redis-cli -x FUNCTION LOAD REPLACE < "
+             "sse_relay.lua (in share/sse-relay or common/ of the sources); the relay goes on "
+             "by itself");
+}
+
+static void load(struct redis_library *library, bool replace)
+{
+    struct slice argv[4] = {SLICE_LIT("FUNCTION"), SLICE_LIT("LOAD"), SLICE_LIT("REPLACE")};
+    size_t argc = replace ? 3 : 2;
+    argv[argc++] = (struct slice){sse_relay_lua, sse_relay_lua_len};
+    redis_conn_send(library->conn, argv, argc, on_loaded, library);
+}
+
+static void on_version(void *arg, const struct redis_reply *reply)
+{
+    struct redis_library *library = arg;
+    if (!reply)
+        return;
+    if (redis_reply_type(reply) == REDIS_INTEGER) {
+        if (redis_reply_number(reply) >= library->version)
+            finish(library);
+        else
+            load(library, true);
+        return;
+    }
+    if (redis_reply_is_error(reply, "ERR Function not found")) {
+        load(library, false);
+        return;
+    }
+    complain(library, reply, "Redis does not let the relay call its functions",
+             "the Redis user needs +fcall +fcall_ro and the keys of the prefix (ACL SETUSER ... +fcall ~sse:*)");
+}
+
+static void ask_version(struct redis_library *library)
+{
+    static const struct slice argv[] = {SLICE_LIT("FCALL"), SLICE_LIT("sse_version"), SLICE_LIT("0")};
+    redis_conn_send(library->conn, argv, 3, on_version, library);
+}
+
+/* Valkey tells the Redis version that it is compatible with in the same field. */
+static void on_info(void *arg, const struct redis_reply *reply)
+{
+    struct redis_library *library = arg;
+    if (!reply)
+        return;
+    struct slice text = redis_reply_text(reply);
+    static const char mark[] = "redis_version:";
+    const char *at =
+        text.ptr && redis_reply_type(reply) == REDIS_STRING
+            ? memmem(text.ptr, text.len, mark, sizeof(mark) - 1)
+            : NULL;
+    if (at && strtol(at + sizeof(mark) - 1, NULL, 10) < REDIS_MAJOR_MIN) {
+        complain(library, NULL, "this Redis is too old",
+                 "sse-relay needs Redis 7.0 or newer, or Valkey: it publishes through Redis Functions");
+        return;
+    }
+    ask_version(library); /* where INFO is forbidden, the functions tell */
+}
+
+void redis_library_ensure(struct redis_library *library)
+{
+    if (library->busy)
+        return;
+    static const struct slice argv[] = {SLICE_LIT("INFO"), SLICE_LIT("server")};
+    library->busy = redis_conn_send(library->conn, argv, 2, on_info, library);
+}
+
+static void on_retry(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    (void)loop, (void)revents;
+    struct redis_library *library = w->data;
+    library->busy = false;
+    redis_library_ensure(library);
+}
+
+struct redis_library *redis_library_new(struct ev_loop *loop, struct redis_conn *conn,
+                                        void (*ready)(void *arg), void *arg)
+{
+    struct redis_library *library = mem_zero(1, sizeof(*library));
+    library->loop = loop;
+    library->conn = conn;
+    library->ready = ready;
+    library->arg = arg;
+    library->version = embedded_version();
+    ev_init(&library->retry, on_retry);
+    library->retry.data = library;
+    return library;
+}
+
+void redis_library_stop(struct redis_library *library)
+{
+    library->busy = false;
+    ev_timer_stop(library->loop, &library->retry);
+}
+
+void redis_library_free(struct redis_library *library)
+{
+    if (!library)
+        return;
+    redis_library_stop(library);
+    free(library);
+}

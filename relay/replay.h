@@ -1,0 +1,46 @@
+/* Reading the log: one page of events after a cursor, merged over topics by id, with exact gaps. Bus thread.
+ *
+ * Was anything missed after the cursor? On each topic the chain of `prev` decides; only where it ends (topic not in the
+ * index, first entry without a predecessor, patterns) the namespace's horizon does. docs/protocol.md, "Replay". */
+#pragma once
+#include "relay/store.h"
+
+struct replay_item {
+    uint64_t id;         /* the event's id; for a gap its `to` */
+    struct event *event; /* NULL: a gap */
+    /* of a gap: */
+    bool tied; /* an event of the same id follows: telling the gap must not move the cursor */
+    uint64_t from;
+    enum gap_reason reason;
+    char *topic; /* NULL: of any topic */
+};
+
+struct replay {
+    /* what to read; set by the caller, borrowed until `done` */
+    struct store *store;
+    const char *ns;
+    const struct strings *names;
+    enum cursor_kind kind;
+    uint64_t cursor;
+    uint32_t max_events;
+    size_t max_bytes;
+    uint64_t budget;
+    bool repair; /* for all watchers of a namespace: the horizon alone decides where no chain can */
+    void (*done)(struct replay *replay, enum err e); /* ERR_AGAIN: the store went away, start again later */
+    void *arg;
+    /* result, valid until replay_reset() */
+    uint64_t start, end, position;
+    bool final;
+    struct replay_item *items;
+    size_t count;
+    /* replay.c's own */
+    struct store_look look;
+    struct store_range *ranges;
+    struct store_topic **sources; /* the topic behind each range */
+    size_t range_count, waiting;
+    enum err error;
+};
+
+/* Starts reading; `done` may be called before this returns. */
+void replay_start(struct replay *replay);
+void replay_reset(struct replay *replay); /* not while it is under way */

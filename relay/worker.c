@@ -1,0 +1,234 @@
+#include "relay/worker.h"
+
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "common/mem.h"
+#include "relay/routes.h"
+
+enum { CONNECTIONS_BEYOND_CLIENTS = 1024 };
+static const double LAG_PERIOD_S = 10.0;
+static const double DRAIN_POLL_S = 0.05;
+
+struct worker {
+    unsigned number;
+    struct ev_loop *loop;
+    struct inbox *inbox;
+    struct node *node;
+    struct fanout *fanout;
+    struct routes *routes;
+    struct front **fronts;
+    size_t front_count;
+    bool drained;
+    uint64_t turn_us, lag_us; /* start of the turn; the longest of the period */
+    ev_prepare turn_end;
+    ev_check turn_begin;
+    ev_timer lag_period, drain_poll;
+};
+
+/* --- notes ----------------------------------------------------------------------------------- */
+
+static void configure(struct worker *w, struct note_config *note)
+{
+    fanout_configure(w->fanout, note->config);
+    routes_configure(w->routes, note->config);
+    config_unref(note->config);
+    free(note);
+}
+
+static void take(struct worker *w, struct note *note)
+{
+    switch (note->kind) {
+    case NOTE_EVENTS:
+        fanout_take_events(w->fanout, (struct note_events *)note);
+        return;
+    case NOTE_GAP:
+        fanout_take_gap(w->fanout, (struct note_gap *)note);
+        return;
+    case NOTE_READ:
+        fanout_take_page(w->fanout, (struct note_read *)note);
+        return;
+    case NOTE_PUBLISH:
+        routes_take_published(w->routes, (struct note_publish *)note);
+        return;
+    case NOTE_CENSUS:
+        routes_take_census(w->routes, (struct note_census *)note);
+        return;
+    case NOTE_CONFIG:
+        configure(w, (struct note_config *)note);
+        return;
+    case NOTE_DRAIN:
+        free(note);
+        fanout_drain(w->fanout);
+        ev_timer_again(w->loop, &w->drain_poll);
+        return;
+    case NOTE_STOP:
+        free(note);
+        ev_break(w->loop, EVBREAK_ALL);
+        return;
+    case NOTE_WATCH:
+    case NOTE_UNWATCH:
+        break;
+    }
+    abort(); /* nobody sends these to a worker */
+}
+
+static void on_inbox(void *arg)
+{
+    struct worker *w = arg;
+    struct inbox_item *item;
+    while (!fanout_is_turn_full(w->fanout)) {
+        if (!(item = inbox_pop(w->inbox)))
+            return;
+        take(w, (struct note *)item);
+    }
+    inbox_wake(w->inbox); /* the rest after the flush */
+}
+
+static void note_drop(struct note *note)
+{
+    switch (note->kind) {
+    case NOTE_EVENTS:
+        note_events_free((struct note_events *)note);
+        return;
+    case NOTE_GAP:
+        note_gap_free((struct note_gap *)note);
+        return;
+    case NOTE_READ:
+        note_read_free((struct note_read *)note);
+        return;
+    case NOTE_PUBLISH:
+        note_publish_free((struct note_publish *)note);
+        return;
+    case NOTE_CENSUS:
+        census_free(((struct note_census *)note)->counts);
+        free(note);
+        return;
+    case NOTE_CONFIG:
+        config_unref(((struct note_config *)note)->config);
+        free(note);
+        return;
+    case NOTE_DRAIN:
+    case NOTE_STOP:
+    case NOTE_WATCH:
+    case NOTE_UNWATCH:
+        free(note);
+        return;
+    }
+}
+
+/* --- the loop -------------------------------------------------------------------------------- */
+
+static void on_turn_begin(struct ev_loop *loop, ev_check *watcher, int revents)
+{
+    (void)loop, (void)revents;
+    struct worker *w = watcher->data;
+    w->turn_us = clock_mono_us();
+}
+
+static void on_turn_end(struct ev_loop *loop, ev_prepare *watcher, int revents)
+{
+    (void)loop, (void)revents;
+    struct worker *w = watcher->data;
+    uint64_t lag = w->turn_us ? clock_mono_us() - w->turn_us : 0;
+    if (lag > w->lag_us)
+        w->lag_us = lag;
+}
+
+static void on_lag_period(struct ev_loop *loop, ev_timer *watcher, int revents)
+{
+    (void)loop, (void)revents;
+    struct worker *w = watcher->data;
+    metrics_set(w->node->metrics[w->number], M_LOOP_LAG_US, w->lag_us);
+    w->lag_us = 0;
+}
+
+static void on_drain_poll(struct ev_loop *loop, ev_timer *watcher, int revents)
+{
+    (void)loop, (void)revents;
+    struct worker *w = watcher->data;
+    if (w->drained || fanout_streams(w->fanout) > 0)
+        return;
+    w->drained = true;
+    atomic_fetch_add(&w->node->drained, 1);
+    ev_timer_stop(w->loop, &w->drain_poll);
+}
+
+/* --- life ------------------------------------------------------------------------------------ */
+
+struct worker *worker_new(unsigned number)
+{
+    struct worker *w = mem_zero(1, sizeof(*w));
+    w->number = number;
+    w->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+    if (!w->loop)
+        abort();
+    w->inbox = inbox_new(w->loop, on_inbox, w);
+    return w;
+}
+
+struct inbox *worker_inbox(struct worker *w)
+{
+    return w->inbox;
+}
+
+static void watchers_start(struct worker *w)
+{
+    ev_check_init(&w->turn_begin, on_turn_begin);
+    ev_prepare_init(&w->turn_end, on_turn_end);
+    ev_set_priority(&w->turn_begin, EV_MAXPRI);
+    ev_set_priority(&w->turn_end, EV_MINPRI);
+    ev_timer_init(&w->lag_period, on_lag_period, LAG_PERIOD_S, LAG_PERIOD_S);
+    ev_init(&w->drain_poll, on_drain_poll);
+    w->drain_poll.repeat = DRAIN_POLL_S;
+    w->turn_begin.data = w->turn_end.data = w->lag_period.data = w->drain_poll.data = w;
+    ev_check_start(w->loop, &w->turn_begin);
+    ev_prepare_start(w->loop, &w->turn_end);
+    ev_timer_start(w->loop, &w->lag_period);
+}
+
+enum err worker_setup(struct worker *w, struct node *node, struct config *config,
+                      const int *listen_fds, size_t count)
+{
+    struct front_limits limits = {
+        .max_connections = (unsigned)node->max_clients + CONNECTIONS_BEYOND_CLIENTS,
+        .max_header_bytes = config->max_header_bytes,
+        .max_body_bytes = config->max_event_bytes * 8};
+    w->node = node;
+    w->fanout = fanout_new(w->loop, w->number, node, config);
+    w->routes = routes_new(w->fanout, node, w->number, config);
+    w->fronts = mem_zero(count, sizeof(struct front *));
+    for (size_t i = 0; i < count; i++) {
+        w->fronts[i] = front_new(w->loop, listen_fds[i], &limits, &routes_handler, w->routes,
+                                 node->metrics[w->number]);
+        if (!w->fronts[i])
+            return ERR_IO;
+        w->front_count++;
+    }
+    watchers_start(w);
+    return OK;
+}
+
+void worker_run(struct worker *w)
+{
+    ev_run(w->loop, 0);
+}
+
+void worker_free(struct worker *w)
+{
+    if (!w)
+        return;
+    if (w->fanout)
+        fanout_end_all(w->fanout);
+    for (size_t i = 0; i < w->front_count; i++)
+        front_free(w->fronts[i]);
+    free(w->fronts);
+    struct inbox_item *item;
+    while ((item = inbox_pop(w->inbox)))
+        note_drop((struct note *)item);
+    routes_free(w->routes);
+    fanout_free(w->fanout);
+    inbox_free(w->inbox);
+    ev_loop_destroy(w->loop);
+    free(w);
+}

@@ -1,0 +1,16 @@
+/* A worker: a thread with a loop, its HTTP daemons, its clients and its topic index. Nothing of it is touched by other
+ * threads but its inbox. */
+#pragma once
+#include "relay/node.h"
+
+struct worker;
+
+/* Its inbox exists from here on; the bus needs it. */
+struct worker *worker_new(unsigned number);
+struct inbox *worker_inbox(struct worker *worker);
+/* Takes listening sockets over and makes ready. ERR_IO: libmicrohttpd refused; errno says why. */
+NODISCARD enum err worker_setup(struct worker *worker, struct node *node, struct config *config, const int *listen_fds, size_t count);
+/* The thread's body: returns after NOTE_STOP. */
+void worker_run(struct worker *worker);
+/* After worker_run() has returned, or was never called. */
+void worker_free(struct worker *worker);

@@ -1,0 +1,133 @@
+/* Requests from strangers. The first byte picks what to parse, the rest is the query (up to the
+ * first line end) and the body. Checked: no crash, a refusal always says something in UTF-8, and
+ * what is accepted keeps its promises. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/event.h"
+#include "common/json.h"
+#include "common/names.h"
+#include "relay/request.h"
+
+#define PAIRS_MAX 256
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            abort();                                                                               \
+    } while (0)
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
+
+static const struct config config = {
+    .max_topics = 4, .replay_max_events = 100, .max_event_bytes = 512};
+
+static size_t split_query(struct slice query, struct request_pair pairs[static PAIRS_MAX])
+{
+    size_t count = 0;
+    const char *end = query.ptr + query.len;
+    for (const char *p = query.ptr; p < end && count < PAIRS_MAX;) {
+        const char *amp = memchr(p, '&', (size_t)(end - p));
+        const char *stop = amp ? amp : end;
+        const char *equals = memchr(p, '=', (size_t)(stop - p));
+        pairs[count].name = (struct slice){p, (size_t)((equals ? equals : stop) - p)};
+        pairs[count].value = SLICE_NONE;
+        if (equals)
+            pairs[count].value = (struct slice){equals + 1, (size_t)(stop - equals - 1)};
+        count++;
+        p = stop + 1;
+    }
+    return count;
+}
+
+static void check_problem(struct problem *problem)
+{
+    struct buf body = {0};
+    cJSON *tree = NULL;
+    CHECK(problem->status == 400 || problem->status == 413 || problem->status == 415);
+    CHECK(problem->detail.len > 0 && slice_utf8_valid(buf_slice(&problem->detail)));
+    request_put_problem(&body, problem->status, buf_slice(&problem->detail));
+    CHECK(json_parse(buf_slice(&body), &tree) == OK);
+    cJSON_Delete(tree);
+    buf_reset(&body);
+}
+
+static void check_stream(const struct request_view *view)
+{
+    struct stream_request r;
+    struct problem problem = {0};
+    if (request_parse_stream(view, &config, UINT64_C(1700000000000000), &r, &problem) != OK) {
+        check_problem(&problem);
+        buf_reset(&problem.detail);
+        return;
+    }
+    CHECK(name_ns_valid(slice_of(r.ns)));
+    CHECK(r.topics.count >= 1 && r.topics.count <= config.max_topics && r.types.count <= 64);
+    for (size_t i = 0; i < r.topics.count; i++)
+        CHECK(name_pattern_valid(slice_of(r.topics.items[i])));
+    for (size_t i = 0; i < r.types.count; i++)
+        CHECK(r.types.items[i][0] && !strpbrk(r.types.items[i], "\r\n"));
+    CHECK(r.cursor != CURSOR_ID || r.cursor_value <= EVENT_ID_MAX);
+    CHECK(r.cursor != CURSOR_LAST || (r.cursor_value >= 1 && r.cursor_value <= 100));
+    stream_request_reset(&r);
+}
+
+static void check_publication(const struct publication *p)
+{
+    size_t data = 0;
+    CHECK(p->args.count >= 4 && p->args.count % 2 == 0);
+    CHECK(strcmp(p->args.items[0], "topic") == 0);
+    for (size_t i = 0; i < p->args.count; i += 2) {
+        struct slice name = slice_of(p->args.items[i]), value = slice_of(p->args.items[i + 1]);
+        CHECK(slice_utf8_valid(value));
+        if (slice_is(name, "topic"))
+            CHECK(name_topic_valid(value) && data == 0);
+        else if (slice_is(name, "data"))
+            CHECK(value.len <= config.max_event_bytes && ++data == 1);
+        else
+            CHECK(value.len > 0 && data == 1 && !strpbrk(value.ptr, "\r\n"));
+    }
+    CHECK(data == 1);
+}
+
+static void check_publish(const struct request_view *view)
+{
+    struct publish_request r;
+    struct problem problem = {0};
+    if (request_parse_publish(view, &config, &r, &problem) != OK) {
+        check_problem(&problem);
+        buf_reset(&problem.detail);
+        return;
+    }
+    CHECK(name_ns_valid(slice_of(r.ns)) && r.count >= 1 && (r.batch || r.count == 1));
+    for (size_t i = 0; i < r.count; i++)
+        check_publication(&r.items[i]);
+    publish_request_reset(&r);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
+{
+    static const char *const types[] = {"application/json", "application/x-www-form-urlencoded",
+                                        "text/plain; charset=utf-8", NULL};
+    struct request_pair pairs[PAIRS_MAX];
+    if (len < 1)
+        return 0;
+    struct slice rest = {(const char *)bytes + 1, len - 1};
+    const char *line_end = memchr(rest.ptr, '\n', rest.len);
+    struct slice query = {rest.ptr, line_end ? (size_t)(line_end - rest.ptr) : rest.len};
+    struct slice body = {rest.ptr + query.len, rest.len - query.len};
+    if (line_end)
+        body = (struct slice){line_end + 1, body.len - 1};
+    struct request_view view = {.query = pairs,
+                                .query_count = split_query(query, pairs),
+                                .content_type = slice_of(types[bytes[0] % 4]),
+                                .body = body};
+    if (bytes[0] & 8)
+        view.content_type = query;
+    if (bytes[0] & 4) {
+        view.last_event_id = bytes[0] & 16 ? body : SLICE_NONE;
+        check_stream(&view);
+    } else {
+        check_publish(&view);
+    }
+    return 0;
+}

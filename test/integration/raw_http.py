@@ -1,0 +1,44 @@
+"""HTTP by hand, for bytes that no library would send."""
+
+import socket
+
+from sse_client import TIMEOUT_S
+
+
+def open_socket(relay):
+    s = socket.create_connection(("127.0.0.1", relay.port), timeout=TIMEOUT_S)
+    return s
+
+
+def exchange(relay, request):
+    """Sends the bytes and returns all that comes until the other side closes (or resets)."""
+    with open_socket(relay) as s:
+        try:
+            s.sendall(request)
+        except OSError:
+            pass
+        return read_all(s)
+
+
+def read_all(s):
+    answer = b""
+    try:
+        while chunk := s.recv(65536):
+            answer += chunk
+    except ConnectionError:
+        pass
+    return answer
+
+
+def read_head(s):
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        chunk = s.recv(65536)
+        if not chunk:
+            break
+        answer += chunk
+    return answer
+
+
+def status_of(answer):
+    return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/1.") else None

@@ -1,0 +1,572 @@
+/* The configuration: sources and their order, every option's range, messages a stranger
+ * understands, output that can be read back. */
+#include <check.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "common/json.h"
+#include "relay/config.h"
+#include "relay/config_table.h"
+
+#define ARGS_MAX 64
+
+static char file_path[64];
+
+static void file_write(const char *text)
+{
+    strcpy(file_path, "/tmp/sse-relay-test-XXXXXX");
+    int fd = mkstemp(file_path);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    close(fd);
+}
+
+/* @words: arguments separated by blanks; @environment likewise. "@" in an argument stands for the
+ * path of the file. */
+static enum err load(const char *words, const char *environment, struct config **c,
+                     enum config_action *action, char **err_msg)
+{
+    char *argv[ARGS_MAX] = {(char *)(uintptr_t)"sse-relay"}, *envp[ARGS_MAX] = {0};
+    int argc = 1, envc = 0;
+    char *args = strdup(words), *vars = strdup(environment), *save = NULL;
+    for (char *w = strtok_r(args, " ", &save); w; w = strtok_r(NULL, " ", &save))
+        argv[argc++] = strcmp(w, "@") == 0 ? file_path : w;
+    for (char *w = strtok_r(vars, " ", &save); w; w = strtok_r(NULL, " ", &save))
+        envp[envc++] = w;
+    enum err e = config_load(argc, argv, envp, c, action, err_msg);
+    free(args);
+    free(vars);
+    return e;
+}
+
+static struct config *load_ok(const char *words, const char *environment)
+{
+    struct config *c = NULL;
+    enum config_action action;
+    char *msg = NULL;
+    enum err e = load(words, environment, &c, &action, &msg);
+    ck_assert_msg(e == OK, "%s | %s: %s", words, environment, msg ? msg : "");
+    return c;
+}
+
+static struct config *load_file(const char *text)
+{
+    file_write(text);
+    struct config *c = load_ok("--config @", "");
+    unlink(file_path);
+    return c;
+}
+
+/* Each of @parts (separated by |) must stand in the message. */
+static void expect_parts(const char *msg, const char *parts)
+{
+    char *copy = strdup(parts), *save = NULL;
+    for (char *p = strtok_r(copy, "|", &save); p; p = strtok_r(NULL, "|", &save))
+        ck_assert_msg(strstr(msg, p) != NULL, "\"%s\" misses \"%s\"", msg, p);
+    free(copy);
+}
+
+static void expect_error(const char *words, const char *environment, const char *parts)
+{
+    struct config *c = NULL;
+    enum config_action action;
+    char *msg = NULL;
+    enum err e = load(words, environment, &c, &action, &msg);
+    ck_assert_msg(e != OK, "%s | %s: was accepted", words, environment);
+    ck_assert_ptr_nonnull(msg);
+    ck_assert_ptr_null(c);
+    expect_parts(msg, parts);
+    free(msg);
+}
+
+static void expect_file_error(const char *text, const char *parts)
+{
+    file_write(text);
+    expect_error("--config @", "", parts);
+    unlink(file_path);
+}
+
+START_TEST(test_defaults_are_those_of_the_contract)
+{
+    struct config *c = load_ok("", "");
+    char pid[32];
+    ck_assert_uint_eq(c->listen.count, 1);
+    ck_assert_str_eq(c->listen.items[0], "127.0.0.1:8080");
+    ck_assert_str_eq(c->redis, "redis://127.0.0.1:6379");
+    ck_assert_str_eq(c->prefix, "sse");
+    snprintf(pid, sizeof(pid), "-%ld", (long)getpid());
+    ck_assert_ptr_nonnull(strstr(c->node, pid));
+    ck_assert(c->workers >= 1 && c->workers <= 64);
+    ck_assert_uint_eq(c->heartbeat_ms, 15000);
+    ck_assert_str_eq(c->heartbeat_event, "");
+    ck_assert_uint_eq(c->retry_ms, 3000);
+    ck_assert_uint_eq(c->max_lifetime_ms, 3600000);
+    ck_assert_uint_eq(c->drain_ms, 10000);
+    ck_assert_uint_eq(c->queue_max_events, 256);
+    ck_assert_uint_eq(c->queue_max_bytes, 1048576);
+    ck_assert_uint_eq(c->log_max_events, 1000);
+    ck_assert_uint_eq(c->log_ttl_ms, 3600000);
+    ck_assert_uint_eq(c->index_ttl_ms, 604800000);
+    ck_assert_uint_eq(c->once_ttl_ms, 86400000);
+    ck_assert_uint_eq(c->replay_max_events, 10000);
+    ck_assert_uint_eq(c->max_event_bytes, 1048576);
+    ck_assert_uint_eq(c->max_topics, 64);
+    ck_assert_uint_eq(c->max_clients, 0);
+    ck_assert_uint_eq(c->max_header_bytes, 8192);
+    ck_assert_uint_eq(c->cors_origins.count, 0);
+    ck_assert_uint_eq(c->inbox_namespaces.count, 1);
+    ck_assert_str_eq(c->inbox_namespaces.items[0], "default");
+    ck_assert(c->control_events && !c->events_type_from_topic);
+    ck_assert_str_eq(c->control_prefix, "relay.");
+    ck_assert(c->logging_level == LOG_INFO && c->logging_format == LOG_LOGFMT);
+    config_unref(c);
+}
+END_TEST
+
+START_TEST(test_flag_beats_environment_beats_file_beats_default)
+{
+    file_write("{\"retry\": \"1s\", \"drain\": \"1s\", \"log\": {\"max_events\": 1}}");
+    struct config *c = load_ok("--config @ --retry 3s", "SSE_RELAY_RETRY=2s SSE_RELAY_DRAIN=2s");
+    unlink(file_path);
+    ck_assert_uint_eq(c->retry_ms, 3000);
+    ck_assert_uint_eq(c->drain_ms, 2000);
+    ck_assert_uint_eq(c->log_max_events, 1);
+    ck_assert_uint_eq(c->heartbeat_ms, 15000);
+    config_unref(c);
+}
+END_TEST
+
+START_TEST(test_flags_take_both_forms_and_the_last_wins)
+{
+    struct config *c = load_ok("--retry=1s --retry 2s --node= --control_prefix=a=b", "");
+    ck_assert_uint_eq(c->retry_ms, 2000);
+    ck_assert_str_ne(c->node, "");
+    ck_assert_str_eq(c->control_prefix, "a=b");
+    config_unref(c);
+}
+END_TEST
+
+START_TEST(test_lists_repeat_as_flags_and_replace_what_came_before)
+{
+    struct config *c = load_ok("--listen 127.0.0.1:1 --listen=[::1]:0",
+                               "SSE_RELAY_LISTEN=0.0.0.0:9 SSE_RELAY_INBOX_NAMESPACES=a,b,,c");
+    ck_assert_uint_eq(c->listen.count, 2);
+    ck_assert_str_eq(c->listen.items[0], "127.0.0.1:1");
+    ck_assert_str_eq(c->listen.items[1], "[::1]:0");
+    ck_assert_uint_eq(c->inbox_namespaces.count, 3);
+    ck_assert_str_eq(c->inbox_namespaces.items[2], "c");
+    config_unref(c);
+}
+END_TEST
+
+START_TEST(test_file_takes_nested_and_dotted_keys_and_comments)
+{
+    struct config *c = load_file("// first\n{/* \"redis\": 1, */ \"queue\": {\"max_events\": 7},\n"
+                                 "\"queue.max_bytes\": \"8KB\", \"heartbeat\": \"20s\", // 15s\n"
+                                 "\"heartbeat.event\": \"// no comment /* here */\",\n"
+                                 "\"listen\": [\"127.0.0.1:1\", \"[::]:2\"], \"workers\": 3,\n"
+                                 "\"cors.origins\": \"https://a.example,https://b.example\",\n"
+                                 "\"max_event_bytes\": 2048, \"max_lifetime\": 0,\n"
+                                 "\"inbox\": {\"namespaces\": []},\n"
+                                 "\"control_events\": false, \"logging\": {\"level\": \"warn\"}}");
+    ck_assert_uint_eq(c->queue_max_events, 7);
+    ck_assert_uint_eq(c->queue_max_bytes, 8192);
+    ck_assert_uint_eq(c->heartbeat_ms, 20000);
+    ck_assert_str_eq(c->heartbeat_event, "// no comment /* here */");
+    ck_assert_uint_eq(c->listen.count, 2);
+    ck_assert_uint_eq(c->workers, 3);
+    ck_assert_uint_eq(c->cors_origins.count, 2);
+    ck_assert_uint_eq(c->max_event_bytes, 2048);
+    ck_assert_uint_eq(c->max_lifetime_ms, 0);
+    ck_assert_uint_eq(c->inbox_namespaces.count, 0);
+    ck_assert(!c->control_events);
+    ck_assert_int_eq(c->logging_level, LOG_WARN);
+    config_unref(c);
+}
+END_TEST
+
+START_TEST(test_file_named_by_environment_and_overruled_by_flag)
+{
+    char variable[128];
+    file_write("{\"prefix\": \"filed\"}");
+    snprintf(variable, sizeof(variable), "SSE_RELAY_CONFIG=%s", file_path);
+    struct config *c = load_ok("", variable);
+    ck_assert_str_eq(c->prefix, "filed");
+    config_unref(c);
+    c = load_ok("--config @", "SSE_RELAY_CONFIG=/nonexistent");
+    ck_assert_str_eq(c->prefix, "filed");
+    config_unref(c);
+    unlink(file_path);
+    c = load_ok("", "SSE_RELAY_CONFIG=");
+    config_unref(c);
+}
+END_TEST
+
+/* Values at the edges of what the contract allows, and just beyond. */
+static const struct {
+    const char *flag, *good, *bad;
+} ranges[] = {
+    {"listen", "127.0.0.1:0 127.0.0.1:65535 [::]:8080 localhost:80 a-b.example:1",
+     "8080 127.0.0.1 127.0.0.1:65536 127.0.0.1:x :8080 [::]8080 [::: ::1:80 [zz]:80 a/b:80 a:1,b"},
+    {"redis",
+     "redis://h redis://h:1/0 redis://u:p@h:6379/15 redis://:p%40@h unix:///a memory: "
+     "redis://[::1]:1",
+     "redis:// redis://h:0 redis://h:65536 redis://h/x unix://a http://h memory rediss://h "
+     "redis+sentinel://h redis://:p%4@h"},
+    {"prefix", "s a.b:c_d-1", "a{b} a* ä"},
+    {"node", "n a-b_c:1", "ä a\tb a\x7f"},
+    {"workers", "0 1 64", "65 -1 1.5 x 18446744073709551616"},
+    {"heartbeat", "0 1s 1h 60m 3600000ms", "999ms 1h1s 3601s 61m 15 banana -1s"},
+    {"heartbeat.event", "ping ä", "a\x01 \xff"},
+    {"retry", "100ms 1h", "0 99ms 3601s"},
+    {"max_lifetime", "0 1s 30d", "999ms 3651d"},
+    {"drain", "0 1ms 1h", "3601s"},
+    {"queue.max_events", "1 65536", "0 65537"},
+    {"queue.max_bytes", "4KB 4096 1GB", "4095 1025MB 0 1TB 99999999999999999999"},
+    {"log.max_events", "1 1000000", "0 1000001"},
+    {"log.ttl", "1s 7d", "0 999ms"},
+    {"index.ttl", "1h 3650d", "0 999ms 3651d"},
+    {"once.ttl", "1s 30d", "0 999ms"},
+    {"replay.max_events", "1 1000000", "0 1000001"},
+    {"max_event_bytes", "1KB 64MB", "1023 65MB"},
+    {"max_topics", "1 1024", "0 1025"},
+    {"max_clients", "0 10000000", "10000001"},
+    {"max_header_bytes", "1KB 64KB", "1023 65KB"},
+    {"cors.origins", "* https://a.example http://localhost:3000 http://[::1]:3000 app://x",
+     "a.example https:// https://a/ https://a/b https://A.example https://a:0 https://a?b "
+     "https://a,b"},
+    {"control_prefix", "relay. x:", "\x01 ä 012345678901234567890123456789012"},
+    {"control_events", "on off true false yes no 1 0 ON", "maybe 2"},
+    {"events.type_from_topic", "on off", "onn"},
+    {"inbox.namespaces", "a a,b_-9", "a.b a,b*"},
+    {"logging.level", "debug info warn error WARN", "trace warning"},
+    {"logging.format", "logfmt json", "text"},
+};
+
+START_TEST(test_every_option_has_its_range)
+{
+    char words[256], named[64];
+    const char *flag = ranges[_i].flag;
+    char *good = strdup(ranges[_i].good), *bad = strdup(ranges[_i].bad), *save = NULL;
+    for (char *v = strtok_r(good, " ", &save); v; v = strtok_r(NULL, " ", &save)) {
+        snprintf(words, sizeof(words), "--%s=%s", flag, v);
+        config_unref(load_ok(words, ""));
+    }
+    snprintf(named, sizeof(named), "%s=|(from --%s)|: ", flag, flag);
+    for (char *v = strtok_r(bad, " ", &save); v; v = strtok_r(NULL, " ", &save)) {
+        snprintf(words, sizeof(words), "--%s=%s", flag, v);
+        expect_error(words, "", named);
+    }
+    free(good);
+    free(bad);
+}
+END_TEST
+
+START_TEST(test_every_option_of_the_table_is_covered_by_the_ranges)
+{
+    for (size_t i = 0; i < config_option_count; i++) {
+        size_t found = 0;
+        for (size_t j = 0; j < sizeof(ranges) / sizeof(ranges[0]); j++)
+            found += strcmp(ranges[j].flag, config_options[i].name) == 0;
+        ck_assert_msg(found == 1, "%s", config_options[i].name);
+    }
+}
+END_TEST
+
+START_TEST(test_messages_name_option_source_value_and_what_is_allowed)
+{
+    expect_error(
+        "--heartbeat banana", "",
+        "heartbeat=banana (from --heartbeat): expected a duration such as 15s, 250ms or 10m, "
+        "0 or 1s to 1h");
+    expect_error("", "SSE_RELAY_QUEUE_MAX_EVENTS=0",
+                 "queue.max_events=0 (from SSE_RELAY_QUEUE_MAX_EVENTS): expected a whole number, 1 "
+                 "to 65536");
+    expect_error("--queue.max_bytes 1", "", "a size such as 4096, 64KB or 1MB, 4KB to 1GB");
+    expect_error("--logging.level loud", "", "expected debug, info, warn or error");
+    expect_error("--control_events maybe", "", "expected on or off");
+    expect_error("--redis rediss://h", "", "this version|rediss://");
+    expect_error("--redis redis+sentinel://h", "", "this version|Sentinel");
+    expect_error("--log.ttl 8d", "", "index.ttl=\"7d\"|log.ttl=\"8d\"");
+    expect_file_error("{\"heartbeat\": \"banana\"}", "heartbeat=banana (from /tmp/sse-relay-test-");
+}
+END_TEST
+
+START_TEST(test_messages_never_show_a_password)
+{
+    struct config *c = NULL;
+    enum config_action action;
+    char *msg = NULL;
+    ck_assert_int_ne(load("--redis rediss://user:s3cret@h:1", "", &c, &action, &msg), OK);
+    ck_assert_ptr_null(strstr(msg, "s3cret"));
+    ck_assert_ptr_nonnull(strstr(msg, "rediss://user:***@h:1"));
+    free(msg);
+}
+END_TEST
+
+START_TEST(test_unknown_names_are_errors_with_a_suggestion)
+{
+    expect_error("--hearbeat 1s", "", "unknown option --hearbeat|--heartbeat?");
+    expect_error("--queue-max-events=1", "", "--queue.max_events?");
+    expect_error("--chek-config", "", "--check-config?");
+    expect_error("--zzzzzzzzzz 1", "", "unknown option --zzzzzzzzzz|--help");
+    expect_error("", "SSE_RELAY_HEARTBEET=1s",
+                 "SSE_RELAY_HEARTBEET|did you mean SSE_RELAY_HEARTBEAT?");
+    expect_error("", "SSE_RELAY_QQQQQQQQQQQ=1s", "SSE_RELAY_QQQQQQQQQQQ");
+    expect_file_error("{\"queue\": {\"max_event\": 1}}",
+                      "\"queue.max_event\"|did you mean \"queue.max_events\"?");
+    expect_file_error("{\"nonsense\": {\"x\": 1}}", "\"nonsense\"");
+    expect_error("serve", "", "unexpected argument \"serve\"");
+    expect_error("--", "", "unexpected argument");
+    expect_error("--node", "", "--node needs a value");
+    expect_error("--node --workers 3", "", "--node needs a value");
+    expect_error("--help=1", "", "--help");
+}
+END_TEST
+
+START_TEST(test_other_variables_are_not_ours)
+{
+    config_unref(load_ok("", "PATH=/bin SSE_RELAYS=1 sse_relay_redis=x SSE_RELAY_NOTHING"));
+}
+END_TEST
+
+START_TEST(test_bad_files_are_errors)
+{
+    expect_error("--config /nonexistent/x.json", "", "/nonexistent/x.json|No such file");
+    expect_error("--config /tmp", "", "cannot read the configuration file /tmp");
+    expect_file_error("", "not valid JSON|line 1");
+    expect_file_error("{\n  \"retry\": \"1s\",\n  \"drain\" \"1s\"\n}", "not valid JSON|line 3");
+    expect_file_error("{} {}", "not valid JSON");
+    expect_file_error("[]", "must hold a JSON object");
+    expect_file_error("{\"retry\": {\"x\": 1}}", "retry|expected a string such as");
+    expect_file_error("{\"retry\": null}", "retry|expected a string such as");
+    expect_file_error("{\"prefix\": 5}", "prefix|expected a string");
+    expect_file_error("{\"listen\": [1]}", "listen|an array of strings");
+    expect_file_error("{\"listen\": []}", "listen|1 to 64 items");
+    expect_file_error("{\"workers\": 1.5}", "workers=1.5|0 to 64");
+    expect_file_error("{\"queue.max_events\": 1, \"queue\": {\"max_events\": 2}}",
+                      "queue.max_events|twice");
+    expect_file_error("{\"queue\": 1}", "unknown key \"queue\"");
+    expect_file_error("{\"\\u0000\": 1}", "unknown key");
+}
+END_TEST
+
+START_TEST(test_too_large_a_file_is_refused)
+{
+    char *text = malloc(1100001);
+    ck_assert_ptr_nonnull(text);
+    memset(text, ' ', 1100000);
+    text[1100000] = '\0';
+    expect_file_error(text, "larger than 1 MB");
+    free(text);
+}
+END_TEST
+
+START_TEST(test_actions_are_recognised)
+{
+    static const struct {
+        const char *words;
+        enum config_action action;
+    } cases[] = {
+        {"", CONFIG_RUN},
+        {"--check-config", CONFIG_CHECK},
+        {"--print-config --retry 1s", CONFIG_PRINT},
+        {"--version", CONFIG_VERSION},
+        {"--help", CONFIG_HELP},
+        {"-h", CONFIG_HELP},
+        {"--version --help --check-config", CONFIG_HELP},
+        {"--print-docs", CONFIG_DOCS},
+        {"--help --retry banana --config /nonexistent", CONFIG_HELP},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct config *c = NULL;
+        enum config_action action = CONFIG_RUN;
+        char *msg = NULL;
+        ck_assert_int_eq(load(cases[i].words, "", &c, &action, &msg), OK);
+        ck_assert_int_eq(action, cases[i].action);
+        config_unref(c);
+    }
+    expect_error("--check-config --retry banana", "", "retry=banana");
+}
+END_TEST
+
+START_TEST(test_printed_file_reads_back_to_the_same)
+{
+    static const char *const cases[] = {
+        "",
+        "--node n1 --workers 2 --heartbeat 0 --retry 1500ms --log.ttl 90m --queue.max_bytes 5000 "
+        "--control_events off --cors.origins https://a.example,* --inbox.namespaces= "
+        "--logging.format json "
+        "--listen 127.0.0.1:1 --listen [::]:2 --heartbeat.event \"\\ --max_event_bytes 64MB "
+        "--redis memory:",
+    };
+    struct buf first = {0}, second = {0};
+    struct config *c = load_ok(cases[_i], "");
+    config_put_file(&first, c);
+    buf_putc(&first, '\0');
+    struct config *again = load_file(first.ptr);
+    config_put_file(&second, again);
+    buf_putc(&second, '\0');
+    ck_assert_str_eq(first.ptr, second.ptr);
+    for (size_t i = 0; i < config_option_count; i++) {
+        ck_assert(config_value_equal(c, again, &config_options[i]));
+        ck_assert_ptr_nonnull(strstr(first.ptr, config_options[i].help));
+    }
+    config_unref(c);
+    config_unref(again);
+    buf_reset(&first);
+    buf_reset(&second);
+}
+END_TEST
+
+START_TEST(test_printed_default_file_names_no_machine)
+{
+    struct buf b = {0};
+    struct config *c = load_ok("", "");
+    config_put_file(&b, c);
+    buf_putc(&b, '\0');
+    ck_assert_ptr_nonnull(strstr(b.ptr, "\"node\": \"\""));
+    ck_assert_ptr_nonnull(strstr(b.ptr, "\"workers\": 0"));
+    ck_assert_ptr_null(strstr(b.ptr, c->node));
+    config_unref(c);
+    buf_reset(&b);
+}
+END_TEST
+
+START_TEST(test_passwords_are_masked)
+{
+    static const char *const cases[][2] = {
+        {"redis://user:pw@host:1/2", "redis://user:***@host:1/2"},
+        {"redis://:pw@host", "redis://:***@host"},
+        {"redis://:p@w:/x@host", "redis://:***@host"},
+        {"redis://user@host:1", "redis://user@host:1"},
+        {"redis://host:1", "redis://host:1"},
+        {"unix:///a/b", "unix:///a/b"},
+        {"memory:", "memory:"},
+        {"user:pw@host", "user:***@host"},
+        {"", ""},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct buf b = {0};
+        config_put_redacted_url(&b, cases[i][0]);
+        buf_putc(&b, '\0');
+        ck_assert_str_eq(b.ptr, cases[i][1]);
+        buf_reset(&b);
+    }
+    struct buf b = {0};
+    struct config *c = load_ok("--redis redis://:s3cret@h:1", "");
+    config_put_file(&b, c);
+    buf_putc(&b, '\0');
+    ck_assert_ptr_null(strstr(b.ptr, "s3cret"));
+    config_unref(c);
+    buf_reset(&b);
+}
+END_TEST
+
+START_TEST(test_help_and_docs_name_every_option)
+{
+    struct buf help = {0}, docs = {0};
+    config_put_help(&help);
+    buf_putc(&help, '\0');
+    config_put_docs(&docs);
+    buf_putc(&docs, '\0');
+    for (size_t i = 0; i < config_option_count; i++) {
+        char word[80];
+        snprintf(word, sizeof(word), "--%s", config_options[i].name);
+        ck_assert_ptr_nonnull(strstr(help.ptr, word));
+        snprintf(word, sizeof(word), "| `%s` |", config_options[i].name);
+        ck_assert_ptr_nonnull(strstr(docs.ptr, word));
+    }
+    expect_parts(help.ptr, "--config FILE|SSE_RELAY_|Exit codes|Example");
+    buf_reset(&help);
+    buf_reset(&docs);
+}
+END_TEST
+
+START_TEST(test_reload_takes_what_is_safe_and_tells_the_rest)
+{
+    struct buf restart = {0};
+    struct config *running = load_ok("--retry 1s --prefix a --listen 127.0.0.1:1", "");
+    struct config *fresh = load_ok(
+        "--retry 2s --prefix b --listen 127.0.0.1:2 --cors.origins * --logging.level debug", "");
+    struct config *merged = config_merge_reload(running, fresh, &restart);
+    ck_assert_uint_eq(merged->retry_ms, 2000);
+    ck_assert_uint_eq(merged->cors_origins.count, 1);
+    ck_assert_int_eq(merged->logging_level, LOG_DEBUG);
+    ck_assert_str_eq(merged->prefix, "a");
+    ck_assert_str_eq(merged->listen.items[0], "127.0.0.1:1");
+    ck_assert_str_eq(merged->node, running->node);
+    ck_assert_uint_eq(merged->workers, running->workers);
+    ck_assert(slice_is(buf_slice(&restart), "listen, prefix"));
+    buf_clear(&restart);
+    config_unref(fresh);
+    fresh = config_merge_reload(merged, merged, &restart);
+    ck_assert_uint_eq(restart.len, 0);
+    config_unref(fresh);
+    config_unref(running);
+    config_unref(merged);
+    buf_reset(&restart);
+}
+END_TEST
+
+START_TEST(test_references_share_one_configuration)
+{
+    struct config *c = load_ok("", "");
+    ck_assert_ptr_eq(config_ref(c), c);
+    config_unref(c);
+    ck_assert_str_eq(c->prefix, "sse");
+    config_unref(c);
+    config_unref(NULL);
+}
+END_TEST
+
+START_TEST(test_environment_names_are_unambiguous)
+{
+    for (size_t i = 0; i < config_option_count; i++)
+        for (size_t j = 0; j < i; j++) {
+            const char *a = config_options[i].name, *b = config_options[j].name;
+            while (*a && (*a == *b || (strchr("._", *a) && strchr("._", *b) && *b))) {
+                a++;
+                b++;
+            }
+            ck_assert(*a || *b);
+        }
+}
+END_TEST
+
+int main(void)
+{
+    TCase *cases = tcase_create("config");
+    tcase_add_test(cases, test_defaults_are_those_of_the_contract);
+    tcase_add_test(cases, test_flag_beats_environment_beats_file_beats_default);
+    tcase_add_test(cases, test_flags_take_both_forms_and_the_last_wins);
+    tcase_add_test(cases, test_lists_repeat_as_flags_and_replace_what_came_before);
+    tcase_add_test(cases, test_file_takes_nested_and_dotted_keys_and_comments);
+    tcase_add_test(cases, test_file_named_by_environment_and_overruled_by_flag);
+    tcase_add_loop_test(cases, test_every_option_has_its_range, 0,
+                        (int)(sizeof(ranges) / sizeof(ranges[0])));
+    tcase_add_test(cases, test_every_option_of_the_table_is_covered_by_the_ranges);
+    tcase_add_test(cases, test_messages_name_option_source_value_and_what_is_allowed);
+    tcase_add_test(cases, test_messages_never_show_a_password);
+    tcase_add_test(cases, test_unknown_names_are_errors_with_a_suggestion);
+    tcase_add_test(cases, test_other_variables_are_not_ours);
+    tcase_add_test(cases, test_bad_files_are_errors);
+    tcase_add_test(cases, test_too_large_a_file_is_refused);
+    tcase_add_test(cases, test_actions_are_recognised);
+    tcase_add_loop_test(cases, test_printed_file_reads_back_to_the_same, 0, 2);
+    tcase_add_test(cases, test_printed_default_file_names_no_machine);
+    tcase_add_test(cases, test_passwords_are_masked);
+    tcase_add_test(cases, test_help_and_docs_name_every_option);
+    tcase_add_test(cases, test_reload_takes_what_is_safe_and_tells_the_rest);
+    tcase_add_test(cases, test_references_share_one_configuration);
+    tcase_add_test(cases, test_environment_names_are_unambiguous);
+    Suite *suite = suite_create("config");
+    suite_add_tcase(suite, cases);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,243 @@
+#include "common/json.h"
+#include "test/unit/rng.h"
+#include <check.h>
+#include <string.h>
+
+static bool accepts(struct slice text)
+{
+    cJSON *tree = NULL;
+    enum err e = json_parse(text, &tree);
+    ck_assert_int_eq(e == OK, tree != NULL);
+    cJSON_Delete(tree);
+    return e == OK;
+}
+
+START_TEST(test_parse_takes_json)
+{
+    static const char *const good[] = {
+        "null",
+        " true ",
+        "\t[1, 2.5, -0, 1e5, 1E-5, 0.0]\r\n",
+        "\"\"",
+        "{\"a\":{\"b\":[[],{}]}}",
+        "\"\\u00e9\\ud83d\\ude00\\n\\/\"",
+        "\"\\u0000\"",
+        "\"\xC3\xA9\xF0\x9F\x98\x80\"",
+        "\xEF\xBB\xBF{}",
+        "\"\x7F\"",
+    };
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        ck_assert_msg(accepts(slice_of(good[i])), "%s", good[i]);
+}
+END_TEST
+
+START_TEST(test_parse_refuses_the_rest)
+{
+    static const struct slice bad[] = {
+        SLICE_LIT(""),
+        SLICE_LIT(" "),
+        SLICE_LIT("\xEF\xBB\xBF"),
+        SLICE_LIT("{} {}"),
+        SLICE_LIT("{}x"),
+        SLICE_LIT("{}\0"),
+        SLICE_LIT("\0{}"),
+        SLICE_LIT("{,}"),
+        SLICE_LIT("[1,]"),
+        SLICE_LIT("[1 2]"),
+        SLICE_LIT("{\"a\":1,}"),
+        SLICE_LIT("{a:1}"),
+        SLICE_LIT("{'a':1}"),
+        SLICE_LIT("[01]"),
+        SLICE_LIT("[1.]"),
+        SLICE_LIT("[.5]"),
+        SLICE_LIT("[+1]"),
+        SLICE_LIT("[-]"),
+        SLICE_LIT("[1e]"),
+        SLICE_LIT("[0x10]"),
+        SLICE_LIT("NaN"),
+        SLICE_LIT("nul"),
+        SLICE_LIT("truex"),
+        SLICE_LIT("\""),
+        SLICE_LIT("\"a"),
+        SLICE_LIT("\"\\"),
+        SLICE_LIT("\"\\\""),
+        SLICE_LIT("\"\\x\""),
+        SLICE_LIT("\"\\\0\""),
+        SLICE_LIT("\"\\uZZZZ\""),
+        SLICE_LIT("\"\\u00\""),
+        SLICE_LIT("\"\\ud800\""),
+        SLICE_LIT("\"\\ude00\""),
+        SLICE_LIT("\"\\ud800\\u0000\""),
+        SLICE_LIT("\"a\nb\""),
+        SLICE_LIT("\"a\0b\""),
+        SLICE_LIT("\"\xFF\""),
+        SLICE_LIT("\"\xED\xA0\x80\""),
+        SLICE_LIT("[\x01]"),
+        SLICE_LIT("/*c*/1"),
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        ck_assert_msg(!accepts(bad[i]), "%zu: %s", i, bad[i].ptr);
+}
+END_TEST
+
+START_TEST(test_depth_is_bounded)
+{
+    struct buf b = {0};
+    for (int i = 0; i < 1000000; i++)
+        buf_putc(&b, '[');
+    ck_assert(!accepts(buf_slice(&b)));
+    buf_reset(&b);
+}
+END_TEST
+
+static bool string_is(struct slice text, bool lenient, const char *want)
+{
+    cJSON *tree;
+    if ((lenient ? json_parse_lenient(text, &tree) : json_parse(text, &tree)) != OK)
+        return false;
+    bool same = cJSON_IsString(tree) && strcmp(tree->valuestring, want) == 0;
+    cJSON_Delete(tree);
+    return same;
+}
+
+START_TEST(test_escaped_nul_is_noticed)
+{
+    ck_assert(string_is(SLICE_LIT("\"a\\u0000b\""), false, "a\nb"));
+    ck_assert(string_is(SLICE_LIT("\"\\u0000\\u0000\""), false, "\n\n"));
+    /* Behind an escaped backslash it is text. */
+    ck_assert(string_is(SLICE_LIT("\"a\\\\u0000b\""), false, "a\\u0000b"));
+    ck_assert(string_is(SLICE_LIT("\"a\\\\\\u0000b\""), false, "a\\\nb"));
+    ck_assert(string_is(SLICE_LIT("\"a\\u0000b\""), true, "ab"));
+    ck_assert(string_is(SLICE_LIT("\"a\\\\u0000b\\u0000\""), true, "a\\u0000b"));
+    ck_assert(string_is(SLICE_LIT("\"a\\u00e9\\u0000b\""), true,
+                        "a\xC3\xA9"
+                        "b"));
+}
+END_TEST
+
+START_TEST(test_lenient_lets_bytes_pass)
+{
+    ck_assert(string_is(SLICE_LIT("\"\xFF\xC3\""), true, "\xFF\xC3"));
+    ck_assert(!string_is(SLICE_LIT("\"\xFF\xC3\""), false, "\xFF\xC3"));
+}
+END_TEST
+
+static bool member_is(const char *text, size_t index, const char *name, const char *want)
+{
+    struct slice raw;
+    ck_assert_msg(accepts(slice_of(text)), "%s", text);
+    if (json_raw_member(slice_of(text), index, name, &raw) != OK)
+        return want == NULL;
+    return want != NULL && slice_is(raw, want);
+}
+
+START_TEST(test_raw_members)
+{
+    const char *text = " {\"a\" : 12345678901234567890 ,\"b\":{\"a\":[1,\"]}\\\"\"]}, "
+                       "\"\\u0064\":\"x\",\"a\":2, \"n\\u0000\":5,\"\":null}";
+    ck_assert(member_is(text, 0, "a", "12345678901234567890"));
+    ck_assert(member_is(text, 0, "b", "{\"a\":[1,\"]}\\\"\"]}"));
+    ck_assert(member_is(text, 0, "d", "\"x\""));
+    ck_assert(member_is(text, 0, "", "null"));
+    ck_assert(member_is(text, 0, "n", NULL));
+    ck_assert(member_is(text, 0, "c", NULL));
+    ck_assert(member_is(text, 1, "a", NULL));
+    ck_assert(member_is("\xEF\xBB\xBF{\"a\":1}", 0, "a", "1"));
+    ck_assert(member_is("{}", 0, "a", NULL));
+    ck_assert(member_is("[]", 0, "a", NULL));
+    ck_assert(member_is("\"a\"", 0, "a", NULL));
+    text = "[{\"a\":[ ]}, {\"b\":\"{\\\"a\\\":1}\"},5 ,{\"a\":-1.0e+7}]";
+    ck_assert(member_is(text, 0, "a", "[ ]"));
+    ck_assert(member_is(text, 1, "a", NULL));
+    ck_assert(member_is(text, 2, "a", NULL));
+    ck_assert(member_is(text, 3, "a", "-1.0e+7"));
+    ck_assert(member_is(text, 4, "a", NULL));
+}
+END_TEST
+
+static bool data_is(struct slice raw, struct slice want)
+{
+    struct buf b = {0};
+    bool same = json_put_data(&b, raw) == OK && slice_eq(buf_slice(&b), want);
+    buf_reset(&b);
+    return same;
+}
+
+START_TEST(test_data_as_it_is_sent)
+{
+    ck_assert(data_is(SLICE_LIT("\"plain\""), SLICE_LIT("plain")));
+    ck_assert(data_is(SLICE_LIT(" \"a\\n\\\"b\\\"\" "), SLICE_LIT("a\n\"b\"")));
+    ck_assert(data_is(SLICE_LIT("\"a\\u0000b\""), SLICE_LIT("ab")));
+    ck_assert(data_is(SLICE_LIT("\"\""), SLICE_LIT("")));
+    ck_assert(data_is(SLICE_LIT("{ \"a b\" : [ 1 ,\n\"c\\\" d\", null ] }"),
+                      SLICE_LIT("{\"a b\":[1,\"c\\\" d\",null]}")));
+    ck_assert(data_is(SLICE_LIT("123456789012345678901234567890.10"),
+                      SLICE_LIT("123456789012345678901234567890.10")));
+    ck_assert(data_is(SLICE_LIT("[\"\\u0000\"]"), SLICE_LIT("[\"\\u0000\"]")));
+    struct buf b = {0};
+    ck_assert(json_put_data(&b, SLICE_LIT("")) == ERR_INVALID);
+    ck_assert(json_put_data(&b, SLICE_LIT("\"a")) == ERR_INVALID);
+    ck_assert(json_put_data(&b, SLICE_LIT("[\"a")) == ERR_INVALID);
+    buf_reset(&b);
+}
+END_TEST
+
+static bool written_is(struct slice text, const char *want)
+{
+    struct buf b = {0};
+    json_put_string(&b, text);
+    bool same = slice_is(buf_slice(&b), want);
+    buf_reset(&b);
+    return same;
+}
+
+START_TEST(test_strings_written)
+{
+    ck_assert(written_is(SLICE_NONE, "\"\""));
+    ck_assert(written_is(SLICE_LIT("a\"b\\c"), "\"a\\\"b\\\\c\""));
+    ck_assert(
+        written_is(SLICE_LIT("\n\r\t\b\f\x01\x1F\0"), "\"\\n\\r\\t\\b\\f\\u0001\\u001f\\u0000\""));
+    ck_assert(written_is(SLICE_LIT("\xC3\xA9\xFFz"), "\"\xC3\xA9\xEF\xBF\xBDz\""));
+    ck_assert(written_is(SLICE_LIT("\xC3\n\xA9"), "\"\xEF\xBF\xBD\\n\xEF\xBF\xBD\""));
+}
+END_TEST
+
+START_TEST(test_written_strings_are_read_back)
+{
+    struct rng rng = rng_seeded("json");
+    for (int round = 0; round < 5000; round++) {
+        char bytes[40];
+        struct buf text = {0}, want = {0};
+        size_t len = rng_below(&rng, sizeof bytes);
+        for (size_t i = 0; i < len; i++)
+            bytes[i] = (char)(1 + rng_below(&rng, rng_below(&rng, 2) ? 127 : 255));
+        json_put_string(&text, (struct slice){bytes, len});
+        buf_put_utf8(&want, (struct slice){bytes, len});
+        ck_assert(data_is(buf_slice(&text), buf_slice(&want)));
+        ck_assert(accepts(buf_slice(&text)));
+        buf_reset(&text);
+        buf_reset(&want);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    TCase *tests = tcase_create("json");
+    tcase_add_test(tests, test_parse_takes_json);
+    tcase_add_test(tests, test_parse_refuses_the_rest);
+    tcase_add_test(tests, test_depth_is_bounded);
+    tcase_add_test(tests, test_escaped_nul_is_noticed);
+    tcase_add_test(tests, test_lenient_lets_bytes_pass);
+    tcase_add_test(tests, test_raw_members);
+    tcase_add_test(tests, test_data_as_it_is_sent);
+    tcase_add_test(tests, test_strings_written);
+    tcase_add_test(tests, test_written_strings_are_read_back);
+    Suite *suite = suite_create("json");
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed > 0;
+}
