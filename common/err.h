@@ -1,4 +1,5 @@
-/* One error type for everything the world can do to us. Our own bugs are asserts, never an enum err. */
+/* One error type for everything the world can do to us. Our own bugs are asserts, never an enum
+ * err. */
 #pragma once
 
 #define NODISCARD __attribute__((warn_unused_result))

@@ -1,4 +1,5 @@
-/* An event as it travels from the bus to the sockets: immutable, counted, with its frame rendered once per node. */
+/* An event as it travels from the bus to the sockets: immutable, counted, with its frame rendered
+ * once per node. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -12,9 +13,9 @@ struct event_fields {
     uint64_t id;   /* 0: none (ephemeral, raw) */
     uint64_t prev; /* the topic's previous id, 0: none */
     bool has_prev;
-    bool has_match;    /* meant only for streams with certain claims */
-    int64_t retry_ms;  /* -1: none */
-    uint64_t ttl_ms;   /* 0: none */
+    bool has_match;   /* meant only for streams with certain claims */
+    int64_t retry_ms; /* -1: none */
+    uint64_t ttl_ms;  /* 0: none */
     struct slice ns, topic, type, data;
 };
 
@@ -23,7 +24,8 @@ struct event; /* immutable after event_new(); any thread may read */
 /* Renders the frame (sse.h) and copies what it needs. One reference for the caller.
  * @arrival_us: monotonic time at which the node received it, 0 when it was read from the log. */
 struct event *event_new(const struct event_fields *fields, uint64_t arrival_us);
-/* An event that is only bytes: control events, position blocks. @id moves the cursor, 0 does not. */
+/* An event that is only bytes: control events, position blocks. @id moves the cursor, 0 does not.
+ */
 struct event *event_new_frame(uint64_t id, struct slice frame);
 struct event *event_ref(struct event *ev);
 void event_unref(struct event *ev); /* NULL is fine; the last one frees */

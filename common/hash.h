@@ -1,5 +1,6 @@
 /* uthash with a seeded hash (XXH3), so that clients who choose the names cannot aim for collisions.
- * Include this, never <uthash.h> itself. Set the seed once, before the first table: hash_seed_init(). */
+ * Include this, never <uthash.h> itself. Set the seed once, before the first table:
+ * hash_seed_init(). */
 #pragma once
 #include <stdint.h>
 #define XXH_INLINE_ALL
@@ -8,7 +9,8 @@
 extern uint64_t hash_seed; /* written once at start, read-only afterwards */
 void hash_seed_init(void);
 
-#define HASH_FUNCTION(key, len, hashv) ((hashv) = (unsigned)XXH3_64bits_withSeed((key), (len), hash_seed))
+#define HASH_FUNCTION(key, len, hashv)                                                             \
+    ((hashv) = (unsigned)XXH3_64bits_withSeed((key), (len), hash_seed))
 #define uthash_fatal(msg) abort()
 #include <stdlib.h>
 #include <uthash.h>

@@ -1,4 +1,5 @@
-/* Names of the contract: namespaces, topics, patterns, and the Redis keys and channels made of them. */
+/* Names of the contract: namespaces, topics, patterns, and the Redis keys and channels made of
+ * them. */
 #pragma once
 #include "common/buf.h"
 #include "common/slice.h"
@@ -6,10 +7,11 @@
 #define NAME_TOPIC_MAX 512
 #define NAME_NS_MAX 64
 
-bool name_ns_valid(struct slice ns);       /* [A-Za-z0-9_-]{1,64} */
-bool name_prefix_valid(struct slice p);    /* 1 to 64 bytes of [A-Za-z0-9_.:-]: needs no escaping in a glob */
-bool name_topic_valid(struct slice topic); /* docs/protocol.md, "Topics" */
-bool name_pattern_valid(struct slice pattern); /* a topic is a pattern, too */
+bool name_ns_valid(struct slice ns); /* [A-Za-z0-9_-]{1,64} */
+bool name_prefix_valid(
+    struct slice p); /* 1 to 64 bytes of [A-Za-z0-9_.:-]: needs no escaping in a glob */
+bool name_topic_valid(struct slice topic);        /* docs/protocol.md, "Topics" */
+bool name_pattern_valid(struct slice pattern);    /* a topic is a pattern, too */
 bool name_is_pattern(struct slice valid_pattern); /* has a wildcard token */
 
 /* Appends P:{ns} */
@@ -18,8 +20,11 @@ void name_put_key(struct buf *b, const char *prefix, struct slice ns);
 void name_put_log(struct buf *b, const char *prefix, struct slice ns, struct slice topic);
 /* Appends P:{ns}:ch:<topic> */
 void name_put_channel(struct buf *b, const char *prefix, struct slice ns, struct slice topic);
-/* Appends the Redis glob that matches at least the channels of a pattern's topics: P:{ns}:ch:… with a * for each wildcard
- * and Redis's other glob characters ([ ] ? \ ^ -) escaped where they would mean something. */
+/* Appends the Redis glob that matches at least the channels of a pattern's topics: P:{ns}:ch:… with
+ * a * for each wildcard and Redis's other glob characters ([ ] ? \ ^ -) escaped where they would
+ * mean something. */
 void name_put_glob(struct buf *b, const char *prefix, struct slice ns, struct slice pattern);
-/* Takes P:{ns}:ch:<topic> apart. ERR_INVALID when it is not of that form, or ns or topic are not valid. */
-NODISCARD enum err name_split_channel(struct slice channel, const char *prefix, struct slice *ns, struct slice *topic);
+/* Takes P:{ns}:ch:<topic> apart. ERR_INVALID when it is not of that form, or ns or topic are not
+ * valid. */
+NODISCARD enum err name_split_channel(struct slice channel, const char *prefix, struct slice *ns,
+                                      struct slice *topic);

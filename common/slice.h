@@ -1,4 +1,5 @@
-/* A borrowed run of bytes. Length beats NUL: the bytes may hold any value and are not terminated. */
+/* A borrowed run of bytes. Length beats NUL: the bytes may hold any value and are not terminated.
+ */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -22,11 +23,12 @@ char *slice_dup(struct slice s); /* NUL added; SLICE_NONE gives NULL */
 
 /* Strict UTF-8 (RFC 3629: no surrogates, no overlong forms, at most U+10FFFF). */
 bool slice_utf8_valid(struct slice s);
-/* Length of the longest prefix that is valid UTF-8; *bad is the length of the maximal subpart behind it that a decoder
- * replaces by one U+FFFD (0: all of @s is valid). */
+/* Length of the longest prefix that is valid UTF-8; *bad is the length of the maximal subpart
+ * behind it that a decoder replaces by one U+FFFD (0: all of @s is valid). */
 size_t slice_utf8_prefix(struct slice s, size_t *bad);
 
-/* Decimal digits only: no sign, no space, no leading zeros but "0" itself. ERR_INVALID, or ERR_RANGE above @max. */
+/* Decimal digits only: no sign, no space, no leading zeros but "0" itself. ERR_INVALID, or
+ * ERR_RANGE above @max. */
 NODISCARD enum err slice_u64(struct slice s, uint64_t max, uint64_t *out);
 /* "250ms", "15s", "10m", "1h", "7d"; "0" needs no unit. Result in milliseconds. */
 NODISCARD enum err slice_duration_ms(struct slice s, uint64_t *out_ms);

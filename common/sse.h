@@ -3,13 +3,15 @@
 #include "common/buf.h"
 #include "common/event.h"
 
-/* Appends the frame: id, event, retry, data lines, blank line. CR, LF and CRLF each end a data line; NUL is dropped from
- * data; CR, LF and NUL are dropped from the type; bytes that are not UTF-8 become U+FFFD, one per maximal subpart, as
- * every browser would decode them. */
+/* Appends the frame: id, event, retry, data lines, blank line. CR, LF and CRLF each end a data
+ * line; NUL is dropped from data; CR, LF and NUL are dropped from the type; bytes that are not
+ * UTF-8 become U+FFFD, one per maximal subpart, as every browser would decode them. */
 void sse_put_frame(struct buf *b, const struct event_fields *fields);
 
-/* Appends a control event named @prefix@name, e.g. "relay." "gap". @id 0: no id line. @json: one line. */
-void sse_put_control(struct buf *b, uint64_t id, const char *prefix, const char *name, struct slice json);
+/* Appends a control event named @prefix@name, e.g. "relay." "gap". @id 0: no id line. @json: one
+ * line. */
+void sse_put_control(struct buf *b, uint64_t id, const char *prefix, const char *name,
+                     struct slice json);
 
 /* Appends a block that only moves the client's cursor; no EventSource dispatches it. */
 void sse_put_position(struct buf *b, uint64_t id);

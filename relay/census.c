@@ -27,7 +27,8 @@ void census_free(struct census *census)
     if (!census)
         return;
     struct census_name *name, *tmp;
-    HASH_ITER(hh, census->names, name, tmp) {
+    HASH_ITER(hh, census->names, name, tmp)
+    {
         HASH_DEL(census->names, name);
         free(name->key);
         free(name);
@@ -76,7 +77,8 @@ void census_put_json(struct census *census, struct buf *b)
         buf_puts(b, "{\"ns\":");
         json_put_string(b, (struct slice){name->key, name->ns_len});
         buf_puts(b, ",\"topic\":");
-        json_put_string(b, (struct slice){name->key + name->ns_len + 1, name->key_len - name->ns_len - 1});
+        json_put_string(
+            b, (struct slice){name->key + name->ns_len + 1, name->key_len - name->ns_len - 1});
         buf_printf(b, ",\"subscribers\":%zu}", name->subscribers);
         separator = ",";
     }

@@ -1,4 +1,5 @@
-/* Subscriber counts by namespace and topic, gathered from one worker after the other for /stats. One owner at a time. */
+/* Subscriber counts by namespace and topic, gathered from one worker after the other for /stats.
+ * One owner at a time. */
 #pragma once
 #include "common/buf.h"
 

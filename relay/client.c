@@ -73,13 +73,17 @@ static void queue_put(struct client *c, struct event *ev)
         c->cursor = id;
         c->told = id;
     }
+    if (event_frame(ev).len == 0)
+        return; /* a gap that is not told (control events off): no write would ever take it off the
+                   queue */
     c->queued_bytes += event_frame(ev).len;
     ring_put(&c->queue, event_ref(ev));
 }
 
 static bool queue_fits(const struct client *c, const struct client_limits *limits, size_t bytes)
 {
-    /* An empty queue takes any event: one that is larger than the limit must not be stuck forever. */
+    /* An empty queue takes any event: one that is larger than the limit must not be stuck forever.
+     */
     if (c->queue.count == 0)
         return true;
     return c->queue.count < limits->max_events && c->queued_bytes + bytes <= limits->max_bytes;

@@ -1,5 +1,5 @@
-/* The streams of one worker: opens them, hands each event to those that want it, and flushes each stream that has
- * something to send once per loop turn with one write. Worker thread. */
+/* The streams of one worker: opens them, hands each event to those that want it, and flushes each
+ * stream that has something to send once per loop turn with one write. Worker thread. */
 #pragma once
 #include "relay/front.h"
 #include "relay/interest.h"
@@ -8,12 +8,14 @@
 struct fanout;
 struct stream; /* one client */
 
-struct fanout *fanout_new(struct ev_loop *loop, unsigned worker, struct node *node, struct config *config);
+struct fanout *fanout_new(struct ev_loop *loop, unsigned worker, struct node *node,
+                          struct config *config);
 void fanout_free(struct fanout *fanout); /* after all streams are over */
 void fanout_configure(struct fanout *fanout, struct config *config);
 
 /* A stream for @call, whose preamble is still to be sent; takes over the request's contents. */
-struct stream *fanout_open(struct fanout *fanout, struct front_call *call, struct stream_request *request);
+struct stream *fanout_open(struct fanout *fanout, struct front_call *call,
+                           struct stream_request *request);
 /* Its socket is ours now. */
 void fanout_start(struct stream *stream, int fd);
 /* Its call is over: the stream is gone. */
@@ -23,7 +25,8 @@ void fanout_over(struct stream *stream);
 void fanout_take_events(struct fanout *fanout, struct note_events *note);
 void fanout_take_gap(struct fanout *fanout, struct note_gap *note);
 void fanout_take_page(struct fanout *fanout, struct note_read *note);
-/* Whether as many events as belong into one loop turn have been taken: the rest should wait for the flush. */
+/* Whether as many events as belong into one loop turn have been taken: the rest should wait for the
+ * flush. */
 bool fanout_is_turn_full(const struct fanout *fanout);
 
 void fanout_count(struct fanout *fanout, struct census *census);

@@ -11,15 +11,18 @@
 #include "relay/wheel.h"
 
 enum {
-    HEADER_DEADLINE_MS = 10000, /* from the connection's start to the end of its first request's headers */
+    HEADER_DEADLINE_MS =
+        10000, /* from the connection's start to the end of its first request's headers */
     REQUEST_DEADLINE_MS = 30000, /* from there to the end of the answer, streams apart */
-    IDLE_DEADLINE_MS = 75000,   /* between requests */
+    IDLE_DEADLINE_MS = 75000,    /* between requests */
     WHEEL_TICK_MS = 500,
     RUNS_PER_TURN = 64,
-    STREAM_BLOCK = 512,     /* libmicrohttpd allocates this per stream */
-    POOL_OVERHEAD = 3072,   /* of a connection's pool beside the request's header: parsed pairs, our answer's header */
+    STREAM_BLOCK = 512,   /* libmicrohttpd allocates this per stream */
+    POOL_OVERHEAD = 3072, /* of a connection's pool beside the request's header: parsed pairs, our
+                             answer's header */
 };
-/* Each resume makes libmicrohttpd walk all suspended connections (141 us at 9,000): so they are resumed together. */
+/* Each resume makes libmicrohttpd walk all suspended connections (141 us at 9,000): so they are
+ * resumed together. */
 static const double END_BATCH_S = 0.02;
 
 struct peer;
@@ -48,7 +51,14 @@ struct peer {
     int fd;
 };
 
-enum call_state { CALL_READING, CALL_HANDLING, CALL_ANSWERED, CALL_PREAMBLE, CALL_STREAMING, CALL_ENDING };
+enum call_state {
+    CALL_READING,
+    CALL_HANDLING,
+    CALL_ANSWERED,
+    CALL_PREAMBLE,
+    CALL_STREAMING,
+    CALL_ENDING
+};
 
 struct front_call {
     struct front *front;
@@ -158,7 +168,8 @@ static void on_connection(void *cls, struct MHD_Connection *connection, void **s
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         struct peer *peer = mem_zero(1, sizeof(*peer));
         peer->front = front;
-        peer->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+        peer->fd =
+            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
         wheel_set(front->wheel, &peer->deadline, now_ms() + HEADER_DEADLINE_MS);
         metrics_add(front->metrics, M_CONNECTIONS, 1);
         *socket_context = peer;
@@ -237,7 +248,8 @@ static enum MHD_Result queue_response(struct front_call *call)
 }
 
 static const char too_large_text[] =
-    "{\"title\":\"Content Too Large\",\"status\":413,\"detail\":\"the body is larger than this relay takes "
+    "{\"title\":\"Content Too Large\",\"status\":413,\"detail\":\"the body is larger than this "
+    "relay takes "
     "(eight times max_event_bytes)\"}";
 
 static void reply_too_large(struct front_call *call)
@@ -251,7 +263,8 @@ static void reply_too_large(struct front_call *call)
     call->in_handler = false;
 }
 
-/* libmicrohttpd calls this when the headers are there, for each piece of the body, at the body's end, and after a resume. */
+/* libmicrohttpd calls this when the headers are there, for each piece of the body, at the body's
+ * end, and after a resume. */
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url,
                                   const char *method, const char *version, const char *upload,
                                   size_t *upload_size, void **req_cls)
@@ -332,8 +345,8 @@ void front_reply(struct front_call *call, unsigned status, const struct front_he
     answer(call, status, response, headers, count);
 }
 
-/* libmicrohttpd asks for the stream's next bytes: once for the preamble, then, with all of that in the kernel, to be
- * told that the socket is ours now, and once more at the end. */
+/* libmicrohttpd asks for the stream's next bytes: once for the preamble, then, with all of that in
+ * the kernel, to be told that the socket is ours now, and once more at the end. */
 static ssize_t on_content(void *cls, uint64_t pos, char *out, size_t max)
 {
     struct front_call *call = cls;
@@ -421,7 +434,8 @@ void *front_user(const struct front_call *call)
 
 static void quiet(void *cls, const char *format, va_list args)
 {
-    (void)cls, (void)format, (void)args; /* its messages are about peers' broken requests: counted as 4xx */
+    (void)cls, (void)format,
+        (void)args; /* its messages are about peers' broken requests: counted as 4xx */
 }
 
 static void watchers_start(struct front *front)

@@ -1,6 +1,7 @@
-/* HTTP: the only user of libmicrohttpd. One daemon per worker and address, in external epoll mode on the worker's loop.
- * Takes requests in whole, sends answers, and hands a stream's socket over once its headers are in the kernel: the
- * connection is suspended then, and libmicrohttpd does not touch it until front_end(). All on the worker's thread. */
+/* HTTP: the only user of libmicrohttpd. One daemon per worker and address, in external epoll mode
+ * on the worker's loop. Takes requests in whole, sends answers, and hands a stream's socket over
+ * once its headers are in the kernel: the connection is suspended then, and libmicrohttpd does not
+ * touch it until front_end(). All on the worker's thread. */
 #pragma once
 #include <ev.h>
 
@@ -17,10 +18,11 @@ struct front_header {
 struct front_handler {
     /* A complete request. Answer with front_reply() or front_stream(), at once or later. */
     void (*request)(void *arg, struct front_call *call);
-    /* The preamble has been taken by the kernel: from here to front_end() the socket @fd is the handler's to use, not to
-     * close. */
+    /* The preamble has been taken by the kernel: from here to front_end() the socket @fd is the
+     * handler's to use, not to close. */
     void (*stream)(void *arg, struct front_call *call, int fd);
-    /* The call is over, however it ended; @call is gone after this. Called for each call that request() saw. */
+    /* The call is over, however it ended; @call is gone after this. Called for each call that
+     * request() saw. */
     void (*over)(void *arg, struct front_call *call);
 };
 
@@ -30,7 +32,8 @@ struct front_limits {
     size_t max_body_bytes;
 };
 
-/* @listen_fd: bound and listening; closed by front_free(). NULL when libmicrohttpd refuses, with errno. */
+/* @listen_fd: bound and listening; closed by front_free(). NULL when libmicrohttpd refuses, with
+ * errno. */
 struct front *front_new(struct ev_loop *loop, int listen_fd, const struct front_limits *limits,
                         const struct front_handler *handler, void *arg, struct metrics *metrics);
 /* Ends what is still open, calling over() for each. */
@@ -49,9 +52,11 @@ void front_set_user(struct front_call *call, void *user);
 void *front_user(const struct front_call *call);
 
 /* Answers in whole. Takes @body's bytes over and leaves it empty; NULL: none. */
-void front_reply(struct front_call *call, unsigned status, const struct front_header *headers, size_t count,
-                 struct buf *body);
-/* Answers 200 with a body that ends with the connection (HTTP/1.0 style, not chunked): @preamble now, then stream(). */
-void front_stream(struct front_call *call, const struct front_header *headers, size_t count, struct slice preamble);
+void front_reply(struct front_call *call, unsigned status, const struct front_header *headers,
+                 size_t count, struct buf *body);
+/* Answers 200 with a body that ends with the connection (HTTP/1.0 style, not chunked): @preamble
+ * now, then stream(). */
+void front_stream(struct front_call *call, const struct front_header *headers, size_t count,
+                  struct slice preamble);
 /* Ends a stream. Stop watching its socket before. Asynchronous and batched: over() follows. */
 void front_end(struct front_call *call);

@@ -16,7 +16,9 @@
 #include "relay/store_redis.h"
 #include "relay/worker.h"
 
-enum { FILES_RESERVED = 128 /* beside clients: Redis, epoll, listening sockets, publishers in flight */ };
+enum {
+    FILES_RESERVED = 128 /* beside clients: Redis, epoll, listening sockets, publishers in flight */
+};
 static const double DRAIN_POLL_S = 0.05;
 static const double DRAIN_GRACE_S = 6.0; /* for the last streams' last bytes */
 
@@ -128,8 +130,8 @@ static void on_hangup(struct ev_loop *loop, ev_signal *w, int revents)
         send_config(hub->node.inboxes[i], merged);
     send_config(bus_inbox(hub->node.bus), merged);
     buf_putc(&restart, '\0');
-    log_put(LOG_INFO, "configuration read again", "needs_restart", restart.len > 1 ? restart.ptr : "nothing",
-            NULL);
+    log_put(LOG_INFO, "configuration read again", "needs_restart",
+            restart.len > 1 ? restart.ptr : "nothing", NULL);
     buf_reset(&restart);
 }
 

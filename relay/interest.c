@@ -18,8 +18,9 @@ struct space {
 
 /* A name that the bus watches for us. */
 struct watched {
-    struct wheel_entry linger; /* first: the wheel hands this pointer back; set while nobody wants the name */
-    char *key;                 /* ns, NUL, name, NUL */
+    struct wheel_entry
+        linger; /* first: the wheel hands this pointer back; set while nobody wants the name */
+    char *key;  /* ns, NUL, name, NUL */
     size_t ns_len, key_len;
     UT_hash_handle hh;
 };
@@ -142,7 +143,8 @@ static void count_name(struct slice name, size_t subscribers, void *arg)
 void interest_count(struct interest *interest, struct census *census)
 {
     struct space *space, *tmp;
-    HASH_ITER(hh, interest->spaces, space, tmp) {
+    HASH_ITER(hh, interest->spaces, space, tmp)
+    {
         struct count_args args = {census, slice_of(space->ns)};
         topic_index_each(space->index, count_name, &args);
     }
@@ -169,9 +171,10 @@ void interest_free(struct interest *interest)
         return;
     struct watched *w, *next_w;
     HASH_ITER(hh, interest->watched, w, next_w)
-        watched_free(interest, w);
+    watched_free(interest, w);
     struct space *space, *next_space;
-    HASH_ITER(hh, interest->spaces, space, next_space) {
+    HASH_ITER(hh, interest->spaces, space, next_space)
+    {
         HASH_DEL(interest->spaces, space);
         topic_index_free(space->index);
         free(space->ns);

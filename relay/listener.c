@@ -72,8 +72,8 @@ enum err listener_open(const char *address, unsigned count, struct listener *out
         return e;
     struct listener l = {mem_alloc(count * sizeof(int)), count, NULL};
     memset(l.fds, -1, count * sizeof(int));
-    /* A shared port may be shared with a stranger of the same user: another relay, say. Binding once without sharing
-     * finds out. */
+    /* A shared port may be shared with a stranger of the same user: another relay, say. Binding
+     * once without sharing finds out. */
     int probe = bind_one(&addr, len, false);
     if (probe < 0)
         goto fail;
@@ -89,9 +89,11 @@ enum err listener_open(const char *address, unsigned count, struct listener *out
     return OK;
 
 fail:
-    buf_printf(why, "cannot listen on %s: %s%s", address, strerror(errno),
-               errno == EADDRINUSE ? " (is another program, or another relay, running there? Choose another with --listen)"
-                                   : "");
+    buf_printf(
+        why, "cannot listen on %s: %s%s", address, strerror(errno),
+        errno == EADDRINUSE
+            ? " (is another program, or another relay, running there? Choose another with --listen)"
+            : "");
     listener_reset(&l);
     return ERR_IO;
 }

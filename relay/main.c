@@ -1,4 +1,5 @@
-/* sse-relay: streams events from Redis to browsers and services as Server-Sent Events. docs/architecture.md is the tour. */
+/* sse-relay: streams events from Redis to browsers and services as Server-Sent Events.
+ * docs/architecture.md is the tour. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +26,8 @@ static struct config *reload(void *arg)
     enum config_action action;
     char *why = NULL;
     if (config_load(line->argc, line->argv, environ, &config, &action, &why)) {
-        log_put(LOG_ERROR, "the configuration was not read again: it has an error", "error", why, NULL);
+        log_put(LOG_ERROR, "the configuration was not read again: it has an error", "error", why,
+                NULL);
         free(why);
         return NULL;
     }
@@ -47,7 +49,8 @@ static int run(struct config *config, struct command_line *line)
     struct buf url = {0};
     config_put_redacted_url(&url, config->redis);
     buf_putc(&url, '\0');
-    log_put(LOG_INFO, "starting", "version", SSE_RELAY_VERSION, "node", config->node, "redis", url.ptr, NULL);
+    log_put(LOG_INFO, "starting", "version", SSE_RELAY_VERSION, "node", config->node, "redis",
+            url.ptr, NULL);
     buf_reset(&url);
     if (hub_new(config, SSE_RELAY_VERSION, reload, line, &hub))
         return EXIT_RUN_FAILED;

@@ -6,7 +6,7 @@
 #include "relay/bus.h"
 
 struct node {
-    const char *name;    /* the configuration's `node` */
+    const char *name; /* the configuration's `node` */
     const char *version;
     uint64_t started_us; /* wall clock */
     struct bus *bus;
@@ -14,7 +14,7 @@ struct node {
     unsigned workers;
     struct metrics **metrics; /* the workers', then the bus's */
     size_t max_clients;
-    atomic_size_t clients;  /* streams open, over all workers */
-    atomic_bool draining;   /* set once */
-    atomic_uint drained;    /* workers that have ended all their streams */
+    atomic_size_t clients; /* streams open, over all workers */
+    atomic_bool draining;  /* set once */
+    atomic_uint drained;   /* workers that have ended all their streams */
 };

@@ -38,7 +38,7 @@ struct note_name {
 struct note_read {
     struct note note;
     unsigned worker;
-    void *owner; /* worker thread only; NULL once the client is gone */
+    void *owner;              /* worker thread only; NULL once the client is gone */
     struct subscription *sub; /* a reference */
     enum cursor_kind kind;    /* of the cursor; CURSOR_ID for the reads after the first */
     uint64_t cursor;
@@ -46,10 +46,11 @@ struct note_read {
     size_t max_bytes;
     uint64_t budget; /* events that the connection may still replay; then a gap "overflow" */
     /* filled by the bus */
-    uint64_t start;         /* where the stream is complete from: the id of relay.connected; 0: do not tell */
-    uint64_t end;           /* complete up to here */
-    bool final;             /* `end` meets the live events that this worker is sent after this note */
-    struct event **events;  /* counted references; gaps are among them as control frames */
+    uint64_t
+        start;    /* where the stream is complete from: the id of relay.connected; 0: do not tell */
+    uint64_t end; /* complete up to here */
+    bool final;   /* `end` meets the live events that this worker is sent after this note */
+    struct event **events; /* counted references; gaps are among them as control frames */
     size_t count;
 };
 
@@ -87,8 +88,8 @@ struct note_gap {
 struct note_census {
     struct note note;
     unsigned first, visits; /* visits: workers that have counted */
-    void *owner; /* first worker's thread only */
-    void *counts; /* owned by whoever holds the note */
+    void *owner;            /* first worker's thread only */
+    void *counts;           /* owned by whoever holds the note */
 };
 
 struct note_config {
@@ -103,6 +104,8 @@ void note_events_free(struct note_events *events);
 void note_gap_free(struct note_gap *gap);
 
 const char *gap_reason_text(enum gap_reason reason);
-/* The control event that tells of a gap. @id: 0 when the cursor must not move. @from: UINT64_MAX when it is not known.
- * With control events off: a position block, or an event without bytes when there is no id. */
-struct event *gap_event(const struct config *config, uint64_t id, uint64_t from, uint64_t to, enum gap_reason reason);
+/* The control event that tells of a gap. @id: 0 when the cursor must not move. @from: UINT64_MAX
+ * when it is not known. With control events off: a position block, or an event without bytes when
+ * there is no id. */
+struct event *gap_event(const struct config *config, uint64_t id, uint64_t from, uint64_t to,
+                        enum gap_reason reason);

@@ -169,7 +169,8 @@ static void run_end(struct redis_channels *ch)
     ch->run_event = NULL;
 }
 
-/* Sends one command for up to SUBSCRIBE_BATCH channels of a kind from the list. False: none of the kind is left. */
+/* Sends one command for up to SUBSCRIBE_BATCH channels of a kind from the list. False: none of the
+ * kind is left. */
 static bool send_batch(struct redis_channels *ch, bool glob, bool leaving)
 {
     struct slice argv[SUBSCRIBE_BATCH + 1];
@@ -299,8 +300,10 @@ static void on_push(void *arg, const struct redis_reply *reply)
     struct redis_channels *ch = arg;
     if (redis_reply_type(reply) == REDIS_ERROR) {
         char *text = slice_dup(redis_reply_text(reply));
-        log_put(LOG_ERROR, "Redis refused a subscription; streams of that topic cannot start", "reply",
-                text, "hint", "the user needs +subscribe +psubscribe and the channels of the prefix (ACL SETUSER ... &sse:*)",
+        log_put(LOG_ERROR, "Redis refused a subscription; streams of that topic cannot start",
+                "reply", text, "hint",
+                "the user needs +subscribe +psubscribe and the channels of the prefix (ACL SETUSER "
+                "... &sse:*)",
                 NULL);
         free(text);
         return;
@@ -334,7 +337,8 @@ static void on_push(void *arg, const struct redis_reply *reply)
 static void forget_acks(struct redis_channels *ch, struct channel *table)
 {
     struct channel *c, *tmp;
-    HASH_ITER(hh, table, c, tmp) {
+    HASH_ITER(hh, table, c, tmp)
+    {
         if (!c->name_count) {
             channel_free(ch, c);
             continue;
@@ -403,9 +407,9 @@ void redis_channels_free(struct redis_channels *ch)
     ev_prepare_stop(ch->loop, &ch->flush);
     struct channel *c, *tmp;
     HASH_ITER(hh, ch->direct, c, tmp)
-        channel_free(ch, c);
+    channel_free(ch, c);
     HASH_ITER(hh, ch->globs, c, tmp)
-        channel_free(ch, c);
+    channel_free(ch, c);
     event_unref(ch->run_event);
     buf_reset(&ch->run_channel);
     envelope_reset(&ch->envelope);

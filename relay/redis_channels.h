@@ -1,7 +1,9 @@
-/* The subscribed connection: SUBSCRIBE for topics, PSUBSCRIBE for patterns, each live event handed on once. Bus thread.
+/* The subscribed connection: SUBSCRIBE for topics, PSUBSCRIBE for patterns, each live event handed
+ * on once. Bus thread.
  *
- * Redis delivers a message once for each matching subscription of a connection, directly one after the other. So a run of
- * messages of one channel is one PUBLISH until a subscription turns up in it for the second time. */
+ * Redis delivers a message once for each matching subscription of a connection, directly one after
+ * the other. So a run of messages of one channel is one PUBLISH until a subscription turns up in it
+ * for the second time. */
 #pragma once
 #include "relay/redis_conn.h"
 #include "relay/store.h"
@@ -9,14 +11,18 @@
 struct redis_channels;
 
 struct redis_channels_handler {
-    void (*heard)(void *arg, struct store_name *name); /* Redis has acknowledged: nothing is missed from here on */
+    void (*heard)(
+        void *arg,
+        struct store_name *name); /* Redis has acknowledged: nothing is missed from here on */
     void (*event)(void *arg, struct event *ev, uint64_t workers); /* borrowed */
     void (*ready)(void *arg); /* after a connect: all names that were watched then are heard */
     void (*down)(void *arg);
 };
 
-struct redis_channels *redis_channels_new(struct ev_loop *loop, const struct redis_url *url, struct config *config,
-                                          const struct redis_channels_handler *handler, void *arg, struct metrics *metrics);
+struct redis_channels *redis_channels_new(struct ev_loop *loop, const struct redis_url *url,
+                                          struct config *config,
+                                          const struct redis_channels_handler *handler, void *arg,
+                                          struct metrics *metrics);
 void redis_channels_free(struct redis_channels *channels);
 void redis_channels_start(struct redis_channels *channels);
 void redis_channels_configure(struct redis_channels *channels, struct config *config);
@@ -25,8 +31,9 @@ void redis_channels_watch(struct redis_channels *channels, struct store_name *na
 void redis_channels_unwatch(struct redis_channels *channels, struct store_name *name);
 void redis_channels_rewatch(struct redis_channels *channels, struct store_name *name);
 
-/* From a connect until redis_channels_listen() events with an id are left to the repair, which reads the log up to a
- * position that is taken afterwards. listen() ends that and pauses, so that the repair's events come first. */
+/* From a connect until redis_channels_listen() events with an id are left to the repair, which
+ * reads the log up to a position that is taken afterwards. listen() ends that and pauses, so that
+ * the repair's events come first. */
 void redis_channels_listen(struct redis_channels *channels);
 /* Two independent reasons to stop reading; either holds. */
 enum channels_pause { CHANNELS_REPAIR = 1, CHANNELS_BACKPRESSURE = 2 };

@@ -171,9 +171,11 @@ static void go_down(struct redis_conn *conn, const char *why)
     close_context(conn);
     uint64_t skipped = 0;
     if (was_up || log_limit_pass(&conn->down_limit, clock_mono_us(), &skipped))
-        log_put(LOG_WARN, was_up ? "Redis connection lost, reconnecting" : "cannot reach Redis yet, trying on",
-                "connection", conn->name, "reason", conn->why, "attempts_not_logged", log_u64(skipped),
-                NULL);
+        log_put(LOG_WARN,
+                was_up ? "Redis connection lost, reconnecting"
+                       : "cannot reach Redis yet, trying on",
+                "connection", conn->name, "reason", conn->why, "attempts_not_logged",
+                log_u64(skipped), NULL);
     conn->handler->down(conn->arg, conn->why);
     if (was_up)
         conn->retry_ms = RETRY_FIRST_MS;
@@ -187,7 +189,8 @@ static void go_down(struct redis_conn *conn, const char *why)
 static void go_down_ctx(struct redis_conn *conn)
 {
     char why[160];
-    snprintf(why, sizeof(why), "%s", conn->ctx && conn->ctx->errstr[0] ? conn->ctx->errstr : "connection closed");
+    snprintf(why, sizeof(why), "%s",
+             conn->ctx && conn->ctx->errstr[0] ? conn->ctx->errstr : "connection closed");
     go_down(conn, why);
 }
 
@@ -198,8 +201,8 @@ static void went_up(struct redis_conn *conn)
     ev_timer_stop(conn->loop, &conn->timer);
     if (conn->ever_up)
         metrics_add(conn->metrics, M_REDIS_RECONNECTS, 1);
-    log_put(LOG_INFO, conn->ever_up ? "Redis connection is back" : "connected to Redis", "connection",
-            conn->name, NULL);
+    log_put(LOG_INFO, conn->ever_up ? "Redis connection is back" : "connected to Redis",
+            "connection", conn->name, NULL);
     conn->ever_up = true;
     conn->down_limit = (struct log_limit){0};
     conn->handler->up(conn->arg);
@@ -236,7 +239,8 @@ static void on_login(void *arg, const struct redis_reply *reply)
     /* CLIENT SETNAME is a courtesy: an ACL may forbid it. It is always the last. */
     if (conn->login_left > 0 && redis_reply_type(reply) == REDIS_ERROR) {
         struct slice text = redis_reply_text(reply);
-        snprintf(conn->why, sizeof(conn->why), "Redis refused the login: %.*s", (int)text.len, text.ptr);
+        snprintf(conn->why, sizeof(conn->why), "Redis refused the login: %.*s", (int)text.len,
+                 text.ptr);
         conn->drop_wanted = true;
         return;
     }
@@ -258,7 +262,9 @@ static void login(struct redis_conn *conn)
     conn->state = CONN_LOGIN;
     conn->login_left = 0;
     if (url->password && url->user)
-        login_send(conn, (struct slice[]){SLICE_LIT("AUTH"), slice_of(url->user), slice_of(url->password)}, 3);
+        login_send(
+            conn, (struct slice[]){SLICE_LIT("AUTH"), slice_of(url->user), slice_of(url->password)},
+            3);
     else if (url->password)
         login_send(conn, (struct slice[]){SLICE_LIT("AUTH"), slice_of(url->password)}, 2);
     if (url->db) {
@@ -268,7 +274,8 @@ static void login(struct redis_conn *conn)
     }
     char name[64];
     snprintf(name, sizeof(name), "sse-relay-%s", conn->name);
-    login_send(conn, (struct slice[]){SLICE_LIT("CLIENT"), SLICE_LIT("SETNAME"), slice_of(name)}, 3);
+    login_send(conn, (struct slice[]){SLICE_LIT("CLIENT"), SLICE_LIT("SETNAME"), slice_of(name)},
+               3);
 }
 
 /* --- I/O ------------------------------------------------------------------------------------ */
@@ -289,7 +296,8 @@ static void dispatch(struct redis_conn *conn, redisReply *reply)
 {
     const struct redis_reply *view = (const struct redis_reply *)(const void *)reply;
     conn->in_callback = true;
-    /* A subscribed connection's answers are pushes; it has commands of its own only while it logs in. */
+    /* A subscribed connection's answers are pushes; it has commands of its own only while it logs
+     * in. */
     if (conn->pending_count) {
         struct pending p = pending_take(conn);
         if (reply->type == REDIS_REPLY_ERROR)

@@ -1,5 +1,6 @@
-/* One connection to Redis: connects, logs in, reconnects with jittered backoff, pipelines commands. The only user of
- * hiredis (its non-blocking synchronous context: see docs/architecture.md for why not its async API). One thread. */
+/* One connection to Redis: connects, logs in, reconnects with jittered backoff, pipelines commands.
+ * The only user of hiredis (its non-blocking synchronous context: see docs/architecture.md for why
+ * not its async API). One thread. */
 #pragma once
 #include <ev.h>
 
@@ -13,32 +14,43 @@ struct redis_conn;
 struct redis_reply;
 enum redis_type { REDIS_NIL, REDIS_INTEGER, REDIS_STRING, REDIS_ERROR, REDIS_ARRAY };
 enum redis_type redis_reply_type(const struct redis_reply *reply);
-struct slice redis_reply_text(const struct redis_reply *reply); /* string, status or error; else SLICE_NONE */
-int64_t redis_reply_number(const struct redis_reply *reply);   /* an integer, or a string of digits; else -1 */
-size_t redis_reply_count(const struct redis_reply *reply);     /* elements of an array, else 0 */
+struct slice
+redis_reply_text(const struct redis_reply *reply); /* string, status or error; else SLICE_NONE */
+int64_t redis_reply_number(
+    const struct redis_reply *reply); /* an integer, or a string of digits; else -1 */
+size_t redis_reply_count(const struct redis_reply *reply); /* elements of an array, else 0 */
 const struct redis_reply *redis_reply_at(const struct redis_reply *reply, size_t i);
-bool redis_reply_is_error(const struct redis_reply *reply, const char *prefix); /* an error that starts so */
+bool redis_reply_is_error(const struct redis_reply *reply,
+                          const char *prefix); /* an error that starts so */
 
 struct redis_conn_handler {
-    void (*up)(void *arg);                    /* connected and logged in */
-    void (*down)(void *arg, const char *why); /* lost, or could not be made; after all pending callbacks */
-    /* A message on a subscribed connection, or an acknowledgement; NULL where the connection never subscribes. */
+    void (*up)(void *arg); /* connected and logged in */
+    void (*down)(void *arg,
+                 const char *why); /* lost, or could not be made; after all pending callbacks */
+    /* A message on a subscribed connection, or an acknowledgement; NULL where the connection never
+     * subscribes. */
     void (*push)(void *arg, const struct redis_reply *reply);
 };
 
-/* @reply is NULL when the connection broke before an answer came: the command may have run or not. */
+/* @reply is NULL when the connection broke before an answer came: the command may have run or not.
+ */
 typedef void (*redis_done)(void *arg, const struct redis_reply *reply);
 
 /* @name: for CLIENT SETNAME and the log. @url is borrowed and must outlive it. */
-struct redis_conn *redis_conn_new(struct ev_loop *loop, const struct redis_url *url, const char *name,
-                                  const struct redis_conn_handler *handler, void *arg, struct metrics *metrics);
-void redis_conn_free(struct redis_conn *conn); /* pending callbacks get NULL; `down` is not called */
+struct redis_conn *redis_conn_new(struct ev_loop *loop, const struct redis_url *url,
+                                  const char *name, const struct redis_conn_handler *handler,
+                                  void *arg, struct metrics *metrics);
+void redis_conn_free(
+    struct redis_conn *conn); /* pending callbacks get NULL; `down` is not called */
 void redis_conn_start(struct redis_conn *conn);
-/* Drops the connection and makes a new one. @why is for the log. Inside a callback of it: right after. */
+/* Drops the connection and makes a new one. @why is for the log. Inside a callback of it: right
+ * after. */
 void redis_conn_drop(struct redis_conn *conn, const char *why);
 
-/* Queues a command; sent at the end of the loop turn. False: not connected, nothing was queued. @done may be NULL. */
-bool redis_conn_send(struct redis_conn *conn, const struct slice *argv, size_t argc, redis_done done, void *arg);
+/* Queues a command; sent at the end of the loop turn. False: not connected, nothing was queued.
+ * @done may be NULL. */
+bool redis_conn_send(struct redis_conn *conn, const struct slice *argv, size_t argc,
+                     redis_done done, void *arg);
 /* The same for commands whose answers come as pushes ((P)(UN)SUBSCRIBE). */
 bool redis_conn_send_push(struct redis_conn *conn, const struct slice *argv, size_t argc);
 

@@ -8,7 +8,8 @@
 #include "common/names.h"
 #include "relay/log.h"
 
-/* How long XREAD waits: also how long a new namespace's inbox may have to wait for the next look. */
+/* How long XREAD waits: also how long a new namespace's inbox may have to wait for the next look.
+ */
 #define BLOCK_MS "1000"
 #define DRAIN_STEP "100"
 static const double RETRY_S = 1.0;
@@ -18,7 +19,7 @@ struct redis_inbox {
     struct redis_conn *conn;
     struct config *config;
     struct metrics *metrics;
-    struct strings added; /* namespaces with clients */
+    struct strings added;  /* namespaces with clients */
     bool enabled, waiting; /* waiting: an XREAD is out */
     unsigned draining;     /* sse_drain calls out */
     uint64_t left;         /* in the round under way */
@@ -72,7 +73,8 @@ static void count_drained(struct redis_inbox *inbox, const struct redis_reply *r
     if (log_limit_pass(&inbox->refused_limit, clock_mono_us(), &held)) {
         char *why = slice_dup(redis_reply_text(redis_reply_at(reply, 3)));
         log_put(LOG_WARN, "dropped inbox entries that are not valid events", "count",
-                log_u64((uint64_t)rejected), "last_reason", why ? why : "", "not_logged", log_u64(held), NULL);
+                log_u64((uint64_t)rejected), "last_reason", why ? why : "", "not_logged",
+                log_u64(held), NULL);
         free(why);
     }
 }
@@ -162,8 +164,9 @@ static char *inbox_key(struct redis_inbox *inbox, const char *ns)
 
 static void round_begin(struct redis_inbox *inbox)
 {
-    static const struct slice head[] = {SLICE_LIT("XREAD"), SLICE_LIT("COUNT"),    SLICE_LIT("1"),
-                                        SLICE_LIT("BLOCK"), SLICE_LIT(BLOCK_MS), SLICE_LIT("STREAMS")};
+    static const struct slice head[] = {SLICE_LIT("XREAD"),  SLICE_LIT("COUNT"),
+                                        SLICE_LIT("1"),      SLICE_LIT("BLOCK"),
+                                        SLICE_LIT(BLOCK_MS), SLICE_LIT("STREAMS")};
     const struct strings *fixed = &inbox->config->inbox_namespaces;
     if (inbox->waiting || inbox->draining || !inbox->enabled || !redis_conn_is_up(inbox->conn))
         return;
@@ -260,8 +263,7 @@ void redis_inbox_add(struct redis_inbox *inbox, const char *ns)
 {
     if (strings_have(&inbox->added, ns))
         return;
-    inbox->added.items =
-        mem_resize(inbox->added.items, (inbox->added.count + 1) * sizeof(char *));
+    inbox->added.items = mem_resize(inbox->added.items, (inbox->added.count + 1) * sizeof(char *));
     inbox->added.items[inbox->added.count++] = mem_dup(ns, strlen(ns));
 }
 

@@ -1,12 +1,14 @@
-/* Moves what publishers XADDed to namespace inboxes on to its topics, by FCALL sse_drain: exactly once and in order,
- * whoever of the nodes calls it. Has a connection of its own, as it waits in XREAD BLOCK. Bus thread. */
+/* Moves what publishers XADDed to namespace inboxes on to its topics, by FCALL sse_drain: exactly
+ * once and in order, whoever of the nodes calls it. Has a connection of its own, as it waits in
+ * XREAD BLOCK. Bus thread. */
 #pragma once
 #include "relay/config.h"
 #include "relay/redis_conn.h"
 
 struct redis_inbox;
 
-struct redis_inbox *redis_inbox_new(struct ev_loop *loop, const struct redis_url *url, struct config *config, struct metrics *metrics);
+struct redis_inbox *redis_inbox_new(struct ev_loop *loop, const struct redis_url *url,
+                                    struct config *config, struct metrics *metrics);
 void redis_inbox_free(struct redis_inbox *inbox);
 void redis_inbox_start(struct redis_inbox *inbox);
 void redis_inbox_configure(struct redis_inbox *inbox, struct config *config);

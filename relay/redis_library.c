@@ -98,12 +98,14 @@ static void on_version(void *arg, const struct redis_reply *reply)
         return;
     }
     complain(library, reply, "Redis does not let the relay call its functions",
-             "the Redis user needs +fcall +fcall_ro and the keys of the prefix (ACL SETUSER ... +fcall ~sse:*)");
+             "the Redis user needs +fcall +fcall_ro and the keys of the prefix (ACL SETUSER ... "
+             "+fcall ~sse:*)");
 }
 
 static void ask_version(struct redis_library *library)
 {
-    static const struct slice argv[] = {SLICE_LIT("FCALL"), SLICE_LIT("sse_version"), SLICE_LIT("0")};
+    static const struct slice argv[] = {SLICE_LIT("FCALL"), SLICE_LIT("sse_version"),
+                                        SLICE_LIT("0")};
     redis_conn_send(library->conn, argv, 3, on_version, library);
 }
 
@@ -115,13 +117,13 @@ static void on_info(void *arg, const struct redis_reply *reply)
         return;
     struct slice text = redis_reply_text(reply);
     static const char mark[] = "redis_version:";
-    const char *at =
-        text.ptr && redis_reply_type(reply) == REDIS_STRING
-            ? memmem(text.ptr, text.len, mark, sizeof(mark) - 1)
-            : NULL;
+    const char *at = text.ptr && redis_reply_type(reply) == REDIS_STRING
+                         ? memmem(text.ptr, text.len, mark, sizeof(mark) - 1)
+                         : NULL;
     if (at && strtol(at + sizeof(mark) - 1, NULL, 10) < REDIS_MAJOR_MIN) {
-        complain(library, NULL, "this Redis is too old",
-                 "sse-relay needs Redis 7.0 or newer, or Valkey: it publishes through Redis Functions");
+        complain(
+            library, NULL, "this Redis is too old",
+            "sse-relay needs Redis 7.0 or newer, or Valkey: it publishes through Redis Functions");
         return;
     }
     ask_version(library); /* where INFO is forbidden, the functions tell */

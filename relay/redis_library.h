@@ -1,11 +1,14 @@
-/* Sees to it that Redis is new enough and has our function library (common/sse_relay.lua), never replacing a newer one. */
+/* Sees to it that Redis is new enough and has our function library (common/sse_relay.lua), never
+ * replacing a newer one. */
 #pragma once
 #include "relay/redis_conn.h"
 
 struct redis_library;
 
-/* @ready: the functions can be called. Problems are logged, with what to do, and tried again every few seconds. */
-struct redis_library *redis_library_new(struct ev_loop *loop, struct redis_conn *conn, void (*ready)(void *arg), void *arg);
+/* @ready: the functions can be called. Problems are logged, with what to do, and tried again every
+ * few seconds. */
+struct redis_library *redis_library_new(struct ev_loop *loop, struct redis_conn *conn,
+                                        void (*ready)(void *arg), void *arg);
 void redis_library_free(struct redis_library *library); /* after the connection is closed */
 /* On a fresh connection, or when a function was missing. Does nothing while under way. */
 void redis_library_ensure(struct redis_library *library);

@@ -109,7 +109,8 @@ static size_t group_end(const struct replay *r, size_t first)
     return end;
 }
 
-/* Keeps one gap and one event of the items of one id. Returns the kept ones' number, moved to @to. */
+/* Keeps one gap and one event of the items of one id. Returns the kept ones' number, moved to @to.
+ */
 static size_t group_keep(struct replay *r, size_t first, size_t end, size_t to)
 {
     struct replay_item gap = {0}, event = {0};
@@ -117,7 +118,8 @@ static size_t group_keep(struct replay *r, size_t first, size_t end, size_t to)
         struct replay_item *item = &r->items[i];
         struct replay_item *slot = item->event ? &event : &gap;
         if (slot->id) {
-            /* The same event through two topics; or two topics that lost up to the same id: the wider gap covers both. */
+            /* The same event through two topics; or two topics that lost up to the same id: the
+             * wider gap covers both. */
             if (!item->event) {
                 slot->from = item->from < slot->from ? item->from : slot->from;
                 free(slot->topic);
@@ -167,7 +169,8 @@ static void cut_page(struct replay *r, uint64_t bound, bool more)
     if (cut)
         r->end = last;
     if (overflow) {
-        /* item_add() grows at powers of two, and what was cut may have left the array larger: safe either way. */
+        /* item_add() grows at powers of two, and what was cut may have left the array larger: safe
+         * either way. */
         r->items = mem_resize(r->items, (kept + 1) * sizeof(*r->items));
         r->items[kept] = (struct replay_item){
             .id = r->position, .from = last, .reason = GAP_OVERFLOW, .event = NULL, .topic = NULL};

@@ -1,7 +1,9 @@
-/* Reading the log: one page of events after a cursor, merged over topics by id, with exact gaps. Bus thread.
+/* Reading the log: one page of events after a cursor, merged over topics by id, with exact gaps.
+ * Bus thread.
  *
- * Was anything missed after the cursor? On each topic the chain of `prev` decides; only where it ends (topic not in the
- * index, first entry without a predecessor, patterns) the namespace's horizon does. docs/protocol.md, "Replay". */
+ * Was anything missed after the cursor? On each topic the chain of `prev` decides; only where it
+ * ends (topic not in the index, first entry without a predecessor, patterns) the namespace's
+ * horizon does. docs/protocol.md, "Replay". */
 #pragma once
 #include "relay/store.h"
 
@@ -26,7 +28,8 @@ struct replay {
     size_t max_bytes;
     uint64_t budget;
     bool repair; /* for all watchers of a namespace: the horizon alone decides where no chain can */
-    void (*done)(struct replay *replay, enum err e); /* ERR_AGAIN: the store went away, start again later */
+    void (*done)(struct replay *replay,
+                 enum err e); /* ERR_AGAIN: the store went away, start again later */
     void *arg;
     /* result, valid until replay_reset() */
     uint64_t start, end, position;

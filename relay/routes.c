@@ -64,8 +64,8 @@ static void add_cors(const struct routes *r, struct front_call *call, struct hea
         header_add(h, "Access-Control-Allow-Credentials", "true");
 }
 
-/* A page of a stranger's site can make a browser POST without asking (text/plain is "simple"). So what comes with an
- * Origin must be ours or listed. */
+/* A page of a stranger's site can make a browser POST without asking (text/plain is "simple"). So
+ * what comes with an Origin must be ours or listed. */
 static bool may_publish(const struct routes *r, struct front_call *call)
 {
     struct slice origin = front_header(call, "Origin"), host = front_header(call, "Host");
@@ -119,7 +119,8 @@ static void reply_options(struct routes *r, struct front_call *call, const char 
     header_add(&h, "Allow", allow);
     if (allowed_origin(r, front_header(call, "Origin"))) {
         header_add(&h, "Access-Control-Allow-Methods", allow);
-        header_add(&h, "Access-Control-Allow-Headers", "Content-Type, Last-Event-ID, Cache-Control, X-SSE-Slow");
+        header_add(&h, "Access-Control-Allow-Headers",
+                   "Content-Type, Last-Event-ID, Cache-Control, X-SSE-Slow");
         header_add(&h, "Access-Control-Max-Age", "86400");
     }
     reply(r, call, 204, NULL, NULL, &h);
@@ -141,8 +142,8 @@ static void put_preamble(const struct routes *r, struct buf *b)
     buf_printf(b, ":ok\nretry: %llu\n", (unsigned long long)fanout_retry_hint(r->config));
 }
 
-/* Native EventSource gives up for good after any status but 200: so a node on its way out answers with one, a hint when to
- * come back (to another node), and an end. */
+/* Native EventSource gives up for good after any status but 200: so a node on its way out answers
+ * with one, a hint when to come back (to another node), and an end. */
 static void stream_refuse_draining(struct routes *r, struct front_call *call)
 {
     struct headers h = {0};
@@ -160,7 +161,10 @@ static bool stream_fits(struct routes *r, struct front_call *call)
         return true;
     struct headers h = {0};
     header_add(&h, "Retry-After", "5");
-    reply_problem(r, call, 503, SLICE_LIT("this node has as many streams as it may (max_clients, or its open-file limit); try again later"), &h);
+    reply_problem(r, call, 503,
+                  SLICE_LIT("this node has as many streams as it may (max_clients, or its "
+                            "open-file limit); try again later"),
+                  &h);
     return false;
 }
 
@@ -213,7 +217,8 @@ static void publish(struct routes *r, struct front_call *call)
     struct problem problem = {0};
     if (!may_publish(r, call)) {
         reply_problem(r, call, 403,
-                      SLICE_LIT("pages of this Origin may not publish: add it to cors.origins, or, behind a proxy, let the "
+                      SLICE_LIT("pages of this Origin may not publish: add it to cors.origins, or, "
+                                "behind a proxy, let the "
                                 "proxy pass the Host header on"),
                       NULL);
         return;
@@ -279,7 +284,8 @@ static void serve_publish(struct routes *r, struct front_call *call)
         reply_no_method(r, call, allow);
 }
 
-/* --- health, readiness, figures ---------------------------------------------------------------- */
+/* --- health, readiness, figures ----------------------------------------------------------------
+ */
 
 static const char *redis_status(const struct node *node)
 {
@@ -298,8 +304,10 @@ static void serve_ready(struct routes *r, struct front_call *call)
     bool draining = atomic_load(&r->node->draining), up = bus_is_up(r->node->bus);
     struct buf body = {0};
     buf_printf(&body, "{\"status\":\"%s\",\"redis\":\"%s\",\"clients\":%zu,\"node\":",
-               draining ? "draining" : up ? "ready" : "redis-down", redis_status(r->node),
-               atomic_load(&r->node->clients));
+               draining ? "draining"
+               : up     ? "ready"
+                        : "redis-down",
+               redis_status(r->node), atomic_load(&r->node->clients));
     json_put_string(&body, slice_of(r->node->name));
     buf_printf(&body, ",\"version\":\"%s\"}", r->node->version);
     reply(r, call, up && !draining ? 200 : 503, "application/json", &body, NULL);
@@ -335,7 +343,9 @@ static void reply_stats(struct routes *r, struct front_call *call, struct census
     struct buf body = {0};
     buf_printf(&body, "{\"version\":\"%s\",\"node\":", node->version);
     json_put_string(&body, slice_of(node->name));
-    buf_printf(&body, ",\"uptime_seconds\":%llu,\"redis\":{\"kind\":\"%s\",\"status\":\"%s\"},\"draining\":%s,\"clients\":%zu,\"max_clients\":%zu,\"topics\":",
+    buf_printf(&body,
+               ",\"uptime_seconds\":%llu,\"redis\":{\"kind\":\"%s\",\"status\":\"%s\"},"
+               "\"draining\":%s,\"clients\":%zu,\"max_clients\":%zu,\"topics\":",
                (unsigned long long)((clock_wall_us() - node->started_us) / 1000000),
                bus_kind(node->bus), redis_status(node),
                atomic_load(&node->draining) ? "true" : "false", atomic_load(&node->clients),
@@ -354,7 +364,8 @@ void routes_take_census(struct routes *r, struct note_census *note)
         fanout_count(r->fanout, note->counts);
         note->visits++;
     }
-    unsigned next = note->visits < r->node->workers ? (r->worker + 1) % r->node->workers : note->first;
+    unsigned next =
+        note->visits < r->node->workers ? (r->worker + 1) % r->node->workers : note->first;
     if (next != r->worker) {
         inbox_push(r->node->inboxes[next], &note->note.item);
         return;
@@ -407,7 +418,10 @@ static void on_request(void *arg, struct front_call *call)
             reply_no_method(r, call, "GET, HEAD");
         return;
     }
-    reply_problem(r, call, 404, SLICE_LIT("there is no such path; there are /events, /publish, /health, /ready, /metrics, /stats and /"), NULL);
+    reply_problem(r, call, 404,
+                  SLICE_LIT("there is no such path; there are /events, /publish, /health, /ready, "
+                            "/metrics, /stats and /"),
+                  NULL);
 }
 
 static void on_stream(void *arg, struct front_call *call, int fd)

@@ -4,7 +4,8 @@
 
 struct routes;
 
-struct routes *routes_new(struct fanout *fanout, struct node *node, unsigned worker, struct config *config);
+struct routes *routes_new(struct fanout *fanout, struct node *node, unsigned worker,
+                          struct config *config);
 void routes_free(struct routes *routes); /* after all calls are over */
 void routes_configure(struct routes *routes, struct config *config);
 

@@ -73,8 +73,10 @@ void store_look_settle(struct store_look *look)
     for (size_t i = 0; i < look->count; i++) {
         struct store_topic *topic = &look->topics[i];
         bool repeat = kept && strcmp(look->topics[kept - 1].name, topic->name) == 0;
-        topic->exact = bsearch(&topic->name, exact, exact_count, sizeof(*exact), compare_texts) != NULL;
-        if (repeat || (!topic->exact && !matches_some(slice_of(topic->name), patterns, pattern_count)))
+        topic->exact =
+            bsearch(&topic->name, exact, exact_count, sizeof(*exact), compare_texts) != NULL;
+        if (repeat ||
+            (!topic->exact && !matches_some(slice_of(topic->name), patterns, pattern_count)))
             free(topic->name);
         else
             look->topics[kept++] = *topic;

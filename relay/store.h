@@ -1,6 +1,6 @@
-/* The seam between the bus and where events live: Redis (store_redis.c) or this process (store_memory.c).
- * All of it runs on the bus thread. Operations are asynchronous: `done` is called exactly once, perhaps before the call
- * returns, and never after store_free(). */
+/* The seam between the bus and where events live: Redis (store_redis.c) or this process
+ * (store_memory.c). All of it runs on the bus thread. Operations are asynchronous: `done` is called
+ * exactly once, perhaps before the call returns, and never after store_free(). */
 #pragma once
 #include <ev.h>
 #include <stdbool.h>
@@ -21,19 +21,22 @@ struct store_topic {
     bool exact;    /* asked for by name, not only by a pattern */
 };
 
-/* One atomic look at a namespace: where it stands, and which of the wanted topics have moved past a cursor. */
+/* One atomic look at a namespace: where it stands, and which of the wanted topics have moved past a
+ * cursor. */
 struct store_look {
     const char *ns;
     const struct strings *names; /* topics and patterns */
     uint64_t cursor;
     bool moved_only; /* leave out what has not moved (names may be very many) */
-    void (*done)(struct store_look *look, enum err e); /* ERR_AGAIN: the store went away, try again */
+    void (*done)(struct store_look *look,
+                 enum err e); /* ERR_AGAIN: the store went away, try again */
     void *arg;
     /* filled: */
     uint64_t position;
     uint64_t horizon; /* what is older may have been forgotten … */
     bool pruned;      /* … because the index was pruned, not because data was lost */
-    struct store_topic *topics; /* every exact name, and what moved and matches a pattern; owned by the look */
+    struct store_topic
+        *topics; /* every exact name, and what moved and matches a pattern; owned by the look */
     size_t count;
 };
 
@@ -43,7 +46,8 @@ struct store_entry {
     bool has_prev;
 };
 
-/* Entries of one topic's log with after < id <= upto: the first @limit, or the last @limit when @reverse. */
+/* Entries of one topic's log with after < id <= upto: the first @limit, or the last @limit when
+ * @reverse. */
 struct store_range {
     const char *ns, *topic;
     uint64_t after, upto;
@@ -57,11 +61,14 @@ struct store_range {
     bool more; /* the limit was reached */
 };
 
-/* Makes an event of what the store received, as the configuration has it (events.type_from_topic). */
-struct event *store_event(const struct config *config, const struct event_fields *fields, uint64_t arrival_us);
+/* Makes an event of what the store received, as the configuration has it (events.type_from_topic).
+ */
+struct event *store_event(const struct config *config, const struct event_fields *fields,
+                          uint64_t arrival_us);
 /* Fills look->topics from one topic that exists; the store calls it for each it has found. */
 void store_look_add(struct store_look *look, struct slice topic, uint64_t last);
-/* Call once after the last: adds what is asked for by name and was not found, sorts, drops repeats and what is not wanted. */
+/* Call once after the last: adds what is asked for by name and was not found, sorts, drops repeats
+ * and what is not wanted. */
 void store_look_settle(struct store_look *look);
 
 void store_look_reset(struct store_look *look);
@@ -73,8 +80,9 @@ struct store_events {
     void (*heard)(struct bus *bus, struct store_name *name);
     /* A live event for the workers in @workers (a bit each). The reference is the caller's. */
     void (*deliver)(struct bus *bus, struct event *ev, uint64_t workers);
-    /* Events can be heard and read. When @broken, something may have been missed: the store has stopped listening
-     * (paused itself) until the bus has read what was missed and calls resume(). */
+    /* Events can be heard and read. When @broken, something may have been missed: the store has
+     * stopped listening (paused itself) until the bus has read what was missed and calls resume().
+     */
     void (*up)(struct bus *bus, bool broken);
     void (*down)(struct bus *bus);
 };
@@ -89,7 +97,8 @@ struct store_ops {
     void (*unwatch)(void *store, struct store_name *name);
     /* The set of workers that want the name has changed. */
     void (*rewatch)(void *store, struct store_name *name);
-    /* Makes the namespace known: creates its counter where there is none, never below @seen; hands over the retention settings. */
+    /* Makes the namespace known: creates its counter where there is none, never below @seen; hands
+     * over the retention settings. */
     void (*open)(void *store, const char *ns, uint64_t seen);
     void (*close)(void *store, const char *ns); /* nobody watches it here any more */
     void (*look)(void *store, struct store_look *look);

@@ -1,4 +1,5 @@
-/* What a stream asks for: immutable once made, shared by reference count between a worker's client and the bus. */
+/* What a stream asks for: immutable once made, shared by reference count between a worker's client
+ * and the bus. */
 #pragma once
 #include "relay/request.h"
 

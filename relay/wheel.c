@@ -53,7 +53,8 @@ void wheel_set(struct wheel *wheel, struct wheel_entry *entry, uint64_t due_ms)
 /* Handles one slot: what is due fires, what waits for a later round stays. */
 static void run_slot(struct wheel *wheel, struct wheel_list *slot, uint64_t now_ms)
 {
-    /* Moved to a list of its own first, so that what is set again into this slot is not met twice. */
+    /* Moved to a list of its own first, so that what is set again into this slot is not met twice.
+     */
     struct wheel_list work = {.lh_first = slot->lh_first};
     LIST_INIT(slot);
     if (work.lh_first)

@@ -1,5 +1,5 @@
-/* A timing wheel: very many coarse timers, O(1) to set and cancel, nothing to do while they wait. No I/O, no clock of its
- * own: the owner calls wheel_advance() about once a tick. One thread. */
+/* A timing wheel: very many coarse timers, O(1) to set and cancel, nothing to do while they wait.
+ * No I/O, no clock of its own: the owner calls wheel_advance() about once a tick. One thread. */
 #pragma once
 #include <stdint.h>
 #include <sys/queue.h>
@@ -12,11 +12,13 @@ struct wheel_entry {
 
 struct wheel;
 
-/* @tick_ms: the grain; an entry fires up to one tick late, never early. @fire runs inside wheel_advance() with the entry
- * already unset; it may set or cancel any entry. */
-struct wheel *wheel_new(uint64_t tick_ms, uint64_t now_ms, void (*fire)(struct wheel_entry *entry, void *arg), void *arg);
+/* @tick_ms: the grain; an entry fires up to one tick late, never early. @fire runs inside
+ * wheel_advance() with the entry already unset; it may set or cancel any entry. */
+struct wheel *wheel_new(uint64_t tick_ms, uint64_t now_ms,
+                        void (*fire)(struct wheel_entry *entry, void *arg), void *arg);
 void wheel_free(struct wheel *wheel); /* entries still set are forgotten */
 
-void wheel_set(struct wheel *wheel, struct wheel_entry *entry, uint64_t due_ms); /* sets, or moves */
+void wheel_set(struct wheel *wheel, struct wheel_entry *entry,
+               uint64_t due_ms); /* sets, or moves */
 void wheel_cancel(struct wheel_entry *entry);
 void wheel_advance(struct wheel *wheel, uint64_t now_ms);

@@ -190,10 +190,10 @@ static void watchers_start(struct worker *w)
 enum err worker_setup(struct worker *w, struct node *node, struct config *config,
                       const int *listen_fds, size_t count)
 {
-    struct front_limits limits = {
-        .max_connections = (unsigned)node->max_clients + CONNECTIONS_BEYOND_CLIENTS,
-        .max_header_bytes = config->max_header_bytes,
-        .max_body_bytes = config->max_event_bytes * 8};
+    struct front_limits limits = {.max_connections =
+                                      (unsigned)node->max_clients + CONNECTIONS_BEYOND_CLIENTS,
+                                  .max_header_bytes = config->max_header_bytes,
+                                  .max_body_bytes = config->max_event_bytes * 8};
     w->node = node;
     w->fanout = fanout_new(w->loop, w->number, node, config);
     w->routes = routes_new(w->fanout, node, w->number, config);

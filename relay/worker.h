@@ -1,5 +1,5 @@
-/* A worker: a thread with a loop, its HTTP daemons, its clients and its topic index. Nothing of it is touched by other
- * threads but its inbox. */
+/* A worker: a thread with a loop, its HTTP daemons, its clients and its topic index. Nothing of it
+ * is touched by other threads but its inbox. */
 #pragma once
 #include "relay/node.h"
 
@@ -9,7 +9,8 @@ struct worker;
 struct worker *worker_new(unsigned number);
 struct inbox *worker_inbox(struct worker *worker);
 /* Takes listening sockets over and makes ready. ERR_IO: libmicrohttpd refused; errno says why. */
-NODISCARD enum err worker_setup(struct worker *worker, struct node *node, struct config *config, const int *listen_fds, size_t count);
+NODISCARD enum err worker_setup(struct worker *worker, struct node *node, struct config *config,
+                                const int *listen_fds, size_t count);
 /* The thread's body: returns after NOTE_STOP. */
 void worker_run(struct worker *worker);
 /* After worker_run() has returned, or was never called. */

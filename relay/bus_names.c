@@ -1,0 +1,117 @@
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/mem.h"
+#include "relay/bus_parts.h"
+
+struct space *bus_space_find(struct bus *bus, struct slice ns)
+{
+    struct space *space = bus->last_space;
+    if (space && slice_is(ns, space->ns))
+        return space;
+    HASH_FIND(hh, bus->spaces, ns.ptr, ns.len, space);
+    if (space)
+        bus->last_space = space;
+    return space;
+}
+
+struct name *bus_name_find(struct bus *bus, const char *ns, const char *text)
+{
+    struct buf key = {0};
+    buf_put(&key, ns, strlen(ns) + 1);
+    buf_puts(&key, text);
+    struct name *name;
+    HASH_FIND(hh, bus->names, key.ptr, key.len, name);
+    buf_reset(&key);
+    return name;
+}
+
+void bus_space_release(struct bus *bus, struct space *space)
+{
+    if (space->names || space->jobs)
+        return;
+    if (bus->last_space == space)
+        bus->last_space = NULL;
+    bus->store.ops->close(bus->store.impl, space->ns);
+    HASH_DEL(bus->spaces, space);
+    free(space->ns);
+    free(space);
+}
+
+static struct space *space_get(struct bus *bus, const char *ns)
+{
+    struct space *space = bus_space_find(bus, slice_of(ns));
+    if (space)
+        return space;
+    space = mem_zero(1, sizeof(*space));
+    space->ns = mem_dup(ns, strlen(ns));
+    HASH_ADD_KEYPTR(hh, bus->spaces, space->ns, strlen(space->ns), space);
+    bus->store.ops->open(bus->store.impl, space->ns, 0);
+    return space;
+}
+
+static struct name *name_new(struct bus *bus, const char *ns, const char *text)
+{
+    size_t ns_len = strlen(ns) + 1, text_len = strlen(text) + 1;
+    struct name *name = mem_zero(1, sizeof(*name));
+    name->store.ns = mem_alloc(ns_len + text_len);
+    name->store.name = name->store.ns + ns_len;
+    memcpy(name->store.ns, ns, ns_len);
+    memcpy(name->store.name, text, text_len);
+    name->space = space_get(bus, ns);
+    name->space->names++;
+    HASH_ADD_KEYPTR(hh, bus->names, name->store.ns, ns_len + text_len - 1, name);
+    return name;
+}
+
+void bus_take_watch(struct bus *bus, struct note_name *note)
+{
+    struct name *name = bus_name_find(bus, note->ns, note->name);
+    bool is_new = !name;
+    if (is_new)
+        name = name_new(bus, note->ns, note->name);
+    name->store.workers |= UINT64_C(1) << note->worker;
+    if (is_new)
+        bus->store.ops->watch(bus->store.impl, &name->store);
+    else
+        bus->store.ops->rewatch(bus->store.impl, &name->store);
+    note_name_free(note);
+}
+
+void bus_take_unwatch(struct bus *bus, struct note_name *note)
+{
+    struct name *name = bus_name_find(bus, note->ns, note->name);
+    if (name) {
+        name->store.workers &= ~(UINT64_C(1) << note->worker);
+        if (name->store.workers) {
+            bus->store.ops->rewatch(bus->store.impl, &name->store);
+        } else {
+            bus->store.ops->unwatch(bus->store.impl, &name->store);
+            HASH_DEL(bus->names, name);
+            name->space->names--;
+            bus_space_release(bus, name->space);
+            free(name->store.ns);
+            free(name);
+            bus->recheck = true;
+        }
+    }
+    note_name_free(note);
+}
+
+void bus_names_free(struct bus *bus)
+{
+    struct name *name, *next_name;
+    HASH_ITER(hh, bus->names, name, next_name)
+    {
+        HASH_DEL(bus->names, name);
+        free(name->store.ns);
+        free(name);
+    }
+    struct space *space, *next_space;
+    HASH_ITER(hh, bus->spaces, space, next_space)
+    {
+        HASH_DEL(bus->spaces, space);
+        free(space->ns);
+        free(space);
+    }
+}

@@ -1,0 +1,86 @@
+/* What the parts of the fan-out share: fanout.c (events in, the turn's flush, life), stream.c (one
+ * client: opening, reading, sending, ending). Worker thread, all of it. */
+#pragma once
+#include "relay/client.h"
+#include "relay/fanout.h"
+#include "relay/wheel.h"
+
+enum { FANOUT_EVENTS_PER_TURN = 64 };
+
+enum close_reason { CLOSE_CLIENT, CLOSE_SLOW, CLOSE_LIFETIME, CLOSE_DRAIN, CLOSE_ERROR };
+
+struct stream {
+    struct client client; /* first: what the fan-out touches */
+    struct wheel_entry timer;
+    struct fanout *fanout;
+    struct front_call *call;
+    struct note_read *read; /* under way at the bus */
+    uint64_t stamp;         /* the last event it was offered: names that overlap offer it again */
+    uint64_t last_write_ms, end_ms; /* end_ms: max_lifetime, UINT64_MAX: none */
+    uint32_t heartbeat_ms;
+    uint32_t received; /* bytes that the client sent */
+    int fd;            /* -1: the preamble is still on its way */
+    bool dirty, blocked, doomed, over_soon;
+    enum client_state counted_state;
+    uint32_t counted_events;
+    size_t counted_bytes;
+    ev_io io;
+    TAILQ_ENTRY(stream) dirty_link, doomed_link;
+    LIST_ENTRY(stream) all_link;
+    size_t sub_count;
+    struct topic_sub subs[];
+};
+
+TAILQ_HEAD(stream_queue, stream);
+LIST_HEAD(stream_list, stream);
+
+/* What was fanned out in this turn, for the histograms. */
+struct mark {
+    uint64_t arrival_us, id;
+};
+
+struct fanout {
+    struct ev_loop *loop;
+    unsigned worker;
+    struct node *node;
+    struct config *config;
+    struct metrics *metrics;
+    struct interest *interest;
+    struct client_limits limits;
+    struct event *heartbeat;
+    struct wheel *wheel;
+    struct stream_list all;
+    size_t count;
+    struct stream_queue dirty, doomed;
+    uint64_t stamp;
+    bool draining;
+    struct mark marks[FANOUT_EVENTS_PER_TURN + NOTE_EVENTS_MAX];
+    size_t mark_count;
+    struct log_limit slow_limit;
+    ev_prepare flush;
+    ev_idle busy; /* keeps the loop from sleeping while something is dirty */
+    ev_timer tick;
+};
+
+uint64_t fanout_now_ms(void);
+/* Roughly uniform in [low, high]; for spreading only. */
+uint64_t stream_spread(uint64_t low, uint64_t high);
+
+/* Brings the gauges up to what the stream is now. */
+void stream_account(struct stream *s);
+/* It has something to send: it is flushed at the end of the turn, unless its socket is not ready.
+ */
+void stream_mark_dirty(struct stream *s);
+/* One write, then what follows from an empty queue: the next page of the log, or the end. */
+void stream_flush(struct stream *s);
+/* From here on nothing is added; with @keep_queue what is queued is still sent, then the stream
+ * ends. */
+void stream_close(struct stream *s, enum close_reason reason, bool keep_queue);
+/* Nothing more will be sent: gives the connection back to be closed; fanout_over() follows. */
+void stream_finish(struct stream *s);
+/* Its wheel entry fired: heartbeat, end of life, or the end of its patience while closing. */
+void stream_timer(struct wheel_entry *entry, void *fanout);
+/* Sets heartbeat and timer anew after a change of configuration. */
+void stream_configure(struct stream *s);
+/* Ends it by @end_ms, with relay.shutdown. */
+void stream_drain(struct stream *s, uint64_t end_ms);

@@ -1,0 +1,200 @@
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "common/envelope.h"
+#include "common/mem.h"
+#include "common/names.h"
+#include "relay/log.h"
+#include "relay/store_redis_parts.h"
+
+/* --- look ------------------------------------------------------------------------------------ */
+
+struct look_call {
+    struct store_redis *store;
+    struct store_look *look;
+};
+
+static void look_fill(struct store_look *look, const struct redis_reply *reply)
+{
+    look->position = (uint64_t)redis_reply_number(redis_reply_at(reply, 0));
+    look->horizon = (uint64_t)redis_reply_number(redis_reply_at(reply, 1));
+    look->pruned = redis_reply_number(redis_reply_at(reply, 2)) == (int64_t)look->horizon;
+    const struct redis_reply *topics = redis_reply_at(reply, 3);
+    for (size_t i = 0; i + 1 < redis_reply_count(topics); i += 2) {
+        int64_t last = redis_reply_number(redis_reply_at(topics, i + 1));
+        if (last > 0)
+            store_look_add(look, redis_reply_text(redis_reply_at(topics, i)), (uint64_t)last);
+    }
+    store_look_settle(look);
+}
+
+static void on_looked(void *arg, const struct redis_reply *reply)
+{
+    struct look_call *call = arg;
+    struct store_look *look = call->look;
+    struct store_redis *s = call->store;
+    free(call);
+    if (!reply) {
+        look->done(look, ERR_AGAIN);
+        return;
+    }
+    bool valid = redis_reply_count(reply) >= 4 &&
+                 redis_reply_number(redis_reply_at(reply, 0)) > 0 &&
+                 redis_reply_number(redis_reply_at(reply, 1)) >= 0;
+    if (!valid) {
+        store_redis_say_no(s, "cannot look at a namespace; its streams wait", reply);
+        look->done(look, ERR_AGAIN);
+        return;
+    }
+    look_fill(look, reply);
+    look->done(look, OK);
+}
+
+/* The part of a pattern before its first wildcard. */
+static struct slice literal_prefix(const char *pattern)
+{
+    struct slice s = slice_of(pattern);
+    size_t i = 0;
+    while (i < s.len && s.ptr[i] != '*' && s.ptr[i] != '>')
+        i++;
+    return (struct slice){s.ptr, i};
+}
+
+void store_redis_look(void *impl, struct store_look *look)
+{
+    struct store_redis *s = impl;
+    const struct strings *names = look->names;
+    struct buf key = {0};
+    name_put_key(&key, s->config->prefix, slice_of(look->ns));
+    struct slice *argv = mem_alloc((6 + 2 * names->count + 2) * sizeof(*argv));
+    size_t argc = 0;
+    argv[argc++] = SLICE_LIT("FCALL");
+    argv[argc++] = SLICE_LIT("sse_since");
+    argv[argc++] = SLICE_LIT("1");
+    argv[argc++] = buf_slice(&key);
+    argv[argc++] = SLICE_LIT("cursor");
+    argv[argc++] = slice_of(log_u64(look->cursor));
+    for (size_t i = 0; i < names->count && !look->moved_only; i++) {
+        bool pattern = name_is_pattern(slice_of(names->items[i]));
+        argv[argc++] = pattern ? SLICE_LIT("prefix") : SLICE_LIT("topic");
+        argv[argc++] = pattern ? literal_prefix(names->items[i]) : slice_of(names->items[i]);
+    }
+    if (look->moved_only) {
+        argv[argc++] = SLICE_LIT("prefix");
+        argv[argc++] = SLICE_LIT("");
+    }
+    struct look_call *call = mem_alloc(sizeof(*call));
+    *call = (struct look_call){s, look};
+    bool sent = s->library_ready && redis_conn_send(s->commands, argv, argc, on_looked, call);
+    free(argv);
+    buf_reset(&key);
+    if (!sent) {
+        free(call);
+        look->done(look, ERR_AGAIN);
+    }
+}
+
+/* --- range ----------------------------------------------------------------------------------- */
+
+struct range_call {
+    struct store_redis *store;
+    struct store_range *range;
+};
+
+/* An entry that is not ours, or a log that is no stream: counted, logged once in a while, and
+ * passed over. */
+static void count_invalid(struct store_redis *s, const struct store_range *range, const char *what)
+{
+    uint64_t held;
+    metrics_add(s->metrics, M_DROPPED_INVALID, 1);
+    if (log_limit_pass(&s->entry_limit, clock_mono_us(), &held))
+        log_put(LOG_WARN, what, "ns", range->ns, "topic", range->topic, "not_logged", log_u64(held),
+                NULL);
+}
+
+static bool is_expired(const struct event_fields *fields)
+{
+    return fields->ttl_ms && fields->id + fields->ttl_ms * 1000 < clock_wall_us();
+}
+
+static bool entry_fill(struct store_redis *s, const struct store_range *range,
+                       const struct redis_reply *reply, struct store_entry *out)
+{
+    if (redis_reply_count(reply) != 2)
+        return false;
+    const struct redis_reply *pairs = redis_reply_at(reply, 1);
+    size_t count = redis_reply_count(pairs);
+    struct slice fields[64];
+    if (count > sizeof(fields) / sizeof(fields[0]))
+        return false;
+    for (size_t i = 0; i < count; i++)
+        fields[i] = redis_reply_text(redis_reply_at(pairs, i));
+    struct event_fields event;
+    if (envelope_from_entry(redis_reply_text(redis_reply_at(reply, 0)), fields, count,
+                            slice_of(range->ns), slice_of(range->topic), &event))
+        return false;
+    *out =
+        (struct store_entry){.event = is_expired(&event) ? NULL : store_event(s->config, &event, 0),
+                             .id = event.id,
+                             .prev = event.prev,
+                             .has_prev = event.has_prev};
+    return true;
+}
+
+static void reverse_entries(struct store_range *range)
+{
+    for (size_t i = 0, j = range->count; i + 1 < j; i++) {
+        struct store_entry entry = range->entries[i];
+        range->entries[i] = range->entries[--j];
+        range->entries[j] = entry;
+    }
+}
+
+static void on_ranged(void *arg, const struct redis_reply *reply)
+{
+    struct range_call *call = arg;
+    struct store_range *range = call->range;
+    struct store_redis *s = call->store;
+    free(call);
+    if (!reply) {
+        range->done(range, ERR_AGAIN);
+        return;
+    }
+    if (redis_reply_type(reply) == REDIS_ERROR)
+        count_invalid(s, range, "cannot read a log; what it held counts as lost");
+    size_t count = redis_reply_count(reply);
+    range->entries = mem_alloc((count ? count : 1) * sizeof(*range->entries));
+    for (size_t i = 0; i < count; i++) {
+        if (entry_fill(s, range, redis_reply_at(reply, i), &range->entries[range->count]))
+            range->count++;
+        else
+            count_invalid(s, range, "passed over a log entry that is not an event");
+    }
+    /* A page that held nothing of ours must not be asked for again. */
+    range->more = count >= range->limit && range->count > 0;
+    if (range->reverse)
+        reverse_entries(range);
+    range->done(range, OK);
+}
+
+void store_redis_range(void *impl, struct store_range *range)
+{
+    struct store_redis *s = impl;
+    struct buf key = {0};
+    name_put_log(&key, s->config->prefix, slice_of(range->ns), slice_of(range->topic));
+    struct slice low = slice_of(log_u64(range->after + 1)), high = slice_of(log_u64(range->upto));
+    struct slice argv[] = {range->reverse ? SLICE_LIT("XREVRANGE") : SLICE_LIT("XRANGE"),
+                           buf_slice(&key),
+                           range->reverse ? high : low,
+                           range->reverse ? low : high,
+                           SLICE_LIT("COUNT"),
+                           slice_of(log_u64(range->limit))};
+    struct range_call *call = mem_alloc(sizeof(*call));
+    *call = (struct range_call){s, range};
+    bool sent = redis_conn_send(s->commands, argv, 6, on_ranged, call);
+    buf_reset(&key);
+    if (!sent) {
+        free(call);
+        range->done(range, ERR_AGAIN);
+    }
+}
