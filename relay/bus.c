@@ -1,6 +1,8 @@
 #include "relay/bus.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/mem.h"
 #include "relay/bus_parts.h"
@@ -9,6 +11,7 @@
  * limit. */
 enum { WORKER_BEHIND = 256 };
 static const double PAUSE_POLL_S = 0.002;
+static const double REOPEN_S = 10.0;
 
 /* --- to the workers ------------------------------------------------------------------------- */
 
@@ -109,9 +112,19 @@ static void take_config(struct bus *bus, struct note_config *note)
     bus->config = note->config; /* its reference is ours now */
     free(note);
     bus->store.ops->configure(bus->store.impl, bus->config);
-    struct space *space, *tmp;
-    HASH_ITER(hh, bus->spaces, space, tmp)
-    bus->store.ops->open(bus->store.impl, space->ns, 0);
+    if (bus->store_up)
+        bus_spaces_open(bus);
+}
+
+/* A namespace without watchers here may not have its retention settings yet. */
+static void take_publish(struct bus *bus, struct note_publish *note)
+{
+    const char *ns = note->request.ns;
+    if (!bus_space_find(bus, slice_of(ns)) && strcmp(bus->published_ns, ns) != 0) {
+        bus->store.ops->open(bus->store.impl, ns, 0, false);
+        snprintf(bus->published_ns, sizeof(bus->published_ns), "%s", ns);
+    }
+    bus->store.ops->publish(bus->store.impl, note);
 }
 
 static void take(struct bus *bus, struct note *note)
@@ -127,7 +140,7 @@ static void take(struct bus *bus, struct note *note)
         bus_take_read(bus, (struct note_read *)note);
         return;
     case NOTE_PUBLISH:
-        bus->store.ops->publish(bus->store.impl, (struct note_publish *)note);
+        take_publish(bus, (struct note_publish *)note);
         return;
     case NOTE_CONFIG:
         take_config(bus, (struct note_config *)note);
@@ -155,6 +168,15 @@ static void on_inbox(void *arg)
         take(bus, (struct note *)item);
     }
     inbox_wake(bus->inbox); /* the store gets its turn first */
+}
+
+static void on_reopen(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    (void)loop, (void)revents;
+    struct bus *bus = w->data;
+    bus->published_ns[0] = '\0';
+    if (bus->store_up)
+        bus_spaces_open(bus);
 }
 
 static void on_flush(struct ev_loop *loop, ev_prepare *w, int revents)
@@ -198,7 +220,9 @@ struct bus *bus_new(struct config *config, struct inbox *const *inboxes, unsigne
     ev_prepare_start(bus->loop, &bus->flush);
     ev_init(&bus->unpause, on_unpause);
     bus->unpause.repeat = PAUSE_POLL_S;
-    bus->unpause.data = bus;
+    ev_timer_init(&bus->reopen, on_reopen, REOPEN_S, REOPEN_S);
+    bus->unpause.data = bus->reopen.data = bus;
+    ev_timer_start(bus->loop, &bus->reopen);
     bus->store = make(bus->loop, bus, &events, config, metrics);
     return bus;
 }

@@ -46,7 +46,7 @@ static struct space *space_get(struct bus *bus, const char *ns)
     space = mem_zero(1, sizeof(*space));
     space->ns = mem_dup(ns, strlen(ns));
     HASH_ADD_KEYPTR(hh, bus->spaces, space->ns, strlen(space->ns), space);
-    bus->store.ops->open(bus->store.impl, space->ns, 0);
+    bus->store.ops->open(bus->store.impl, space->ns, 0, true);
     return space;
 }
 
@@ -98,18 +98,29 @@ void bus_take_unwatch(struct bus *bus, struct note_name *note)
     note_name_free(note);
 }
 
+/* Hands the settings of every namespace that concerns this node to the store: after a connect, and
+ * now and then, as somebody may have flushed them away. */
+void bus_spaces_open(struct bus *bus)
+{
+    struct space *space, *tmp;
+    HASH_ITER (hh, bus->spaces, space, tmp)
+        bus->store.ops->open(bus->store.impl, space->ns, space->seen, true);
+    const struct strings *fixed = &bus->config->inbox_namespaces;
+    for (size_t i = 0; i < fixed->count; i++)
+        if (!bus_space_find(bus, slice_of(fixed->items[i])))
+            bus->store.ops->open(bus->store.impl, fixed->items[i], 0, false);
+}
+
 void bus_names_free(struct bus *bus)
 {
     struct name *name, *next_name;
-    HASH_ITER(hh, bus->names, name, next_name)
-    {
+    HASH_ITER (hh, bus->names, name, next_name) {
         HASH_DEL(bus->names, name);
         free(name->store.ns);
         free(name);
     }
     struct space *space, *next_space;
-    HASH_ITER(hh, bus->spaces, space, next_space)
-    {
+    HASH_ITER (hh, bus->spaces, space, next_space) {
         HASH_DEL(bus->spaces, space);
         free(space->ns);
         free(space);

@@ -45,7 +45,9 @@ struct bus {
     bool paused;
     atomic_bool up;
     ev_prepare flush;
-    ev_timer unpause;
+    ev_timer unpause, reopen;
+    char published_ns[128]; /* the last namespace without watchers here that was published to;
+                               settled until the next reopen */
 };
 
 /* bus.c: everything to a worker goes through these two, so that it arrives in the order of its
@@ -60,6 +62,7 @@ void bus_space_release(struct bus *bus, struct space *space); /* frees it once n
 struct name *bus_name_find(struct bus *bus, const char *ns, const char *text);
 void bus_take_watch(struct bus *bus, struct note_name *note);
 void bus_take_unwatch(struct bus *bus, struct note_name *note);
+void bus_spaces_open(struct bus *bus);
 void bus_names_free(struct bus *bus);
 
 /* bus_read.c */

@@ -100,10 +100,10 @@ static struct repair *repair_new(struct bus *bus, struct space *space)
     repair->space = space;
     repair->names.items = mem_zero(space->names ? space->names : 1, sizeof(char *));
     struct name *name, *tmp;
-    HASH_ITER(hh, bus->names, name, tmp)
-    if (name->space == space)
-        repair->names.items[repair->names.count++] =
-            mem_dup(name->store.name, strlen(name->store.name));
+    HASH_ITER (hh, bus->names, name, tmp)
+        if (name->space == space)
+            repair->names.items[repair->names.count++] =
+                mem_dup(name->store.name, strlen(name->store.name));
     space->jobs++;
     return repair;
 }
@@ -111,16 +111,14 @@ static struct repair *repair_new(struct bus *bus, struct space *space)
 void bus_store_up(struct bus *bus, bool broken)
 {
     bus->store_up = true;
-    struct space *space, *tmp;
-    HASH_ITER(hh, bus->spaces, space, tmp)
-    bus->store.ops->open(bus->store.impl, space->ns, space->seen);
+    bus_spaces_open(bus);
     if (!broken) {
         repairs_end(bus);
         return;
     }
+    struct space *space, *tmp;
     bus->repairing++; /* this loop: a page may come at once */
-    HASH_ITER(hh, bus->spaces, space, tmp)
-    {
+    HASH_ITER (hh, bus->spaces, space, tmp) {
         if (!space->seen || !space->names)
             continue;
         metrics_add(bus->metrics, M_REPAIRS, 1);

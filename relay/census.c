@@ -27,8 +27,7 @@ void census_free(struct census *census)
     if (!census)
         return;
     struct census_name *name, *tmp;
-    HASH_ITER(hh, census->names, name, tmp)
-    {
+    HASH_ITER (hh, census->names, name, tmp) {
         HASH_DEL(census->names, name);
         free(name->key);
         free(name);

@@ -74,8 +74,7 @@ static void queue_put(struct client *c, struct event *ev)
         c->told = id;
     }
     if (event_frame(ev).len == 0)
-        return; /* a gap that is not told (control events off): no write would ever take it off the
-                   queue */
+        return; /* a gap that is not told (control events off): no write would take it off again */
     c->queued_bytes += event_frame(ev).len;
     ring_put(&c->queue, event_ref(ev));
 }

@@ -172,9 +172,9 @@ void fanout_take_gap(struct fanout *f, struct note_gap *note)
         interest_match(f->interest, slice_of(note->ns), slice_of(note->topic), on_gap_hit, &offer);
     } else {
         struct stream *s;
-        LIST_FOREACH(s, &f->all, all_link)
-        if (slice_is(subscription_ns(s->client.sub), note->ns))
-            on_gap_hit(s, &offer);
+        LIST_FOREACH (s, &f->all, all_link)
+            if (slice_is(subscription_ns(s->client.sub), note->ns))
+                on_gap_hit(s, &offer);
     }
     note_gap_free(note);
 }
@@ -204,8 +204,8 @@ void fanout_configure(struct fanout *f, struct config *config)
     f->heartbeat = event_new_frame(0, buf_slice(&frame));
     buf_reset(&frame);
     struct stream *s;
-    LIST_FOREACH(s, &f->all, all_link)
-    stream_configure(s);
+    LIST_FOREACH (s, &f->all, all_link)
+        stream_configure(s);
 }
 
 struct fanout *fanout_new(struct ev_loop *loop, unsigned worker, struct node *node,
@@ -255,15 +255,14 @@ void fanout_drain(struct fanout *f)
     struct stream *s;
     uint64_t now = fanout_now_ms();
     f->draining = true;
-    LIST_FOREACH(s, &f->all, all_link)
-    stream_drain(s, now + stream_spread(0, f->config->drain_ms));
+    LIST_FOREACH (s, &f->all, all_link)
+        stream_drain(s, now + stream_spread(0, f->config->drain_ms));
 }
 
 void fanout_end_all(struct fanout *f)
 {
     struct stream *s;
-    LIST_FOREACH(s, &f->all, all_link)
-    {
+    LIST_FOREACH (s, &f->all, all_link) {
         stream_close(s, CLOSE_DRAIN, false);
         if (s->fd >= 0)
             stream_finish(s);

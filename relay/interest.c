@@ -143,8 +143,7 @@ static void count_name(struct slice name, size_t subscribers, void *arg)
 void interest_count(struct interest *interest, struct census *census)
 {
     struct space *space, *tmp;
-    HASH_ITER(hh, interest->spaces, space, tmp)
-    {
+    HASH_ITER (hh, interest->spaces, space, tmp) {
         struct count_args args = {census, slice_of(space->ns)};
         topic_index_each(space->index, count_name, &args);
     }
@@ -170,11 +169,10 @@ void interest_free(struct interest *interest)
     if (!interest)
         return;
     struct watched *w, *next_w;
-    HASH_ITER(hh, interest->watched, w, next_w)
-    watched_free(interest, w);
+    HASH_ITER (hh, interest->watched, w, next_w)
+        watched_free(interest, w);
     struct space *space, *next_space;
-    HASH_ITER(hh, interest->spaces, space, next_space)
-    {
+    HASH_ITER (hh, interest->spaces, space, next_space) {
         HASH_DEL(interest->spaces, space);
         topic_index_free(space->index);
         free(space->ns);

@@ -337,8 +337,7 @@ static void on_push(void *arg, const struct redis_reply *reply)
 static void forget_acks(struct redis_channels *ch, struct channel *table)
 {
     struct channel *c, *tmp;
-    HASH_ITER(hh, table, c, tmp)
-    {
+    HASH_ITER (hh, table, c, tmp) {
         if (!c->name_count) {
             channel_free(ch, c);
             continue;
@@ -393,8 +392,6 @@ struct redis_channels *redis_channels_new(struct ev_loop *loop, const struct red
     ch->conn = redis_conn_new(loop, url, "subscriber", &conn_handler, ch, metrics);
     ev_prepare_init(&ch->flush, on_flush);
     ch->flush.data = ch;
-    /* Before the connection's own watcher, so that what it queues leaves in the same turn. */
-    ev_set_priority(&ch->flush, 1);
     ev_prepare_start(loop, &ch->flush);
     return ch;
 }
@@ -406,10 +403,10 @@ void redis_channels_free(struct redis_channels *ch)
     redis_conn_free(ch->conn);
     ev_prepare_stop(ch->loop, &ch->flush);
     struct channel *c, *tmp;
-    HASH_ITER(hh, ch->direct, c, tmp)
-    channel_free(ch, c);
-    HASH_ITER(hh, ch->globs, c, tmp)
-    channel_free(ch, c);
+    HASH_ITER (hh, ch->direct, c, tmp)
+        channel_free(ch, c);
+    HASH_ITER (hh, ch->globs, c, tmp)
+        channel_free(ch, c);
     event_unref(ch->run_event);
     buf_reset(&ch->run_channel);
     envelope_reset(&ch->envelope);

@@ -50,6 +50,16 @@ static enum gap_reason horizon_reason(const struct replay *r)
     return r->look.pruned ? GAP_EXPIRED : GAP_REDIS_LOST;
 }
 
+/* A chain begins here. The horizon may be above its first event (of another topic that was pruned
+ * later): the gap then ends before that event, or a page that ends below the horizon would leave it
+ * to the next, which no longer sees it. */
+static void check_beginning(struct replay *r, uint64_t at, uint64_t first)
+{
+    uint64_t to = r->look.horizon < first ? r->look.horizon : first - 1;
+    if (below_horizon(r, at) && at < to)
+        gap_add(r, at, to, horizon_reason(r), NULL);
+}
+
 /* Turns one topic's entries into items, following the chain of `prev` from the cursor. */
 static void follow_chain(struct replay *r, const struct store_topic *topic,
                          struct store_range *range)
@@ -65,8 +75,8 @@ static void follow_chain(struct replay *r, const struct store_topic *topic,
         struct store_entry *entry = &range->entries[i];
         if (entry->has_prev && entry->prev > at && entry->prev < entry->id)
             gap_add(r, at, entry->prev, GAP_TRIMMED, topic->name);
-        else if (entry->has_prev && entry->prev == 0 && topic->exact && below_horizon(r, at))
-            gap_add(r, at, r->look.horizon, horizon_reason(r), NULL);
+        else if (entry->has_prev && entry->prev == 0 && topic->exact)
+            check_beginning(r, at, entry->id);
         at = entry->id;
         if (!entry->event)
             continue;
@@ -109,34 +119,39 @@ static size_t group_end(const struct replay *r, size_t first)
     return end;
 }
 
-/* Keeps one gap and one event of the items of one id. Returns the kept ones' number, moved to @to.
- */
-static size_t group_keep(struct replay *r, size_t first, size_t end, size_t to)
+/* The wider of two gaps that end without an event between them. */
+static void gap_merge(struct replay_item *gap, struct replay_item *other)
 {
-    struct replay_item gap = {0}, event = {0};
+    gap->from = other->from < gap->from ? other->from : gap->from;
+    gap->id = other->id;
+    free(gap->topic);
+    gap->topic = NULL;
+    item_release(other);
+}
+
+/* Appends what is kept of one id's items to the first @kept: gaps, then one event. Returns the new
+ * number. One client is told of neighbouring gaps once. A repair serves clients of many topics:
+ * each gap is for its own. */
+static size_t group_keep(struct replay *r, size_t first, size_t end, size_t kept)
+{
+    struct replay_item event = {0};
     for (size_t i = first; i < end; i++) {
-        struct replay_item *item = &r->items[i];
-        struct replay_item *slot = item->event ? &event : &gap;
-        if (slot->id) {
-            /* The same event through two topics; or two topics that lost up to the same id: the
-             * wider gap covers both. */
-            if (!item->event) {
-                slot->from = item->from < slot->from ? item->from : slot->from;
-                free(slot->topic);
-                slot->topic = NULL;
-            }
-            item_release(item);
-        } else {
-            *slot = *item;
-        }
+        struct replay_item item = r->items[i];
+        if (item.event && event.event)
+            item_release(&item); /* the same event through another topic */
+        else if (item.event)
+            event = item;
+        else if (!r->repair && kept && !r->items[kept - 1].event)
+            gap_merge(&r->items[kept - 1], &item);
+        else
+            r->items[kept++] = item;
     }
-    size_t kept = 0;
-    if (gap.id) {
-        gap.tied = event.id != 0;
-        r->items[to + kept++] = gap;
+    if (event.event) {
+        for (size_t i = kept; i > 0 && !r->items[i - 1].event && r->items[i - 1].id == event.id;
+             i--)
+            r->items[i - 1].tied = true;
+        r->items[kept++] = event;
     }
-    if (event.id)
-        r->items[to + kept++] = event;
     return kept;
 }
 
@@ -157,7 +172,7 @@ static void cut_page(struct replay *r, uint64_t bound, bool more)
         if (cut || overflow)
             break;
         last = r->items[next].id;
-        kept += group_keep(r, next, end, kept);
+        kept = group_keep(r, next, end, kept);
         next = end;
         events += ev != NULL;
         bytes += len;
@@ -180,17 +195,20 @@ static void cut_page(struct replay *r, uint64_t bound, bool more)
     }
 }
 
-/* For the last N: everything before the N-th event from the end goes. */
+/* For the last N: everything before the N-th event from the end goes, and gaps that would stand
+ * before it. */
 static void keep_last(struct replay *r, uint64_t n)
 {
     size_t events = 0, first = r->count;
     uint64_t id = 0;
-    while (first > 0) {
-        struct replay_item *item = &r->items[first - 1];
-        if (item->event && item->id != id && ++events > n)
+    for (size_t i = r->count; i > 0; i--) {
+        const struct replay_item *item = &r->items[i - 1];
+        if (!item->event)
+            continue;
+        if (item->id != id && ++events > n)
             break;
-        id = item->event ? item->id : id;
-        first--;
+        id = item->id;
+        first = i - 1;
     }
     for (size_t i = 0; i < first; i++)
         item_release(&r->items[i]);
@@ -312,8 +330,7 @@ static void on_look(struct store_look *look, enum err e)
     r->position = look->position;
     bool unknown = r->kind == CURSOR_UNKNOWN || (r->kind == CURSOR_ID && r->cursor > r->position);
     if (unknown) {
-        gap_add(r, r->kind == CURSOR_ID ? r->cursor : UINT64_MAX, r->position, GAP_UNKNOWN_ID,
-                NULL);
+        gap_add(r, UINT64_MAX, r->position, GAP_UNKNOWN_ID, NULL);
         live_from(r, 0);
         return;
     }

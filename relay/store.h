@@ -98,8 +98,9 @@ struct store_ops {
     /* The set of workers that want the name has changed. */
     void (*rewatch)(void *store, struct store_name *name);
     /* Makes the namespace known: creates its counter where there is none, never below @seen; hands
-     * over the retention settings. */
-    void (*open)(void *store, const char *ns, uint64_t seen);
+     * over the retention settings. @watched: it has clients here, so its inbox is ours to move on,
+     * too. Cheap; done again now and then. */
+    void (*open)(void *store, const char *ns, uint64_t seen, bool watched);
     void (*close)(void *store, const char *ns); /* nobody watches it here any more */
     void (*look)(void *store, struct store_look *look);
     void (*range)(void *store, struct store_range *range);

@@ -35,8 +35,9 @@ static void op_configure(void *impl, struct config *config)
     memory_configure(((struct store_memory *)impl)->memory, config);
 }
 
-static void op_open(void *impl, const char *ns, uint64_t seen)
+static void op_open(void *impl, const char *ns, uint64_t seen, bool watched)
 {
+    (void)watched;
     memory_open(((struct store_memory *)impl)->memory, slice_of(ns), seen, clock_wall_us());
 }
 

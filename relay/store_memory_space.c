@@ -249,8 +249,7 @@ static bool is_wanted(const struct store_look *look, struct slice topic)
 static void look_for_moved(struct space *space, struct store_look *look)
 {
     struct topic *topic, *tmp;
-    HASH_ITER(hh, space->topics, topic, tmp)
-    {
+    HASH_ITER (hh, space->topics, topic, tmp) {
         struct slice name = slice_of(topic->name);
         if (topic->last > look->cursor && is_wanted(look, name))
             store_look_add(look, name, topic->last);
@@ -367,8 +366,8 @@ void memory_free(struct memory *m)
     while ((topic = TAILQ_FIRST(&m->topics)))
         topic_forget(m, topic);
     struct space *space, *tmp;
-    HASH_ITER(hh, m->spaces, space, tmp)
-    space_free(m, space);
+    HASH_ITER (hh, m->spaces, space, tmp)
+        space_free(m, space);
     memory_once_free(m->once);
     config_unref(m->config);
     free(m);

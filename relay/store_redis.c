@@ -90,7 +90,7 @@ static void on_opened(void *arg, const struct redis_reply *reply)
         store_redis_say_no(s, "cannot open a namespace", reply);
 }
 
-static void op_open(void *impl, const char *ns, uint64_t seen)
+static void op_open(void *impl, const char *ns, uint64_t seen, bool watched)
 {
     struct store_redis *s = impl;
     const struct config *config = s->config;
@@ -105,7 +105,8 @@ static void op_open(void *impl, const char *ns, uint64_t seen)
                            SLICE_LIT("seen"),       slice_of(log_u64(seen))};
     if (s->library_ready)
         redis_conn_send(s->commands, argv, seen ? 14 : 12, on_opened, s);
-    redis_inbox_add(s->inbox, ns);
+    if (watched)
+        redis_inbox_add(s->inbox, ns);
     buf_reset(&key);
 }
 

@@ -73,7 +73,8 @@ def redis(redis_process):
     yield server
     if server.process is not None and server.process.poll() is None:
         r = redis_py.Redis(port=server.port, password=getattr(server, "password", None))
-        r.config_set("requirepass", "")
+        if getattr(server, "password", None):
+            r.config_set("requirepass", "")
         r.config_set("maxmemory", 0)
         for user in r.acl_users():
             user = user.decode() if isinstance(user, bytes) else user

@@ -36,7 +36,7 @@ def flags_of(config):
     flags = []
     for key, value in config.items():
         for v in value if isinstance(value, (list, tuple)) else [value]:
-            flags += [f"--{key}", {True: "true", False: "false"}.get(v, str(v))]
+            flags += [f"--{key}", str(v).lower() if isinstance(v, bool) else str(v)]
     return flags
 
 

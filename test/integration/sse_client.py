@@ -107,7 +107,7 @@ class SSEClient:
         if last_event_id is not None:
             lines.append(f"Last-Event-ID: {last_event_id}")
         lines += [f"{n}: {v}" for n, v in (headers or {}).items()]
-        self.sock = socket.socket()
+        self.sock = socket.socket(socket.AF_INET6 if ":" in self.address[0] else socket.AF_INET)
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.settimeout(TIMEOUT_S)

@@ -1,13 +1,27 @@
 """relay.gap: exact, truthful, told once, and never without a cause."""
 
+import time
+
 import pytest
 
 from accounting import account
 from relay_process import wait_until
 
 
-def test_trimmed(redis, relay_factory, sse_connect, doors):
-    relay = relay_factory({"log.max_events": 10})
+@pytest.fixture
+def keep(redis, relay_factory, sse_connect, doors):
+    """keep({"log.ttl": "1s"}): a relay whose retention settings have reached Redis."""
+
+    def start(config):
+        relay = relay_factory(config)
+        sse_connect(relay, "opens.the.namespace").close()
+        return relay
+
+    return start
+
+
+def test_trimmed(keep, sse_connect, doors):
+    relay = keep({"log.max_events": 10})
     ids = doors.many("t", [str(i) for i in range(450)])
     log = [int(e[0].split("-")[0]) for e in doors.redis.xrange(doors.key("default", "log", "t"))]
     kept = len(log)
@@ -21,8 +35,8 @@ def test_trimmed(redis, relay_factory, sse_connect, doors):
     assert relay.metric("sse_relay_gaps_total", reason="trimmed") == 1
 
 
-def test_cursor_at_the_edge_of_the_trimmed_part_is_no_gap(redis, relay_factory, sse_connect, doors):
-    relay = relay_factory({"log.max_events": 10})
+def test_cursor_at_the_edge_of_the_trimmed_part_is_no_gap(keep, sse_connect, doors):
+    relay = keep({"log.max_events": 10})
     ids = doors.many("t", [str(i) for i in range(450)])
     kept = doors.redis.xlen(doors.key("default", "log", "t"))
     edge = ids[-kept - 1]  # the last one lost: whoever has it has lost nothing
@@ -43,8 +57,8 @@ def test_trimmed_away_wholly(redis, relay_factory, sse_connect, doors):
     assert client.last_event_id == str(ids[-1])
 
 
-def test_expired(redis, relay_factory, sse_connect, doors):
-    relay = relay_factory({"log.ttl": "1s"})
+def test_expired(keep, sse_connect, doors):
+    relay = keep({"log.ttl": "1s"})
     doors.fcall("other", "x")
     ids = doors.many("t", ["1", "2", "3"])
     wait_until(lambda: not doors.redis.exists(doors.key("default", "log", "t")), "expiry")
@@ -56,8 +70,8 @@ def test_expired(redis, relay_factory, sse_connect, doors):
     assert relay.metric("sse_relay_gaps_total", reason="expired") == 1
 
 
-def test_expired_log_of_a_pattern(redis, relay_factory, sse_connect, doors):
-    relay = relay_factory({"log.ttl": "1s"})
+def test_expired_log_of_a_pattern(keep, sse_connect, doors):
+    relay = keep({"log.ttl": "1s"})
     cursor = doors.fcall("t.0", "0")
     lost = doors.many("t.a", ["1", "2"]) + doors.many("t.b", ["3"])
     gone = [doors.key("default", "log", t) for t in ("t.a", "t.b")]
@@ -67,8 +81,8 @@ def test_expired_log_of_a_pattern(redis, relay_factory, sse_connect, doors):
     account(client, [*lost, kept], cursor, 1, "expired")
 
 
-def test_expired_before_the_cursor_is_no_gap(redis, relay_factory, sse_connect, doors):
-    relay = relay_factory({"log.ttl": "1s"})
+def test_expired_before_the_cursor_is_no_gap(keep, sse_connect, doors):
+    relay = keep({"log.ttl": "1s"})
     ids = doors.many("t", ["1", "2", "3"])
     wait_until(lambda: not doors.redis.exists(doors.key("default", "log", "t")), "expiry")
     client = sse_connect(relay, "t", last_event_id=ids[2])
@@ -192,13 +206,13 @@ def test_exactly_as_many_as_allowed_is_no_overflow(redis, relay_factory, sse_con
     account(client, [*ids, live], cursor, gaps=0)
 
 
-def test_pruned_index(redis, relay_factory, sse_connect, doors):
-    relay = relay_factory({"log.ttl": "1s", "index.ttl": "1s"})
+def test_pruned_index(keep, sse_connect, doors):
+    relay = keep({"log.ttl": "1s", "index.ttl": "1s"})
     cursor = doors.fcall("other", "0")
     lost = doors.many("t", ["1", "2"])
 
-    def pruned():
-        doors.fcall("busy", "x")
+    def pruned():  # a topic that is new to the index makes room in it
+        doors.fcall(f"new{time.monotonic_ns()}", "x")
         return doors.redis.zscore(doors.key("default", "topics"), "t") is None
 
     wait_until(pruned, "the index entry to be pruned")
@@ -214,8 +228,8 @@ def test_pruned_index(redis, relay_factory, sse_connect, doors):
 
 
 @pytest.mark.parametrize("how", ["trimmed", "expired", "unknown-id", "redis-lost", "overflow"])
-def test_told_once(redis, relay_factory, sse_connect, doors, how):
-    relay = relay_factory({"log.ttl": "1s", "replay.max_events": 5 if how == "overflow" else 1000})
+def test_told_once(keep, sse_connect, doors, how):
+    relay = keep({"log.ttl": "1s" if how == "expired" else "1h", "replay.max_events": 5 if how == "overflow" else 1000})
     ids = doors.many("t", [str(i) for i in range(20)])
     log = doors.key("default", "log", "t")
     if how == "trimmed":

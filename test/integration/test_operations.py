@@ -46,6 +46,9 @@ def test_counters_move(relay, sse_connect, doors):
     sse_connect(relay, "t", params={"replay": "all"}).wait_for(2)
     relay.get("/nothing")
     relay.post("/publish", data="no topic")
+    doors.redis.config_set("maxmemory", 1)
+    assert relay.post("/publish", json={"topic": "t", "data": "x"}).status_code == 503
+    doors.redis.config_set("maxmemory", 0)
 
     def moved(name):
         after = relay.metrics()

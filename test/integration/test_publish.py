@@ -50,7 +50,8 @@ def test_json(relay, stream):
     ],
 )
 def test_json_data_is_a_string_or_compact_json(relay, stream, data, wire):
-    relay.publish("t", data)
+    body = json.dumps({"topic": "t", "data": data}, ensure_ascii=False, indent=2).encode()
+    assert relay.post("/publish", data=body, headers=JSON).status_code == 200
     assert stream.wait_for(1).data == [wire]
 
 

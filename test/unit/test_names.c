@@ -50,12 +50,11 @@ START_TEST(test_topic_bytes)
         ck_assert_msg(name_topic_valid((struct slice){bytes, 3}) == plain, "%d", c);
         ck_assert_msg(name_pattern_valid((struct slice){bytes, 3}) == plain, "%d", c);
     }
-    static const char *const good[] = {"\xC3\xA9", "\xC2\x80", "\xC2\xA0", "\xF0\x9F\x98\x80.x", "\xE2\x80\xA8",
-                                       "{x}:y/z?[q]\\^-"};
+    static const char *const good[] = {"\xC3\xA9",           "\xC2\x80",     "\xC2\xA0",
+                                       "\xF0\x9F\x98\x80.x", "\xE2\x80\xA8", "{x}:y/z?[q]\\^-"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         ck_assert_msg(name_topic_valid(slice_of(good[i])), "%s", good[i]);
-    static const char *const bad[] = {"\xC3",     "\xFF",     "a.\xED\xA0\x80",
-                                      "\xC0\xAE"};
+    static const char *const bad[] = {"\xC3", "\xFF", "a.\xED\xA0\x80", "\xC0\xAE"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         ck_assert_msg(!name_topic_valid(slice_of(bad[i])), "%zu", i);
     ck_assert(!name_topic_valid(SLICE_NONE));

@@ -1,0 +1,456 @@
+/* The bus on its own thread with the memory store behind it; the tests are its workers. */
+#include <check.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/mem.h"
+#include "relay/client.h"
+#include "relay/store_memory.h"
+#include "rng.h"
+
+enum { WORKERS = 2 };
+
+/* A worker: its loop runs until a note has come. */
+struct worker {
+    struct ev_loop *loop;
+    struct inbox *inbox;
+};
+
+static struct worker workers[WORKERS];
+static struct inbox *inboxes[WORKERS];
+static struct metrics *metrics;
+static struct config *config;
+static struct bus *bus;
+static pthread_t thread;
+
+static void on_ready(void *arg)
+{
+    ev_break(((struct worker *)arg)->loop, EVBREAK_ALL);
+}
+
+static void *run_bus(void *arg)
+{
+    bus_run(arg);
+    return NULL;
+}
+
+static void setup(void)
+{
+    char name[] = "sse-relay", option[] = "--redis", value[] = "memory:";
+    char *argv[] = {name, option, value, NULL}, *none[] = {NULL}, *message = NULL;
+    enum config_action action;
+    ck_assert_int_eq(config_load(3, argv, none, &config, &action, &message), OK);
+    metrics = metrics_new();
+    for (unsigned w = 0; w < WORKERS; w++) {
+        workers[w].loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+        workers[w].inbox = inboxes[w] = inbox_new(workers[w].loop, on_ready, &workers[w]);
+    }
+    bus = bus_new(config, inboxes, WORKERS, metrics, store_memory_new);
+    ck_assert_int_eq(pthread_create(&thread, NULL, run_bus, bus), 0);
+}
+
+static void post(struct note *note, enum note_kind kind)
+{
+    note->kind = kind;
+    inbox_push(bus_inbox(bus), &note->item);
+}
+
+static struct note *next_note(unsigned w)
+{
+    struct inbox_item *item;
+    while (!(item = inbox_pop(inboxes[w])))
+        ev_run(workers[w].loop, 0);
+    return (struct note *)item;
+}
+
+static void note_free(struct note *note)
+{
+    if (note->kind == NOTE_EVENTS)
+        note_events_free((struct note_events *)note);
+    else if (note->kind == NOTE_READ)
+        note_read_free((struct note_read *)note);
+    else if (note->kind == NOTE_PUBLISH)
+        note_publish_free((struct note_publish *)note);
+    else
+        ck_abort_msg("unexpected kind of note: %d", note->kind);
+}
+
+static void teardown(void)
+{
+    struct inbox_item *item;
+    post(mem_zero(1, sizeof(struct note)), NOTE_STOP);
+    pthread_join(thread, NULL);
+    bus_free(bus);
+    for (unsigned w = 0; w < WORKERS; w++) {
+        while ((item = inbox_pop(inboxes[w])))
+            note_free((struct note *)item);
+        inbox_free(inboxes[w]);
+        ev_loop_destroy(workers[w].loop);
+    }
+    metrics_free(metrics);
+    config_unref(config);
+}
+
+/* --- what workers ask ------------------------------------------------------------------------ */
+
+static char *copy(const char *text)
+{
+    return mem_dup(text, strlen(text));
+}
+
+static void watch(unsigned w, const char *name, enum note_kind kind)
+{
+    struct note_name *note = mem_zero(1, sizeof(*note));
+    note->worker = w;
+    note->ns = copy("default");
+    note->name = copy(name);
+    post(&note->note, kind);
+}
+
+static struct subscription *subscription_to(const char *name)
+{
+    struct stream_request request = {.ns = copy("default")};
+    request.topics.items = mem_zero(1, sizeof(char *));
+    request.topics.items[0] = copy(name);
+    request.topics.count = 1;
+    return subscription_new(&request);
+}
+
+static void ask(unsigned w, struct subscription *sub, enum cursor_kind kind, uint64_t cursor,
+                uint32_t max_events)
+{
+    struct note_read *note = mem_zero(1, sizeof(*note));
+    note->worker = w;
+    note->sub = subscription_ref(sub);
+    note->kind = kind;
+    note->cursor = cursor;
+    note->max_events = max_events;
+    note->max_bytes = 1 << 20;
+    note->budget = UINT64_MAX;
+    post(&note->note, NOTE_READ);
+}
+
+/* Arguments of one publication, as request.c gives them: "topic", "a", "data", "x", …, NULL. */
+static struct publication publication_of(const char *const *args)
+{
+    struct publication p = {0};
+    while (args[p.args.count])
+        p.args.count++;
+    p.args.items = mem_zero(p.args.count, sizeof(char *));
+    for (size_t i = 0; i < p.args.count; i++)
+        p.args.items[i] = copy(args[i]);
+    return p;
+}
+
+static struct note_publish *publish_note(unsigned w, size_t count)
+{
+    struct note_publish *note = mem_zero(1, sizeof(*note));
+    note->worker = w;
+    note->request.ns = copy("default");
+    note->request.items = mem_zero(count, sizeof(*note->request.items));
+    note->request.count = count;
+    return note;
+}
+
+#define ARGS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static void publish(unsigned w, const char *const *args)
+{
+    struct note_publish *note = publish_note(w, 1);
+    note->request.items[0] = publication_of(args);
+    post(&note->note, NOTE_PUBLISH);
+}
+
+static struct note *expect(unsigned w, enum note_kind kind)
+{
+    struct note *note = next_note(w);
+    ck_assert_int_eq(note->kind, kind);
+    return note;
+}
+
+/* Waits for the answer to a publish of one; the events before it are not looked at. */
+static uint64_t published(unsigned w)
+{
+    struct note *note;
+    while ((note = next_note(w))->kind != NOTE_PUBLISH)
+        note_free(note);
+    struct note_publish *answer = (struct note_publish *)note;
+    ck_assert_uint_eq(answer->status, 200);
+    uint64_t id = answer->ids[0];
+    note_free(note);
+    return id;
+}
+
+/* --- tests ----------------------------------------------------------------------------------- */
+
+START_TEST(test_it_is_up_without_a_redis)
+{
+    struct subscription *sub = subscription_to("a");
+    ck_assert_str_eq(bus_kind(bus), "memory");
+    watch(0, "a", NOTE_WATCH);
+    ask(0, sub, CURSOR_NONE, 0, 10);
+    struct note_read *page = (struct note_read *)expect(0, NOTE_READ);
+    ck_assert(bus_is_up(bus));
+    ck_assert(page->final);
+    ck_assert_uint_gt(page->start, 0);
+    ck_assert_uint_eq(page->end, page->start);
+    ck_assert_uint_eq(page->count, 0);
+    ck_assert_ptr_nonnull(page->events);
+    note_free(&page->note);
+    subscription_unref(sub);
+}
+END_TEST
+
+START_TEST(test_every_worker_gets_the_event_before_the_publisher_its_answer)
+{
+    watch(0, "a.b", NOTE_WATCH);
+    watch(1, "a.*", NOTE_WATCH);
+    publish(1, ARGS("topic", "a.b", "data", "x\ny", "event", "tick", "retry", "500"));
+    for (unsigned w = 0; w < WORKERS; w++) {
+        struct note_events *events = (struct note_events *)expect(w, NOTE_EVENTS);
+        char frame[100];
+        ck_assert_uint_eq(events->count, 1);
+        struct event *ev = events->events[0];
+        snprintf(frame, sizeof(frame), "id: %llu\nevent: tick\nretry: 500\ndata: x\ndata: y\n\n",
+                 (unsigned long long)event_id(ev));
+        ck_assert(slice_is(event_frame(ev), frame));
+        ck_assert(slice_is(event_topic(ev), "a.b"));
+        ck_assert_uint_gt(event_arrival_us(ev), 0);
+        note_free(&events->note);
+    }
+    ck_assert_uint_gt(published(1), 0);
+}
+END_TEST
+
+START_TEST(test_a_batch_gets_rising_ids_and_null_where_there_is_none)
+{
+    struct note_publish *note = publish_note(0, 5);
+    note->request.items[0] = publication_of(ARGS("topic", "a", "data", "1", "once", "k"));
+    note->request.items[1] = publication_of(ARGS("topic", "a", "topic", "b", "data", "2"));
+    note->request.items[2] = publication_of(ARGS("topic", "a", "data", "3", "ephemeral", "1"));
+    note->request.items[3] = publication_of(ARGS("topic", "a", "data", "4", "once", "k"));
+    note->request.items[4] = publication_of(ARGS("topic", "b", "data", "5", "priority", "9", "key",
+                                                 "x", "ttl", "1000", "match", "{\"u\":\"1\"}"));
+    post(&note->note, NOTE_PUBLISH);
+    struct note_events *events = (struct note_events *)expect(0, NOTE_EVENTS);
+    ck_assert_uint_eq(events->count, 5); /* the second twice, the fourth not at all */
+    ck_assert_uint_eq(event_id(events->events[1]), event_id(events->events[2]));
+    ck_assert_uint_eq(event_id(events->events[3]), 0);
+    ck_assert(event_has_match(events->events[4]));
+    struct note_publish *answer = (struct note_publish *)expect(0, NOTE_PUBLISH);
+    ck_assert_uint_eq(answer->status, 200);
+    ck_assert_uint_lt(answer->ids[0], answer->ids[1]);
+    ck_assert_uint_eq(answer->ids[2], 0);
+    ck_assert_uint_eq(answer->ids[3], answer->ids[0]);
+    ck_assert_uint_lt(answer->ids[1], answer->ids[4]);
+    ck_assert_uint_eq(event_id(events->events[0]), answer->ids[0]);
+    note_free(&events->note);
+    note_free(&answer->note);
+}
+END_TEST
+
+START_TEST(test_a_resume_reads_what_was_missed)
+{
+    struct subscription *sub = subscription_to("a");
+    uint64_t ids[5];
+    for (size_t i = 0; i < 5; i++) {
+        publish(0, ARGS("topic", "a", "data", "x"));
+        ids[i] = published(0);
+    }
+    watch(1, "a", NOTE_WATCH);
+    ask(1, sub, CURSOR_ID, ids[1], 2);
+    struct note *note;
+    while ((note = next_note(1))->kind == NOTE_EVENTS)
+        note_free(note);
+    struct note_read *page = (struct note_read *)note;
+    ck_assert_uint_eq(page->count, 2);
+    ck_assert_uint_eq(event_id(page->events[0]), ids[2]);
+    ck_assert_uint_eq(event_id(page->events[1]), ids[3]);
+    ck_assert_uint_eq(event_arrival_us(page->events[0]), 0);
+    ck_assert(!page->final);
+    ck_assert_uint_eq(page->end, ids[3]);
+    note_free(note);
+    ask(1, sub, CURSOR_ID, ids[4] + 1000, 10);
+    page = (struct note_read *)expect(1, NOTE_READ);
+    ck_assert_uint_eq(page->count, 1);
+    ck_assert_ptr_nonnull(memmem(event_frame(page->events[0]).ptr, event_frame(page->events[0]).len,
+                                 "unknown-id", 10));
+    note_free(&page->note);
+    subscription_unref(sub);
+}
+END_TEST
+
+START_TEST(test_publishing_waits_while_a_worker_is_behind)
+{
+    struct subscription *sub = subscription_to("a");
+    struct note *note;
+    watch(1, "a", NOTE_WATCH);
+    for (unsigned i = 0; i < 300;
+         i++) /* more than a worker may be behind, each answered by a note of its own */
+        publish(0, ARGS("topic", "other", "data", "x"));
+    ask(1, sub, CURSOR_NONE, 0, 10);
+    while ((note = next_note(1))->kind != NOTE_READ)
+        note_free(note);
+    note_free(note);
+    /* The turn that answered has seen that worker 0 is behind. */
+    publish(1, ARGS("topic", "a", "data", "x"));
+    publish(1, ARGS("topic", "a", "data", "y"));
+    ask(1, sub, CURSOR_NONE, 0, 10);
+    while ((note = next_note(1))->kind != NOTE_READ) {
+        ck_assert_int_eq(note->kind, NOTE_EVENTS);
+        note_free(note);
+    }
+    note_free(note);
+    for (unsigned answers = 0; answers < 300;
+         answers += note->kind == NOTE_PUBLISH, note_free(note))
+        note = next_note(0);
+    uint64_t first = published(1);
+    ck_assert_uint_lt(first, published(1));
+    subscription_unref(sub);
+}
+END_TEST
+
+START_TEST(test_it_stops_with_work_left_to_do)
+{
+    struct subscription *sub = subscription_to("never watched");
+    watch(1, "a", NOTE_WATCH);
+    for (unsigned i = 0; i < 400; i++)
+        publish(0, ARGS("topic", "a", "data", "x"));
+    ask(0, sub, CURSOR_ALL, 0, 10);
+    watch(1, "a", NOTE_UNWATCH);
+    subscription_unref(sub);
+}
+END_TEST
+
+/* --- the whole path: publishers, bus, clients that come and go ---------------------------------
+ */
+
+enum { PUBLICATIONS = 3000 };
+
+static void *publish_many(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < PUBLICATIONS; i++) {
+        char number[16];
+        snprintf(number, sizeof(number), "%u", i);
+        publish(1, ARGS("topic", "a", "data", number));
+        published(1);
+    }
+    return NULL;
+}
+
+/* One stream at a time, resumed with its last id whenever it is dropped. */
+struct reader {
+    struct rng rng;
+    struct client client;
+    struct subscription *sub;
+    struct client_limits limits;
+    uint64_t last;
+    unsigned next;  /* the number that must come */
+    unsigned reads; /* on the way, of dropped clients too */
+};
+
+static void reader_ask(struct reader *r, enum cursor_kind kind)
+{
+    uint32_t events;
+    size_t bytes;
+    client_room(&r->client, &r->limits, &events, &bytes);
+    client_read_begin(&r->client);
+    ask(0, r->sub, kind, r->client.cursor, events);
+    r->reads++;
+}
+
+static void reader_connect(struct reader *r)
+{
+    client_reset(&r->client);
+    client_init(&r->client, r->sub);
+    r->client.cursor = r->last;
+    reader_ask(r, r->last ? CURSOR_ID : CURSOR_ALL);
+}
+
+static void reader_frame(struct reader *r, const struct iovec *frame)
+{
+    unsigned long long id;
+    unsigned number;
+    char text[100];
+    snprintf(text, sizeof(text), "%.*s", (int)frame->iov_len, (const char *)frame->iov_base);
+    ck_assert_int_eq(sscanf(text, "id: %llu\ndata: %u\n\n", &id, &number), 2);
+    ck_assert_uint_gt(id, r->last);
+    ck_assert_uint_eq(number, r->next);
+    r->last = id;
+    r->next++;
+}
+
+static void reader_drain(struct reader *r)
+{
+    struct iovec iov[8];
+    int count = client_frames(&r->client, iov, 1 + (int)rng_below(&r->rng, 8), 1000);
+    for (int i = 0; i < count; i++) {
+        size_t len = iov[i].iov_len;
+        reader_frame(r, &iov[i]);
+        client_sent(&r->client, len);
+    }
+    if (r->client.state == CLIENT_REPLAY && !r->client.reading)
+        reader_ask(r, CURSOR_ID);
+}
+
+static void reader_take(struct reader *r, struct note *note)
+{
+    if (note->kind == NOTE_READ) {
+        struct note_read *page = (struct note_read *)note;
+        if (--r->reads == 0)
+            client_page(&r->client, &r->limits, page->events, page->count, page->end, page->final);
+    } else {
+        struct note_events *events = (struct note_events *)note;
+        for (size_t i = 0; i < events->count; i++)
+            if (client_push(&r->client, &r->limits, events->events[i]) == CLIENT_FULL) {
+                reader_connect(r);
+                break;
+            }
+    }
+    note_free(note);
+}
+
+START_TEST(test_a_stream_that_resumes_misses_nothing)
+{
+    struct reader r = {
+        .rng = rng_seeded("bus"), .sub = subscription_to("a"), .limits = {20, 1 << 20}};
+    pthread_t publisher;
+    watch(0, "a", NOTE_WATCH);
+    reader_connect(&r);
+    ck_assert_int_eq(pthread_create(&publisher, NULL, publish_many, NULL), 0);
+    while (r.next < PUBLICATIONS) {
+        if (!client_has_output(&r.client) || rng_below(&r.rng, 3) == 0)
+            reader_take(&r, next_note(0));
+        if (rng_below(&r.rng, 200) == 0)
+            reader_connect(&r);
+        else if (rng_below(&r.rng, 2))
+            reader_drain(&r);
+    }
+    pthread_join(publisher, NULL);
+    client_reset(&r.client);
+    subscription_unref(r.sub);
+}
+END_TEST
+
+int main(void)
+{
+    TCase *cases = tcase_create("bus_memory");
+    tcase_add_checked_fixture(cases, setup, teardown);
+    tcase_set_timeout(cases, 60);
+    tcase_add_test(cases, test_it_is_up_without_a_redis);
+    tcase_add_test(cases, test_every_worker_gets_the_event_before_the_publisher_its_answer);
+    tcase_add_test(cases, test_a_batch_gets_rising_ids_and_null_where_there_is_none);
+    tcase_add_test(cases, test_a_resume_reads_what_was_missed);
+    tcase_add_test(cases, test_publishing_waits_while_a_worker_is_behind);
+    tcase_add_test(cases, test_it_stops_with_work_left_to_do);
+    tcase_add_test(cases, test_a_stream_that_resumes_misses_nothing);
+    Suite *suite = suite_create("bus_memory");
+    suite_add_tcase(suite, cases);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
