@@ -253,6 +253,8 @@ local function bounded_text(value)
     return value, json(value)
 end
 
+local PRIORITIES = { low = true, normal = true, high = true }
+
 -- name → function(value): text for the log and JSON for the envelope, or nil and what is wrong.
 -- Empty text: as if not given.
 local OPTIONS = {
@@ -264,12 +266,12 @@ local OPTIONS = {
     ttl = milliseconds,
     key = bounded_text,
     priority = function(value)
-        local n = #value <= 10 and find(value, '^-?%d+$') and tonumber(value)
-        if not n or n > 999999999 then
-            return nil, 'not an integer of at most nine digits'
+        if find(value, '^%d$') then
+            return value, value
+        elseif PRIORITIES[value] then
+            return value, json(value)
         end
-        local text = id_text(n == 0 and 0 or n) -- -0 is 0
-        return text, text
+        return nil, 'not low, normal, high or a number from 0 to 9'
     end,
     match = function(value)
         local text = match_text(value)

@@ -18,7 +18,7 @@ enum {
     WHEEL_TICK_MS = 500,
     RUNS_PER_TURN = 64,
     STREAM_BLOCK = 512,   /* libmicrohttpd allocates this per stream */
-    POOL_OVERHEAD = 3072, /* of a connection's pool beside the request's header: parsed pairs, our
+    POOL_OVERHEAD = 8192, /* of a connection's pool beside the request's header: parsed pairs, our
                              answer's header */
 };
 /* Each resume makes libmicrohttpd walk all suspended connections (141 us at 9,000): so they are
@@ -39,7 +39,7 @@ struct front {
     struct wheel *wheel;
     struct call_list suspended;
     struct ending_list ending;
-    bool running; /* inside MHD_run */
+    bool stopping; /* nothing may be suspended any more */
     ev_io epoll;
     ev_timer tick, end_batch;
 };
@@ -66,6 +66,7 @@ struct front_call {
     struct peer *peer;
     enum call_state state;
     bool suspended, in_handler, too_large;
+    bool seen; /* by the handler: it is told when the call is over */
     char *method, *path;
     struct buf body, preamble;
     struct request_pair *query;
@@ -89,13 +90,11 @@ static uint64_t now_ms(void)
 static void front_run(struct front *front)
 {
     MHD_UNSIGNED_LONG_LONG timeout;
-    front->running = true;
     int runs = 0;
     do {
         MHD_run(front->daemon);
     } while (++runs < RUNS_PER_TURN && MHD_get_timeout(front->daemon, &timeout) == MHD_YES &&
              timeout == 0);
-    front->running = false;
     if (runs == RUNS_PER_TURN)
         ev_feed_event(front->loop, &front->epoll, EV_READ);
 }
@@ -230,12 +229,21 @@ static enum MHD_Result handle(struct front_call *call)
                                        .content_type = front_header(call, "Content-Type"),
                                        .body = buf_slice(&call->body)};
     call->state = CALL_HANDLING;
+    call->seen = true;
     call->in_handler = true;
     call->front->handler->request(call->front->arg, call);
     call->in_handler = false;
     if (call->state == CALL_HANDLING)
         suspend(call); /* the answer comes later */
     return MHD_YES;
+}
+
+static bool announces_too_much(const struct front_call *call)
+{
+    uint64_t length;
+    struct slice text = front_header(call, "Content-Length");
+    return text.ptr && slice_u64(text, UINT64_MAX, &length) == OK &&
+           length > call->front->limits.max_body_bytes;
 }
 
 static enum MHD_Result queue_response(struct front_call *call)
@@ -273,9 +281,13 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
     struct front *front = cls;
     struct front_call *call = *req_cls;
     if (!call) {
-        *req_cls = call_new(front, connection, method, url);
+        *req_cls = call = call_new(front, connection, method, url);
+        if (announces_too_much(call))
+            reply_too_large(call);
         return MHD_YES;
     }
+    if (front->stopping)
+        return MHD_NO; /* nobody would answer any more */
     if (call->response)
         return queue_response(call);
     if (call->state != CALL_READING)
@@ -303,7 +315,7 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **re
     if (!call)
         return;
     *req_cls = NULL;
-    if (call->state != CALL_READING)
+    if (call->seen)
         front->handler->over(front->arg, call);
     if (call->suspended)
         LIST_REMOVE(call, suspended_link);
@@ -356,7 +368,7 @@ static ssize_t on_content(void *cls, uint64_t pos, char *out, size_t max)
         memcpy(out, call->preamble.ptr + pos, n);
         return (ssize_t)n;
     }
-    if (call->state == CALL_ENDING)
+    if (call->state == CALL_ENDING || call->front->stopping)
         return MHD_CONTENT_READER_END_OF_STREAM;
     if (call->state == CALL_PREAMBLE) {
         call->state = CALL_STREAMING;
@@ -490,6 +502,7 @@ void front_free(struct front *front)
         return;
     /* libmicrohttpd aborts the process if a connection is suspended when it stops. */
     struct front_call *call;
+    front->stopping = true;
     while ((call = LIST_FIRST(&front->suspended))) {
         if (call->state == CALL_HANDLING) /* its answer will not come any more */
             shutdown(call->peer->fd, SHUT_RDWR);

@@ -464,7 +464,8 @@ struct redis_conn *redis_conn_new(struct ev_loop *loop, const struct redis_url *
     ev_init(&conn->timer, on_timer);
     ev_prepare_init(&conn->flush, on_flush);
     conn->read.data = conn->write.data = conn->timer.data = conn->flush.data = conn;
-    /* After every other watcher that may still queue a command in this turn: else it would wait for the next. */
+    /* After every other watcher that may still queue a command in this turn: else it would wait for
+     * the next. */
     ev_set_priority(&conn->flush, EV_MINPRI);
     ev_prepare_start(loop, &conn->flush);
     return conn;

@@ -236,9 +236,8 @@ static void merge(struct replay *r)
     bool more = false;
     for (size_t i = 0; i < r->range_count; i++) {
         struct store_range *range = &r->ranges[i];
-        if (range->more && !range->reverse && range->count) {
-            uint64_t last = range->entries[range->count - 1].id;
-            bound = last < bound ? last : bound;
+        if (range->more && !range->reverse && range->scanned < r->position) {
+            bound = range->scanned < bound ? range->scanned : bound;
             more = true;
         }
         follow_chain(r, r->sources[i], range);

@@ -1,4 +1,5 @@
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/clock.h"
 #include "common/envelope.h"
@@ -150,6 +151,18 @@ static void reverse_entries(struct store_range *range)
     }
 }
 
+/* The id of any entry, ours or not: the part before the dash. */
+static uint64_t entry_position(const struct redis_reply *reply)
+{
+    struct slice id =
+        redis_reply_count(reply) ? redis_reply_text(redis_reply_at(reply, 0)) : SLICE_NONE;
+    const char *dash = id.ptr ? memchr(id.ptr, '-', id.len) : NULL;
+    uint64_t position = 0;
+    if (!dash || slice_u64((struct slice){id.ptr, (size_t)(dash - id.ptr)}, UINT64_MAX, &position))
+        return UINT64_MAX;
+    return position;
+}
+
 static void on_ranged(void *arg, const struct redis_reply *reply)
 {
     struct range_call *call = arg;
@@ -170,8 +183,9 @@ static void on_ranged(void *arg, const struct redis_reply *reply)
         else
             count_invalid(s, range, "passed over a log entry that is not an event");
     }
-    /* A page that held nothing of ours must not be asked for again. */
-    range->more = count >= range->limit && range->count > 0;
+    range->more = count >= range->limit;
+    if (count)
+        range->scanned = entry_position(redis_reply_at(reply, count - 1));
     if (range->reverse)
         reverse_entries(range);
     range->done(range, OK);

@@ -222,9 +222,10 @@ def test_pruned_index(keep, sse_connect, doors):
         gap = client.gaps[0]
         assert gap["reason"] == "expired" and int(gap["from"]) == cursor
         assert int(gap["to"]) >= lost[-1]
+    edge = int(client.gaps[0]["to"])
     live = doors.fcall("t", "3")
-    edge = sse_connect(relay, "t", last_event_id=client.last_event_id).wait_for(1)
-    account(edge, [live], int(client.last_event_id), gaps=0)
+    client = sse_connect(relay, "t", last_event_id=edge).wait_for(1)
+    account(client, [live], edge, gaps=0)
 
 
 @pytest.mark.parametrize("how", ["trimmed", "expired", "unknown-id", "redis-lost", "overflow"])

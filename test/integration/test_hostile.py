@@ -95,7 +95,7 @@ def test_huge_query_is_a_4xx(relay, witness):
 
 
 def test_many_parameters_within_the_header_limit_name_the_bad_one(relay):
-    answer = relay.get("/events?" + "&".join(["topic=t"] + [f"p{i}=1" for i in range(500)] + ["replay=x"]))
+    answer = relay.get("/events?" + "&".join(["topic=t"] + [f"p{i}=1" for i in range(100)] + ["replay=x"]))
     assert answer.status_code == 400 and "replay" in answer.json()["detail"]
 
 

@@ -37,10 +37,11 @@ static void *run_bus(void *arg)
 
 static void setup(void)
 {
-    char name[] = "sse-relay", option[] = "--redis", value[] = "memory:";
-    char *argv[] = {name, option, value, NULL}, *none[] = {NULL}, *message = NULL;
+    char name[] = "sse-relay", option[] = "--redis",
+         value[] = "memory:", kept[] = "--log.max_events", all[] = "10000";
+    char *argv[] = {name, option, value, kept, all, NULL}, *none[] = {NULL}, *message = NULL;
     enum config_action action;
-    ck_assert_int_eq(config_load(3, argv, none, &config, &action, &message), OK);
+    ck_assert_int_eq(config_load(5, argv, none, &config, &action, &message), OK);
     metrics = metrics_new();
     for (unsigned w = 0; w < WORKERS; w++) {
         workers[w].loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
@@ -421,12 +422,18 @@ START_TEST(test_a_stream_that_resumes_misses_nothing)
     reader_connect(&r);
     ck_assert_int_eq(pthread_create(&publisher, NULL, publish_many, NULL), 0);
     while (r.next < PUBLICATIONS) {
-        if (!client_has_output(&r.client) || rng_below(&r.rng, 3) == 0)
-            reader_take(&r, next_note(0));
+        bool stuck = r.client.state == CLIENT_REPLAY && !r.client.reading;
+        struct note *note = NULL;
         if (rng_below(&r.rng, 200) == 0)
             reader_connect(&r);
-        else if (rng_below(&r.rng, 2))
+        else if (stuck || (client_has_output(&r.client) && rng_below(&r.rng, 2)))
             reader_drain(&r);
+        else if (client_has_output(&r.client))
+            note = (struct note *)inbox_pop(inboxes[0]);
+        else
+            note = next_note(0);
+        if (note)
+            reader_take(&r, note);
     }
     pthread_join(publisher, NULL);
     client_reset(&r.client);

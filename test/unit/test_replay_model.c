@@ -1,0 +1,247 @@
+/* Random histories, trimmed, expired and pruned, read in random pages: each event comes once or is
+ * told as lost. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+#include "relay/pattern.h"
+#include "replay_rig.h"
+#include "rng.h"
+
+/* --- the model ------------------------------------------------------------------------------- */
+
+enum { MODEL_IDS = 200, MODEL_TOPICS = 5 };
+
+static const char *const model_names[MODEL_TOPICS] = {"a", "b", "x.1", "x.2", "x.y.z"};
+
+/* What happened: for each id, who was told of it, and what is left. */
+struct model {
+    struct rng rng;
+    enum cursor_kind kind; /* of the first page */
+    bool published[MODEL_TOPICS][MODEL_IDS];
+    bool expired[MODEL_IDS];
+    bool delivered[MODEL_IDS], told[MODEL_IDS];
+};
+
+static void model_history(struct model *m)
+{
+    for (uint64_t id = 101; id < MODEL_IDS; id++) {
+        if (rng_below(&m->rng, 3) == 0)
+            continue;
+        /* The last N are counted in the log, where what has expired still is. */
+        m->expired[id] = m->kind != CURSOR_LAST && rng_below(&m->rng, 10) == 0;
+        for (size_t on = 1 + rng_below(&m->rng, 2); on; on--) {
+            size_t t = rng_below(&m->rng, MODEL_TOPICS);
+            if (m->published[t][id])
+                continue;
+            m->published[t][id] = true;
+            fake_publish(model_names[t], id)->expired = m->expired[id];
+        }
+        size_t accident = rng_below(&m->rng, 40);
+        const char *victim = model_names[rng_below(&m->rng, MODEL_TOPICS)];
+        struct fake_topic *topic = fake_topic_get(victim);
+        if (accident < 3 && topic->count)
+            fake_trim(victim, 1 + rng_below(&m->rng, topic->count));
+        else if (accident == 3)
+            fake_prune(victim);
+    }
+}
+
+static bool model_wants(size_t t)
+{
+    for (size_t i = 0; i < rig.topics.count; i++)
+        if (pattern_matches(slice_of(rig.names[i]), slice_of(model_names[t])))
+            return true;
+    return false;
+}
+
+static bool model_exact(void)
+{
+    for (size_t i = 0; i < rig.topics.count; i++)
+        if (strchr(rig.names[i], '*') || strchr(rig.names[i], '>'))
+            return false;
+    return true;
+}
+
+/* Whether this wanted event is still in some wanted topic's log, which then must bring it. */
+static bool model_is_left(size_t t, uint64_t id)
+{
+    const struct fake_topic *topic = fake_topic_get(model_names[t]);
+    for (size_t i = 0; i < topic->count; i++)
+        if (topic->entries[i].id == id)
+            return true;
+    return false;
+}
+
+static void model_page(struct model *m, uint64_t *at)
+{
+    for (size_t i = 0; i < rig.replay.count; i++) {
+        const struct replay_item *item = &rig.replay.items[i];
+        uint64_t id = item->id;
+        ck_assert_uint_le(id, rig.replay.end);
+        if (item->event) {
+            ck_assert_uint_gt(id, *at);
+            ck_assert(!m->delivered[id] && !m->expired[id]);
+            m->delivered[id] = true;
+            *at = id;
+            continue;
+        }
+        ck_assert(item->tied ? id > *at : id > *at);
+        ck_assert_uint_lt(item->from, id);
+        for (uint64_t lost = 0; lost <= id; lost++)
+            m->told[lost] = true;
+        ck_assert(!item->tied || (i + 1 < rig.replay.count && rig.replay.items[i + 1].event &&
+                                  rig.replay.items[i + 1].id == id));
+        if (!item->tied)
+            *at = id;
+    }
+}
+
+/* What happened to an event, as far as the names that are wanted can tell. */
+struct fate {
+    bool wanted, left, gone; /* still in some wanted log; no longer in some other */
+};
+
+static struct fate model_fate(const struct model *m, uint64_t id)
+{
+    struct fate fate = {0};
+    for (size_t t = 0; t < MODEL_TOPICS; t++) {
+        if (!m->published[t][id] || !model_wants(t))
+            continue;
+        fate.wanted = true;
+        fate.left |= model_is_left(t, id);
+        fate.gone |= !model_is_left(t, id);
+    }
+    return fate;
+}
+
+/* @first: the lowest id that is due. */
+static void model_check(const struct model *m, uint64_t first)
+{
+    for (uint64_t id = 0; id < MODEL_IDS; id++) {
+        struct fate fate = model_fate(m, id);
+        bool due = fate.wanted && id >= first && !m->expired[id];
+        ck_assert_msg(m->delivered[id] == (due && fate.left),
+                      "id %llu: delivered %d, due %d, left %d", (unsigned long long)id,
+                      m->delivered[id], due, fate.left);
+        if (due && fate.gone && !fate.left && m->kind == CURSOR_ID)
+            ck_assert_msg(m->told[id], "id %llu is lost and nobody was told",
+                          (unsigned long long)id);
+    }
+}
+
+/* The lowest id that is due to who asks for the last @n. */
+static uint64_t model_last(const struct model *m, uint64_t n)
+{
+    uint64_t id = MODEL_IDS;
+    while (id > 0 && n > 0)
+        n -= model_fate(m, --id).left && !m->expired[id];
+    return id;
+}
+
+static uint64_t model_first(const struct model *m, uint64_t cursor)
+{
+    switch (m->kind) {
+    case CURSOR_ID:
+        return cursor + 1;
+    case CURSOR_SINCE:
+        return cursor;
+    case CURSOR_LAST:
+        return model_last(m, cursor);
+    case CURSOR_ALL:
+    case CURSOR_NONE:
+    case CURSOR_UNKNOWN:
+        break;
+    }
+    return 0;
+}
+
+/* A page for one topic begins with a gap only if it must: (from, to] holds what is lost of it, and
+ * nothing that is left. */
+static void model_check_gaps(const struct model *m, uint64_t cursor)
+{
+    const struct replay_item *item = rig.replay.items;
+    size_t t = 0;
+    while (t < MODEL_TOPICS && strcmp(model_names[t], rig.names[0]) != 0)
+        t++;
+    if (rig.topics.count != 1 || t == MODEL_TOPICS || rig.replay.kind != CURSOR_ID ||
+        !rig.replay.count || item->event)
+        return;
+    uint64_t last_lost = 0;
+    for (uint64_t id = cursor + 1; id <= item->id; id++) {
+        ck_assert(!model_is_left(t, id));
+        if (m->published[t][id])
+            last_lost = id;
+    }
+    ck_assert_uint_eq(item->from, cursor);
+    /* Where the chain itself ended, the horizon is all that is known. */
+    ck_assert(last_lost == item->id || fake.pruned);
+}
+
+static void model_page_read(struct model *m, enum cursor_kind kind, uint64_t cursor)
+{
+    rig_ask(kind, cursor);
+    rig.replay.max_events = (uint32_t)(1 + rng_below(&m->rng, 30));
+    rig.replay.max_bytes = 20 + rng_below(&m->rng, 400);
+    replay_start(&rig.replay);
+    ck_assert_int_eq(rig.result, OK);
+}
+
+static void model_run(struct rng rng)
+{
+    static const char *const choices[] = {"a", "b", "x.1", "x.2", "x.y.z", "x.*", "x.>", "*", ">"};
+    static const enum cursor_kind kinds[] = {CURSOR_ID, CURSOR_ID, CURSOR_SINCE, CURSOR_LAST,
+                                             CURSOR_ALL};
+    struct model m = {.rng = rng};
+    rig_setup();
+    m.kind = kinds[rng_below(&m.rng, sizeof(kinds) / sizeof(kinds[0]))];
+    model_history(&m);
+    for (size_t count = 1 + rng_below(&m.rng, 3); count; count--)
+        rig_want(choices[rng_below(&m.rng, sizeof(choices) / sizeof(choices[0]))]);
+    uint64_t at = 0, cursor = m.kind == CURSOR_LAST ? 1 + rng_below(&m.rng, 50)
+                                                    : 100 + rng_below(&m.rng, fake.position - 99);
+    model_page_read(&m, m.kind, cursor);
+    for (unsigned pages = 0;; pages++) {
+        ck_assert_uint_lt(pages, 300);
+        if (pages == 0)
+            at = rig.replay.start;
+        model_page(&m, &at);
+        if (model_exact())
+            model_check_gaps(&m, rig.replay.start);
+        uint64_t next = rig.replay.end;
+        if (rig.replay.final)
+            break;
+        model_page_read(&m, CURSOR_ID, next);
+        ck_assert(rig.replay.final || rig.replay.end > next);
+    }
+    ck_assert_uint_eq(rig.replay.end, fake.position);
+    model_check(&m, model_first(&m, cursor));
+    rig_teardown();
+    rig.topics.count = 0;
+}
+
+START_TEST(test_model_everything_is_delivered_once_or_told)
+{
+    struct rng rng = rng_seeded("replay model");
+    rig_teardown();
+    for (int i = 0; i < 3000; i++) {
+        model_run(rng);
+        rng_next(&rng);
+    }
+    rig_setup();
+}
+END_TEST
+
+int main(void)
+{
+    TCase *cases = tcase_create("replay_model");
+    tcase_add_checked_fixture(cases, rig_setup, rig_teardown);
+    tcase_set_timeout(cases, 60);
+    tcase_add_test(cases, test_model_everything_is_delivered_once_or_told);
+    Suite *suite = suite_create("replay_model");
+    suite_add_tcase(suite, cases);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
