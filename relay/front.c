@@ -18,7 +18,7 @@ enum {
     WHEEL_TICK_MS = 500,
     RUNS_PER_TURN = 64,
     STREAM_BLOCK = 512,   /* libmicrohttpd allocates this per stream */
-    POOL_OVERHEAD = 8192, /* of a connection's pool beside the request's header: parsed pairs, our
+    POOL_OVERHEAD = 4096, /* of a connection's pool beside the request's header: parsed pairs, our
                              answer's header */
 };
 /* Each resume makes libmicrohttpd walk all suspended connections (141 us at 9,000): so they are

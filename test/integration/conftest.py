@@ -270,54 +270,67 @@ def swarm(clients):
 
 # --- in front of the relays ---
 
-HAPROXY_CONFIG = """
-global
-    maxconn 2000
-defaults
-    mode http
-    timeout connect 2s
-    timeout client 60s
-    timeout server 60s
-    timeout tunnel 1h
-    option redispatch 1
-    retries 3
-frontend web
-    bind 127.0.0.1:{port}
-    default_backend relays
-backend relays
-    balance roundrobin
-    option httpchk GET /ready
-    http-check expect status 200
-    default-server check inter 100ms fall 1 rise 1 on-marked-down shutdown-sessions
-"""
-
 
 @pytest.fixture
 def haproxy(tmp_path):
-    """haproxy(relays): a running HAProxy in front of them; gives its base URL."""
+    """haproxy(relay, relay): HAProxy with the configuration of deploy/ in front of them; its base URL."""
     running = []
 
-    def start(relays):
+    def start(first, second):
         binary = shutil.which("haproxy") or "/usr/sbin/haproxy"
         port = free_port()
-        config = HAPROXY_CONFIG.format(port=port)
-        for i, relay in enumerate(relays):
-            config += f"    server node{i} 127.0.0.1:{relay.port}\n"
-        path = tmp_path / "haproxy.cfg"
-        path.write_text(config)
+        env = {
+            **relay_process.clean_environment(),
+            "FRONT_BIND": f"127.0.0.1:{port}",
+            "RELAY_1": f"127.0.0.1:{first.port}",
+            "RELAY_2": f"127.0.0.1:{second.port}",
+        }
+        command = [binary, "-db", "-f", str(ROOT / "deploy" / "haproxy.cfg")]
         with open(tmp_path / "haproxy.log", "wb") as log:
-            process = subprocess.Popen([binary, "-db", "-f", str(path)], stdout=log, stderr=log)
-        running.append(process)
-        url = f"http://127.0.0.1:{port}"
-        front = Relay.__new__(Relay)
-        front.addresses = [f"127.0.0.1:{port}"]
-        wait_until(lambda: front.ready()[0] == 200, "HAProxy")
-        return url
+            running.append(subprocess.Popen(command, env=env, stdout=log, stderr=log))
+        return wait_front(port, "HAProxy")
 
     yield start
     for process in running:
         process.terminate()
         process.wait()
+
+
+@pytest.fixture
+def nginx(tmp_path):
+    """The same with nginx, whose configuration has fixed addresses: they are replaced."""
+    running = []
+
+    def start(first, second):
+        binary = shutil.which("nginx") or "/usr/sbin/nginx"
+        port = free_port()
+        text = (ROOT / "deploy" / "nginx.conf").read_text()
+        for old, new in (
+            ("127.0.0.1:8081", f"127.0.0.1:{first.port}"),
+            ("127.0.0.1:8082", f"127.0.0.1:{second.port}"),
+            ("listen 8080;", f"listen 127.0.0.1:{port};"),
+            ("pid /run/nginx-sse-relay.pid;", f"pid {tmp_path}/nginx.pid; daemon off;"),
+        ):
+            assert old in text, old
+            text = text.replace(old, new)
+        path = tmp_path / "nginx.conf"
+        path.write_text(text)
+        with open(tmp_path / "nginx.log", "wb") as log:
+            command = [binary, "-p", str(tmp_path), "-c", str(path)]
+            running.append(subprocess.Popen(command, stdout=log, stderr=log))
+        return wait_front(port, "nginx")
+
+    yield start
+    for process in running:
+        process.terminate()
+        process.wait()
+
+
+def wait_front(port, name):
+    front = Relay.__new__(Relay)
+    front.addresses = [f"127.0.0.1:{port}"]
+    wait_until(lambda: front.ready()[0] == 200, name)
+    return f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import threading
 import time
 from urllib.parse import quote, urlsplit
 
+from http_body import Body, parse_head
 from sse_parser import Parser
 
 TIMEOUT_S = float(os.environ.get("SSE_RELAY_TEST_TIMEOUT", "20"))
@@ -258,8 +259,11 @@ class SSEClient:
         if self.status is None:
             chunk = self._head(chunk)
         if chunk:
+            chunk = self._body.feed(chunk)
             self.raw += chunk
             self.blocks += self._parser.feed(chunk)
+        if self.status is not None and self._body.ended:
+            self.closed = True
 
     def _head(self, chunk):
         self._heads += chunk
@@ -267,9 +271,7 @@ class SSEClient:
         if not end:
             return b""
         self.head = head + end
-        lines = head.decode("latin-1").split("\r\n")
-        for line in lines[1:]:
-            name, _, value = line.partition(":")
-            self.headers[name.strip().lower()] = value.strip()
-        self.status = int(lines[0].split(" ")[1])
+        status, self.headers = parse_head(head)
+        self._body = Body(self.headers)
+        self.status = status
         return body

@@ -7,6 +7,7 @@ import threading
 import time
 from urllib.parse import urlsplit
 
+from http_body import Body, parse_head
 from sse_client import TIMEOUT_S, build_query
 from sse_parser import Parser
 
@@ -29,7 +30,6 @@ class SwarmClient(asyncio.Protocol):
         self.connected = 0  # times relay.connected came
         self.starts = []  # per connection: how many events there were before
         self.last_event_id = ""
-        self.tail = ""  # bytes of an unfinished block at each cut
         self.transport = None
         self.is_open = False
 
@@ -48,9 +48,11 @@ class SwarmClient(asyncio.Protocol):
             head, end, chunk = self.head.partition(b"\r\n\r\n")
             if not end:
                 return
-            self.is_open = head.startswith(b"HTTP/1.1 200 ")
+            status, headers = parse_head(head)
+            self.is_open = status == 200
+            self.body = Body(headers)
             self.head = None
-        for block in self.parser.feed(chunk):
+        for block in self.parser.feed(self.body.feed(chunk)):
             self.last_event_id = block.last_event_id
             if not block.dispatched:
                 continue
@@ -61,11 +63,11 @@ class SwarmClient(asyncio.Protocol):
             else:
                 self.data.append(block.data)
                 self.ids.append(int(block.id) if block.id is not None else None)
-        self.swarm.touched = True
+        if self.body.ended:
+            self.transport.close()
 
     def connection_lost(self, exc):
         self.is_open = False
-        self.swarm.touched = True
         if self.swarm.resume and not self.swarm.closing:
             self.swarm.loop.call_later(0.02, self.swarm._connect_soon, self)
 
@@ -79,7 +81,6 @@ class Swarm:
         self.query = query or build_query(topics, params or {})
         self.resume = resume
         self.closing = False
-        self.touched = False
         self.clients = [SwarmClient(self, i) for i in range(count)]
         self.loop = asyncio.new_event_loop()
         self._limit = asyncio.Semaphore(100)

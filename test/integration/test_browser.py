@@ -28,7 +28,7 @@ def test_eventsource_through_haproxy_with_a_node_killed_under_it(
     redis, relay_factory, haproxy, browser, doors, publishing
 ):
     nodes = [relay_factory(retry="200ms", node=f"node{i}") for i in range(2)]
-    base = haproxy(nodes)
+    base = haproxy(*nodes)
     first = open_source(browser, base, "/events?topic=t&topic=u.*")["node"]
     publisher = publishing(lambda n: doors.fcall(["t", "u.x"][int(n) % 2], n), total=600, pause=0.003)
     publisher.wait_for(200)
@@ -47,7 +47,7 @@ def test_eventsource_survives_a_drain_and_a_redis_restart(
     redis, relay_factory, haproxy, browser, doors
 ):
     nodes = [relay_factory(retry="200ms", node=f"node{i}") for i in range(2)]
-    base = haproxy(nodes)
+    base = haproxy(*nodes)
     first = open_source(browser, base, "/events?topic=t")["node"]
     doors.many("t", ["1", "2"])
     wait_until(lambda: len(browser.execute_script("return got")) >= 2)

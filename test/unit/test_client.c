@@ -3,37 +3,11 @@
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
-#include "common/buf.h"
-#include "common/mem.h"
-#include "common/sse.h"
-#include "relay/client.h"
-#include "rng.h"
+#include "client_rig.h"
 
 static const struct client_limits limits = {.max_events = 4, .max_bytes = 400};
 
 static struct client client;
-
-static char *copy(const char *text)
-{
-    return mem_dup(text, strlen(text));
-}
-
-/* @type: the only one wanted, NULL for all. */
-static void client_start(struct client *c, const char *type)
-{
-    struct stream_request request = {.ns = copy("default")};
-    request.topics.items = mem_zero(1, sizeof(char *));
-    request.topics.items[0] = copy("t");
-    request.topics.count = 1;
-    if (type) {
-        request.types.items = mem_zero(1, sizeof(char *));
-        request.types.items[0] = copy(type);
-        request.types.count = 1;
-    }
-    struct subscription *sub = subscription_new(&request);
-    client_init(c, sub);
-    subscription_unref(sub);
-}
 
 static void setup(void)
 {
@@ -43,17 +17,6 @@ static void setup(void)
 static void teardown(void)
 {
     client_reset(&client);
-}
-
-static struct event *event_make(uint64_t id, const char *type, const char *data)
-{
-    struct event_fields fields = {.id = id,
-                                  .retry_ms = -1,
-                                  .ns = SLICE_LIT("default"),
-                                  .topic = SLICE_LIT("t"),
-                                  .type = slice_of(type),
-                                  .data = slice_of(data)};
-    return event_new(&fields, 0);
 }
 
 static enum client_push push(struct client *c, uint64_t id)
@@ -83,32 +46,13 @@ static void go_live(struct client *c)
     ck_assert(client_page(c, &limits, NULL, 0, 0, true));
 }
 
-/* Sends everything, a frame or up to @step bytes at a time. */
-static void drain(struct client *c, struct buf *out, size_t step)
-{
-    struct iovec iov[3];
-    while (client_has_output(c)) {
-        int count = client_frames(c, iov, 3, 1000);
-        ck_assert_int_gt(count, 0);
-        size_t left = step;
-        size_t sent = 0;
-        for (int i = 0; i < count && left; i++) {
-            size_t n = iov[i].iov_len < left ? iov[i].iov_len : left;
-            buf_put(out, iov[i].iov_base, n);
-            left -= n;
-            sent += n;
-        }
-        client_sent(c, sent);
-    }
-}
-
 /* All ids on the wire, such as "1 2 3"; unsent bytes included. */
 static const char *ids_sent(struct client *c)
 {
     static char text[1024];
     struct buf out = {0};
     text[0] = '\0';
-    drain(c, &out, 1000);
+    client_drain(c, &out, 1000);
     buf_putc(&out, '\0');
     for (char *line = strtok(out.ptr, "\n"); line; line = strtok(NULL, "\n"))
         if (strncmp(line, "id: ", 4) == 0)
@@ -125,7 +69,7 @@ START_TEST(test_live_events_are_queued_and_sent_as_they_are)
     ck_assert_int_eq(client_push(&client, &limits, ev), CLIENT_QUEUED);
     ck_assert_uint_eq(client.queued_bytes, event_frame(ev).len);
     event_unref(ev);
-    drain(&client, &out, 1000);
+    client_drain(&client, &out, 1000);
     buf_putc(&out, '\0');
     ck_assert_str_eq(out.ptr, "id: 7\nevent: tick\ndata: a\ndata: b\n\n");
     ck_assert(!client_has_output(&client));
@@ -452,7 +396,7 @@ START_TEST(test_close_dropping_ends_between_two_events)
     client_sent(&client, 5);
     ck_assert_uint_eq(client_close(&client, false), 2); /* the heartbeat is no event */
     ck_assert_uint_eq(client.queue.count, 1);
-    drain(&client, &out, 3);
+    client_drain(&client, &out, 3);
     buf_putc(&out, '\0');
     ck_assert_str_eq(out.ptr, "id: 1\ndata: x\n\n");
     ck_assert_uint_eq(client.queued_bytes, 0);
@@ -479,230 +423,6 @@ START_TEST(test_close_while_reading_forgets_what_was_held)
     ck_assert_uint_eq(client.held.count, 0);
     ck_assert(!client.reading);
     ck_assert(!client_has_output(&client));
-}
-END_TEST
-
-/* --- the model: a publisher, a log that keeps all, a bus that answers when it likes, a socket that
- * drains when it likes - */
-
-enum { MODEL_EVENTS = 400, MODEL_INBOX = 4096 };
-
-enum parcel_kind { PARCEL_EVENT, PARCEL_PAGE };
-
-/* What is on its way from the bus to the worker, in order. */
-struct parcel {
-    enum parcel_kind kind;
-    struct event *event;
-    struct event *events[64];
-    size_t count;
-    uint64_t cursor;
-    bool final;
-};
-
-struct model {
-    struct rng rng;
-    struct client client;
-    struct client_limits limits;
-    struct event *log[MODEL_EVENTS];
-    bool wanted[MODEL_EVENTS];
-    size_t published;
-    uint64_t ids, ephemerals;
-    struct parcel *inbox;
-    size_t first, last;
-    bool asked; /* the bus has been asked for a page */
-    uint64_t ask_cursor;
-    uint32_t ask_events;
-    size_t ask_bytes;
-    struct buf wire; /* of all connections so far */
-    unsigned connections;
-};
-
-static void model_ask(struct model *m)
-{
-    m->asked = true;
-    m->ask_cursor = m->client.cursor;
-    client_room(&m->client, &m->limits, &m->ask_events, &m->ask_bytes);
-    client_read_begin(&m->client);
-}
-
-/* What the client at the other end has seen whole, as its Last-Event-ID; cuts off what is not. */
-static uint64_t model_last_id(struct model *m)
-{
-    uint64_t last = 0;
-    size_t whole = 0;
-    for (size_t i = 1; i < m->wire.len; i++)
-        if (m->wire.ptr[i] == '\n' && m->wire.ptr[i - 1] == '\n')
-            whole = i + 1;
-    m->wire.len = whole;
-    for (size_t i = 0; i + 4 < whole; i++)
-        if ((i == 0 || m->wire.ptr[i - 1] == '\n') && memcmp(m->wire.ptr + i, "id: ", 4) == 0)
-            last = strtoull(m->wire.ptr + i + 4, NULL, 10);
-    return last;
-}
-
-static void model_reconnect(struct model *m)
-{
-    uint64_t last = model_last_id(m);
-    client_reset(&m->client);
-    client_start(&m->client, "tick");
-    m->client.cursor = last;
-    m->connections++;
-    /* Pages that are on their way belong to the old stream. */
-    for (size_t i = m->first; i < m->last; i++) {
-        struct parcel *p = &m->inbox[i];
-        for (size_t j = 0; p->kind == PARCEL_PAGE && j < p->count; j++)
-            event_unref(p->events[j]);
-        if (p->kind == PARCEL_PAGE)
-            p->count = SIZE_MAX;
-    }
-    model_ask(m);
-}
-
-static void model_publish(struct model *m)
-{
-    size_t kind = rng_below(&m->rng, 10);
-    char data[128];
-    if (m->published == MODEL_EVENTS)
-        return;
-    m->wanted[m->published] = kind < 7;
-    uint64_t id = kind == 9 ? 0 : (m->ids += 1 + rng_below(&m->rng, 5));
-    if (id == 0)
-        snprintf(data, sizeof(data), "e%llu", (unsigned long long)++m->ephemerals);
-    else
-        snprintf(data, sizeof(data), "%.*s", (int)rng_below(&m->rng, 90),
-                 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
-                 "xxxxxxxxx");
-    struct event *ev = event_make(id, kind < 7 || kind == 9 ? "tick" : "tock", data);
-    m->log[m->published++] = ev;
-    m->inbox[m->last++] = (struct parcel){.kind = PARCEL_EVENT, .event = ev};
-}
-
-/* The bus reads the log as it is now: pages end where the room ends, sometimes before. */
-static void model_serve(struct model *m)
-{
-    if (!m->asked)
-        return;
-    m->asked = false;
-    struct parcel *p = &m->inbox[m->last++];
-    *p = (struct parcel){.kind = PARCEL_PAGE, .cursor = m->ask_cursor, .final = true};
-    size_t bytes = 0, most = rng_below(&m->rng, 3) ? 64 : 1 + rng_below(&m->rng, 4);
-    for (size_t i = 0; i < m->published; i++) {
-        struct event *ev = m->log[i];
-        if (event_id(ev) <= m->ask_cursor)
-            continue;
-        bytes += event_frame(ev).len;
-        if (p->count && (p->count >= m->ask_events || p->count >= most || bytes > m->ask_bytes)) {
-            p->final = false;
-            return;
-        }
-        p->events[p->count++] = event_ref(ev);
-        p->cursor = event_id(ev);
-    }
-}
-
-static void model_take(struct model *m)
-{
-    if (m->first == m->last)
-        return;
-    struct parcel *p = &m->inbox[m->first++];
-    if (p->kind == PARCEL_EVENT) {
-        if (client_push(&m->client, &m->limits, p->event) == CLIENT_FULL) {
-            client_close(&m->client, false);
-            struct buf rest = {0};
-            drain(&m->client, &rest, 1000);
-            buf_put_slice(&m->wire, buf_slice(&rest));
-            buf_reset(&rest);
-            model_reconnect(m);
-        }
-    } else if (p->count != SIZE_MAX) {
-        ck_assert_uint_le(m->client.queue.count + p->count, m->limits.max_events + 1);
-        client_page(&m->client, &m->limits, p->events, p->count, p->cursor, p->final);
-        for (size_t i = 0; i < p->count; i++)
-            event_unref(p->events[i]);
-    }
-    ck_assert_uint_le(m->client.queue.count, m->limits.max_events + 1);
-    ck_assert_uint_le(m->client.held.count, m->limits.max_events);
-}
-
-static void model_send(struct model *m)
-{
-    struct iovec iov[4];
-    int count = client_frames(&m->client, iov, 4, 200);
-    size_t offered = 0, sent = 0;
-    for (int i = 0; i < count; i++)
-        offered += iov[i].iov_len;
-    size_t taken = rng_below(&m->rng, 3) ? offered : rng_below(&m->rng, offered + 1);
-    for (int i = 0; i < count && sent < taken; i++) {
-        size_t n = iov[i].iov_len < taken - sent ? iov[i].iov_len : taken - sent;
-        buf_put(&m->wire, iov[i].iov_base, n);
-        sent += n;
-    }
-    client_sent(&m->client, taken);
-    if (m->client.state == CLIENT_REPLAY && !m->client.reading && m->client.queue.count < 2)
-        model_ask(m);
-}
-
-/* All wanted events with an id, in order, once; those without at most once, in order. */
-static void model_check(struct model *m)
-{
-    size_t next = 0;
-    uint64_t last_ephemeral = 0;
-    buf_putc(&m->wire, '\0');
-    for (char *line = strtok(m->wire.ptr, "\n"); line; line = strtok(NULL, "\n")) {
-        if (strncmp(line, "data: e", 7) == 0) {
-            uint64_t n = strtoull(line + 7, NULL, 10);
-            ck_assert_uint_gt(n, last_ephemeral);
-            last_ephemeral = n;
-        }
-        if (strncmp(line, "id: ", 4) != 0)
-            continue;
-        while (next < m->published && (!m->wanted[next] || !event_id(m->log[next])))
-            next++;
-        ck_assert_uint_lt(next, m->published);
-        ck_assert_uint_eq(strtoull(line + 4, NULL, 10), event_id(m->log[next]));
-        next++;
-    }
-    for (; next < m->published; next++)
-        ck_assert(!m->wanted[next] || !event_id(m->log[next]));
-}
-
-static void model_run(struct rng rng)
-{
-    struct model m = {.rng = rng};
-    m.limits =
-        (struct client_limits){(uint32_t)(2 + rng_below(&m.rng, 8)), 100 + rng_below(&m.rng, 800)};
-    m.inbox = mem_zero(MODEL_INBOX, sizeof(*m.inbox));
-    size_t pace = 1 + rng_below(&m.rng, 6);
-    client_start(&m.client, "tick");
-    model_ask(&m);
-    while (m.published < MODEL_EVENTS || m.first < m.last || m.asked ||
-           client_has_output(&m.client) || m.client.state != CLIENT_LIVE) {
-        ck_assert_uint_lt(m.last, MODEL_INBOX - 2);
-        size_t turn = rng_below(&m.rng, 4 + pace);
-        if (turn == 0)
-            model_publish(&m);
-        else if (turn == 1)
-            model_serve(&m);
-        else if (turn < 4)
-            model_take(&m);
-        else
-            model_send(&m);
-    }
-    model_check(&m);
-    client_reset(&m.client);
-    for (size_t i = 0; i < m.published; i++)
-        event_unref(m.log[i]);
-    buf_reset(&m.wire);
-    free(m.inbox);
-}
-
-START_TEST(test_model_nothing_is_lost_and_nothing_comes_twice)
-{
-    struct rng rng = rng_seeded("client model");
-    for (int run = 0; run < 200; run++) {
-        model_run(rng);
-        rng_next(&rng);
-    }
 }
 END_TEST
 
@@ -733,12 +453,8 @@ int main(void)
     tcase_add_test(cases, test_close_dropping_ends_between_two_events);
     tcase_add_test(cases, test_close_dropping_drops_all_that_was_not_begun);
     tcase_add_test(cases, test_close_while_reading_forgets_what_was_held);
-    TCase *model = tcase_create("model");
-    tcase_set_timeout(model, 60);
-    tcase_add_test(model, test_model_nothing_is_lost_and_nothing_comes_twice);
     Suite *suite = suite_create("client");
     suite_add_tcase(suite, cases);
-    suite_add_tcase(suite, model);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);

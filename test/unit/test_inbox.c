@@ -141,7 +141,7 @@ static void on_side_ready(void *arg)
 {
     struct side *side = arg;
     struct inbox_item *item;
-    while ((item = inbox_pop(side->inbox))) {
+    while (side->left && (item = inbox_pop(side->inbox))) {
         struct parcel *parcel = (struct parcel *)item;
         parcel->number++;
         if (--side->left == 0)
