@@ -77,6 +77,7 @@ static enum err read_members(const cJSON *tree, struct event_fields *f)
         member_u64(tree, "prev", EVENT_ID_MAX, &f->has_prev, &f->prev) != OK ||
         member_u64(tree, "retry", RETRY_MS_MAX, &has_retry, &retry) != OK ||
         member_u64(tree, "ttl", TTL_MS_MAX, &ignored, &f->ttl_ms) != OK ||
+        member_u64(tree, "twin", EVENT_ID_MAX, &ignored, &f->twin) != OK ||
         member_text(tree, "event", &f->type) != OK || member_text(tree, "data", &f->data) != OK)
         return ERR_INVALID;
     if (has_retry)

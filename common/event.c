@@ -12,6 +12,7 @@ struct event {
     bool has_match;
     uint64_t id;
     uint64_t arrival_us;
+    uint64_t twin;
     struct slice ns, topic, type, frame; /* into the same allocation */
 };
 
@@ -74,6 +75,7 @@ struct event *event_new(const struct event_fields *fields, uint64_t arrival_us)
     const char *base = (const char *)ev;
     ev->id = fields->id;
     ev->arrival_us = arrival_us;
+    ev->twin = fields->twin;
     ev->has_match = fields->has_match;
     ev->ns = (struct slice){base + ns, topic - ns};
     ev->topic = (struct slice){base + topic, type - topic};
@@ -119,6 +121,11 @@ uint64_t event_id(const struct event *ev)
 uint64_t event_arrival_us(const struct event *ev)
 {
     return ev->arrival_us;
+}
+
+uint64_t event_twin(const struct event *ev)
+{
+    return ev->twin;
 }
 
 bool event_has_match(const struct event *ev)

@@ -15,6 +15,7 @@ struct event_fields {
     bool has_prev;
     bool has_match;   /* meant only for streams with certain claims */
     int64_t retry_ms; /* -1: none */
+    uint64_t twin;    /* of an ephemeral event on several topics: the same for each; 0: none */
     uint64_t ttl_ms;  /* 0: none */
     struct slice ns, topic, type, data;
 };
@@ -32,6 +33,7 @@ void event_unref(struct event *ev); /* NULL is fine; the last one frees */
 
 uint64_t event_id(const struct event *ev);
 uint64_t event_arrival_us(const struct event *ev);
+uint64_t event_twin(const struct event *ev);
 bool event_has_match(const struct event *ev);
 struct slice event_ns(const struct event *ev);
 struct slice event_topic(const struct event *ev);

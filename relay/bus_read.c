@@ -1,3 +1,4 @@
+#include <assert.h>
 #include <stdlib.h>
 
 #include "common/mem.h"
@@ -19,10 +20,8 @@ static void job_end(struct job *job)
     bus_post(bus, job->note->worker, &job->note->note);
     replay_reset(&job->replay);
     free(job);
-    if (space) {
-        space->jobs--;
-        bus_space_release(bus, space);
-    }
+    space->jobs--;
+    bus_space_release(bus, space);
 }
 
 static void job_fill(struct job *job)
@@ -32,6 +31,7 @@ static void job_fill(struct job *job)
     note->start = r->start;
     note->end = r->end;
     note->final = r->final;
+    note->gap_told = r->gap_told;
     note->count = r->count;
     note->events = mem_alloc((r->count ? r->count : 1) * sizeof(*note->events));
     for (size_t i = 0; i < r->count; i++) {
@@ -40,7 +40,7 @@ static void job_fill(struct job *job)
             note->events[i] = event_ref(item->event);
             metrics_add(job->bus->metrics, M_EVENTS_REPLAYED, 1);
         } else {
-            note->events[i] = gap_event(job->bus->config, item->tied ? 0 : item->id, item->from,
+            note->events[i] = gap_event(job->bus->config, item->moves ? item->id : 0, item->from,
                                         item->id, item->reason);
             bus_count_gap(job->bus, item->reason);
         }
@@ -75,6 +75,7 @@ static void job_run(struct job *job)
                                   .max_events = note->max_events,
                                   .max_bytes = note->max_bytes,
                                   .budget = note->budget,
+                                  .gap_told = note->gap_told,
                                   .done = on_job_done,
                                   .arg = job};
     replay_start(&job->replay);
@@ -123,8 +124,8 @@ void bus_take_read(struct bus *bus, struct note_read *note)
     job->bus = bus;
     job->note = note;
     job->space = bus_space_find(bus, subscription_ns(note->sub));
-    if (job->space)
-        job->space->jobs++;
+    assert(job->space); /* a worker watches before it reads */
+    job->space->jobs++;
     TAILQ_INSERT_TAIL(&bus->waiting, job, link);
     bus->recheck = true;
 }

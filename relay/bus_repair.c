@@ -23,6 +23,7 @@ static void post_gap(struct bus *bus, const char *ns, const struct replay_item *
         gap->topic = item->topic ? mem_dup(item->topic, strlen(item->topic)) : NULL;
         gap->from = item->from;
         gap->to = item->id;
+        gap->moves = item->moves;
         gap->reason = item->reason;
         bus_post(bus, w, &gap->note);
     }

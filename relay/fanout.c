@@ -120,7 +120,11 @@ void fanout_take_events(struct fanout *f, struct note_events *note)
     for (size_t i = 0; i < note->count; i++) {
         struct event *ev = note->events[i];
         struct offer offer = {f, ev};
-        f->stamp++;
+        /* An ephemeral event on several topics has no id to know it by; its copies come in a row.
+         */
+        if (!event_twin(ev) || event_twin(ev) != f->twin)
+            f->stamp++;
+        f->twin = event_twin(ev);
         if (event_has_match(ev))
             metrics_add(f->metrics, M_DROPPED_MATCH, 1);
         interest_match(f->interest, event_ns(ev), event_topic(ev), on_hit, &offer);
@@ -153,8 +157,8 @@ static void on_gap_hit(void *owner, void *arg)
     if (s->client.state != CLIENT_LIVE || s->client.reading || s->client.cursor >= gap->to)
         return;
     uint64_t from = gap->from > s->client.cursor ? gap->from : s->client.cursor;
-    client_put_control(&s->client,
-                       gap_event(offer->fanout->config, gap->to, from, gap->to, gap->reason));
+    client_put_control(&s->client, gap_event(offer->fanout->config, gap->moves ? gap->to : 0, from,
+                                             gap->to, gap->reason));
     static const enum metric which[] = {[GAP_TRIMMED] = M_GAP_TRIMMED,
                                         [GAP_EXPIRED] = M_GAP_EXPIRED,
                                         [GAP_UNKNOWN_ID] = M_GAP_UNKNOWN_ID,

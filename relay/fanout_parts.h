@@ -14,6 +14,7 @@ struct stream {
     struct wheel_entry timer;
     struct fanout *fanout;
     struct front_call *call;
+    uint64_t gap_told;      /* up to here it has been told of gaps while it reads the log */
     struct note_read *read; /* under way at the bus */
     uint64_t stamp;         /* the last event it was offered: names that overlap offer it again */
     uint64_t last_write_ms, end_ms; /* end_ms: max_lifetime, UINT64_MAX: none */
@@ -52,7 +53,7 @@ struct fanout {
     struct stream_list all;
     size_t count;
     struct stream_queue dirty, doomed;
-    uint64_t stamp;
+    uint64_t stamp, twin; /* of the event before */
     bool draining;
     struct mark marks[FANOUT_EVENTS_PER_TURN + NOTE_EVENTS_MAX];
     size_t mark_count;

@@ -125,6 +125,7 @@ static void send_read(struct stream *s, enum cursor_kind kind, uint64_t cursor)
     note->sub = subscription_ref(s->client.sub);
     note->kind = kind;
     note->cursor = cursor;
+    note->gap_told = s->gap_told;
     client_room(&s->client, &f->limits, &note->max_events, &note->max_bytes);
     note->budget = s->client.replayed < f->config->replay_max_events
                        ? f->config->replay_max_events - s->client.replayed
@@ -258,6 +259,7 @@ void fanout_take_page(struct fanout *f, struct note_read *note)
         return;
     }
     s->read = NULL;
+    s->gap_told = note->gap_told;
     if (s->client.state == CLIENT_OPENING)
         put_connected(s, note->start);
     client_page(&s->client, &f->limits, note->events, note->count, note->end, note->final);

@@ -44,7 +44,9 @@ struct note_read {
     uint64_t cursor;
     uint32_t max_events; /* at least 1 */
     size_t max_bytes;
-    uint64_t budget; /* events that the connection may still replay; then a gap "overflow" */
+    uint64_t gap_told; /* up to here the connection has been told of gaps; the bus brings it up to
+                          date */
+    uint64_t budget;   /* events that the connection may still replay; then a gap "overflow" */
     /* filled by the bus */
     uint64_t
         start;    /* where the stream is complete from: the id of relay.connected; 0: do not tell */
@@ -81,6 +83,7 @@ struct note_gap {
     char *ns;
     char *topic; /* NULL: of any topic in the namespace */
     uint64_t from, to;
+    bool moves; /* no event up to `to` follows: telling it may move the cursor */
     enum gap_reason reason;
 };
 

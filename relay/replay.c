@@ -102,119 +102,148 @@ static void check_horizon(struct replay *r)
         gap_add(r, r->cursor, r->look.horizon, horizon_reason(r), NULL);
 }
 
-/* By id; a gap before an event of the same id. */
+/* Where an item stands. A gap stands where the loss begins, not where it ends: a client that is cut
+ * off between the two must have been told, as other topics' events have moved its cursor by then.
+ */
+static uint64_t item_place(const struct replay_item *item)
+{
+    return item->event ? item->id : item->from;
+}
+
 static int item_compare(const void *a, const void *b)
 {
     const struct replay_item *x = a, *y = b;
-    if (x->id != y->id)
-        return x->id < y->id ? -1 : 1;
-    return (x->event != NULL) - (y->event != NULL);
+    if (item_place(x) != item_place(y))
+        return item_place(x) < item_place(y) ? -1 : 1;
+    return (x->event == NULL) - (y->event == NULL);
 }
 
-static size_t group_end(const struct replay *r, size_t first)
+static void sort_items(struct replay *r)
 {
-    size_t end = first + 1;
-    while (end < r->count && r->items[end].id == r->items[first].id)
-        end++;
-    return end;
-}
-
-/* The wider of two gaps that end without an event between them. */
-static void gap_merge(struct replay_item *gap, struct replay_item *other)
-{
-    gap->from = other->from < gap->from ? other->from : gap->from;
-    gap->id = other->id;
-    free(gap->topic);
-    gap->topic = NULL;
-    item_release(other);
-}
-
-/* Appends what is kept of one id's items to the first @kept: gaps, then one event. Returns the new
- * number. One client is told of neighbouring gaps once. A repair serves clients of many topics:
- * each gap is for its own. */
-static size_t group_keep(struct replay *r, size_t first, size_t end, size_t kept)
-{
-    struct replay_item event = {0};
-    for (size_t i = first; i < end; i++) {
-        struct replay_item item = r->items[i];
-        if (item.event && event.event)
-            item_release(&item); /* the same event through another topic */
-        else if (item.event)
-            event = item;
-        else if (!r->repair && kept && !r->items[kept - 1].event)
-            gap_merge(&r->items[kept - 1], &item);
-        else
-            r->items[kept++] = item;
+    uint64_t next = UINT64_MAX;
+    if (r->count)
+        qsort(r->items, r->count, sizeof(*r->items), item_compare);
+    for (size_t i = r->count; i > 0; i--) {
+        r->items[i - 1].next = next;
+        if (r->items[i - 1].event)
+            next = r->items[i - 1].id;
     }
-    if (event.event) {
-        for (size_t i = kept; i > 0 && !r->items[i - 1].event && r->items[i - 1].id == event.id;
-             i--)
-            r->items[i - 1].tied = true;
-        r->items[kept++] = event;
+}
+
+/* One client is told of neighbouring gaps once, and not again of what it has been told of. A repair
+ * serves clients of many topics: each gap is for its own. */
+static size_t gap_keep(struct replay *r, struct replay_item gap, size_t kept)
+{
+    struct replay_item *before = kept ? &r->items[kept - 1] : NULL;
+    if (r->repair) {
+        r->items[kept] = gap;
+        return kept + 1;
     }
+    if (gap.id <= r->gap_told) {
+        item_release(&gap);
+        return kept;
+    }
+    r->gap_told = gap.id;
+    if (!before || before->event) {
+        r->items[kept] = gap;
+        return kept + 1;
+    }
+    before->id = gap.id;
+    before->next = gap.next;
+    free(before->topic);
+    before->topic = NULL;
+    item_release(&gap);
     return kept;
 }
 
-/* Cuts the sorted items to what the page may hold; sets end and final. */
+/* What a page holds so far. */
+struct page {
+    size_t kept, bytes;
+    uint64_t events, last; /* last: the id of its last event */
+};
+
+enum page_fit { PAGE_FITS, PAGE_FULL, PAGE_OVER_BUDGET };
+
+static enum page_fit page_fit(const struct replay *r, const struct page *page, struct event *ev)
+{
+    if (page->events >= r->budget)
+        return PAGE_OVER_BUDGET;
+    bool full = page->events >= r->max_events || page->bytes + event_frame(ev).len > r->max_bytes;
+    return page->events && full ? PAGE_FULL : PAGE_FITS;
+}
+
+static void add_overflow(struct replay *r, const struct page *page)
+{
+    r->items = mem_resize(r->items, (r->count + 1) * sizeof(*r->items));
+    r->items[r->count++] = (struct replay_item){
+        .id = r->position, .from = page->last, .next = UINT64_MAX, .reason = GAP_OVERFLOW};
+    r->end = r->position;
+    r->final = true;
+}
+
+/* Cuts the sorted items to what the page may hold, complete up to `end`. @bound: what is above may
+ * be incomplete. */
 static void cut_page(struct replay *r, uint64_t bound, bool more)
 {
-    size_t kept = 0, bytes = 0, next = 0;
-    uint64_t events = 0;
-    bool cut = false, overflow = false;
-    r->end = bound;
-    uint64_t last = r->cursor;
-    while (next < r->count && r->items[next].id <= bound) {
-        size_t end = group_end(r, next);
-        struct event *ev = r->items[end - 1].event;
-        size_t len = ev ? event_frame(ev).len : 0;
-        overflow = ev && events >= r->budget;
-        cut = ev && events && (events >= r->max_events || bytes + len > r->max_bytes);
-        if (cut || overflow)
-            break;
-        last = r->items[next].id;
-        kept = group_keep(r, next, end, kept);
-        next = end;
-        events += ev != NULL;
-        bytes += len;
+    struct page page = {.last = r->cursor};
+    enum page_fit fit = PAGE_FITS;
+    size_t next = 0;
+    for (; next < r->count && item_place(&r->items[next]) <= bound; next++) {
+        struct replay_item item = r->items[next];
+        if (!item.event) {
+            page.kept = gap_keep(r, item, page.kept);
+        } else if (item.id == page.last) {
+            item_release(&item); /* the same event through another topic */
+        } else {
+            fit = page_fit(r, &page, item.event);
+            if (fit != PAGE_FITS)
+                break;
+            r->items[page.kept++] = item;
+            page.last = item.id;
+            page.events++;
+            page.bytes += event_frame(item.event).len;
+        }
     }
     for (; next < r->count; next++)
         item_release(&r->items[next]);
-    r->count = kept;
-    r->final = !cut && !more;
-    if (cut)
-        r->end = last;
-    if (overflow) {
-        /* item_add() grows at powers of two, and what was cut may have left the array larger: safe
-         * either way. */
-        r->items = mem_resize(r->items, (kept + 1) * sizeof(*r->items));
-        r->items[kept] = (struct replay_item){
-            .id = r->position, .from = last, .reason = GAP_OVERFLOW, .event = NULL, .topic = NULL};
-        r->count = kept + 1;
-        r->end = r->position;
-        r->final = true;
+    r->count = page.kept;
+    r->final = fit == PAGE_FITS && !more;
+    r->end = fit == PAGE_FITS ? bound : page.last;
+    for (size_t i = 0; i < r->count; i++) {
+        struct replay_item *item = &r->items[i];
+        item->moves = !item->event && item->id < item->next && (!more || item->id <= bound);
+        if (item->moves && item->id > r->end)
+            r->end = item->id;
     }
+    if (fit == PAGE_OVER_BUDGET)
+        add_overflow(r, &page);
 }
 
-/* For the last N: everything before the N-th event from the end goes, and gaps that would stand
- * before it. */
+/* For the last N: what stands before the N-th event from the end goes, and of a gap that begins
+ * there the part that lies there. */
 static void keep_last(struct replay *r, uint64_t n)
 {
-    size_t events = 0, first = r->count;
-    uint64_t id = 0;
+    uint64_t events = 0, first = UINT64_MAX;
     for (size_t i = r->count; i > 0; i--) {
         const struct replay_item *item = &r->items[i - 1];
-        if (!item->event)
-            continue;
-        if (item->id != id && ++events > n)
+        if (item->event && item->id != first && ++events > n)
             break;
-        id = item->id;
-        first = i - 1;
+        if (item->event)
+            first = item->id;
     }
-    for (size_t i = 0; i < first; i++)
-        item_release(&r->items[i]);
-    if (first)
-        memmove(r->items, r->items + first, (r->count - first) * sizeof(*r->items));
-    r->count -= first;
+    size_t kept = 0;
+    for (size_t i = 0; i < r->count; i++) {
+        struct replay_item item = r->items[i];
+        if (item.event ? item.id < first : item.id <= first) {
+            item_release(&item);
+            continue;
+        }
+        if (!item.event && item.from < first)
+            item.from = first;
+        r->items[kept++] = item;
+    }
+    r->count = kept;
+    sort_items(r);
 }
 
 static void finish(struct replay *r, enum err e)
@@ -243,8 +272,7 @@ static void merge(struct replay *r)
         follow_chain(r, r->sources[i], range);
     }
     check_horizon(r);
-    if (r->count)
-        qsort(r->items, r->count, sizeof(*r->items), item_compare);
+    sort_items(r);
     if (r->kind == CURSOR_LAST)
         keep_last(r, r->cursor);
     bool history = r->kind == CURSOR_LAST || r->kind == CURSOR_ALL;
@@ -255,10 +283,9 @@ static void merge(struct replay *r)
     if (r->kind == CURSOR_SINCE) {
         /* Asked for by time, so nothing before the namespace's birth can be missing: a client that
          * resumes from this start must not be told of a loss. */
-        if (r->start < r->look.horizon)
+        uint64_t first = r->count ? item_place(&r->items[0]) : UINT64_MAX;
+        if (r->start < r->look.horizon && r->look.horizon < first)
             r->start = r->look.horizon;
-        if (r->count && r->items[0].id <= r->start)
-            r->start = r->items[0].id - 1;
     }
     cut_page(r, bound, more);
     finish(r, OK);
@@ -330,6 +357,7 @@ static void on_look(struct store_look *look, enum err e)
     bool unknown = r->kind == CURSOR_UNKNOWN || (r->kind == CURSOR_ID && r->cursor > r->position);
     if (unknown) {
         gap_add(r, UINT64_MAX, r->position, GAP_UNKNOWN_ID, NULL);
+        r->items[0].moves = true;
         live_from(r, 0);
         return;
     }

@@ -11,8 +11,9 @@ struct replay_item {
     uint64_t id;         /* the event's id; for a gap its `to` */
     struct event *event; /* NULL: a gap */
     /* of a gap: */
-    bool tied; /* an event of the same id follows: telling the gap must not move the cursor */
-    uint64_t from;
+    bool moves;    /* no event up to `id` follows: telling the gap may move the client's cursor */
+    uint64_t from; /* it stands right behind what came up to here */
+    uint64_t next; /* replay.c's own: the id of the event that follows, UINT64_MAX: none known */
     enum gap_reason reason;
     char *topic; /* NULL: of any topic */
 };
@@ -27,6 +28,7 @@ struct replay {
     uint32_t max_events;
     size_t max_bytes;
     uint64_t budget;
+    uint64_t gap_told; /* also a result: up to here this connection has been told of gaps */
     bool repair; /* for all watchers of a namespace: the horizon alone decides where no chain can */
     void (*done)(struct replay *replay,
                  enum err e); /* ERR_AGAIN: the store went away, start again later */

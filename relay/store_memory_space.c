@@ -40,6 +40,7 @@ struct space {
 TAILQ_HEAD(topic_list, topic);
 
 struct memory {
+    uint64_t twins; /* marks given to ephemeral events on several topics */
     struct memory_limits limits;
     struct config *config;
     struct space *spaces;
@@ -316,6 +317,8 @@ size_t memory_publish(struct memory *m, struct slice ns, const struct memory_pos
         return 0;
     logs_expire(m, now_us);
     fields.ns = ns;
+    if (post->ephemeral && post->topic_count > 1)
+        fields.twin = ++m->twins;
     if (!post->ephemeral) {
         struct space *space = space_get(m, ns, now_us);
         space->seq = space->seq + 1 > now_us ? space->seq + 1 : now_us;

@@ -216,7 +216,7 @@ def test_pruned_index(keep, sse_connect, doors):
         return doors.redis.zscore(doors.key("default", "topics"), "t") is None
 
     wait_until(pruned, "the index entry to be pruned")
-    for topics in (["t"], ["t", "u"], ["*", "v.x"]):
+    for topics in (["*", "v.x"], ["t", "u"], ["t"]):
         client = sse_connect(relay, *topics, last_event_id=cursor)
         client.wait_for(lambda c: c.gaps)
         gap = client.gaps[0]

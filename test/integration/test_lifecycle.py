@@ -35,6 +35,36 @@ def test_drain(redis, relay_factory, sse_connect, doors):
     assert relay.wait() == 0
 
 
+def test_stream_refused_by_a_draining_node_keeps_its_cursor(redis, relay_factory, sse_connect, doors):
+    """WHATWG: each connection's last-event-id buffer begins empty, and a blank line copies it. So a block
+    without an id, before any with one, would make a client forget where it was: a silent hole."""
+    relay = relay_factory(drain="1h")
+    sse_connect(relay, "t")
+    id = doors.fcall("t", "x")
+    relay.terminate()
+    wait_until(lambda: relay.ready()[0] == 503, "the drain")
+    late = sse_connect(relay, "t", last_event_id=id, wait=False).wait_closed()
+    assert late.status == 200 and late.retry
+    assert all(block.last_event_id == str(id) for block in late.blocks), late.raw
+    relay.terminate()
+    relay.wait()
+
+
+def test_held_stream_keeps_its_cursor_over_heartbeats_and_drain(redis, relay_factory, sse_connect, doors):
+    relay = relay_factory({"heartbeat": "1s", "heartbeat.event": "beat"})
+    id = doors.fcall("t", "x")
+    redis.kill()
+    wait_until(lambda: relay.ready()[0] == 503, "redis-down")
+    held = sse_connect(relay, "t", last_event_id=id, wait=False)
+    witness = sse_connect(relay, "t", last_event_id=id, wait=False)
+    begun = len(held.wait_head().raw)
+    held.wait_for(lambda c: len(c.raw) > begun + 10)  # something is sent, to keep proxies content
+    relay.terminate()
+    for client in (held, witness):
+        client.wait_closed()
+        assert all(block.last_event_id == str(id) for block in client.blocks), client.raw
+
+
 def test_shutdown_event_leaves_the_cursor(redis, relay_factory, sse_connect, doors):
     relay = relay_factory()
     client = sse_connect(relay, "t")

@@ -414,6 +414,8 @@ def test_ephemeral_event_is_live_only(r, raw):
         assert publish(r, "a", "b", data="D", event="E", ephemeral=flag) is None
     assert snapshot(raw) == before == {}
     heard = [json.loads(d) for _, d in listener.pending()]
+    twins = [message.pop("twin") for message in heard]
+    assert twins[0] == twins[1] != twins[2] == twins[3]
     assert heard == [{"sse": 1, "topic": t, "data": "D", "event": "E"} for t in "abab"]
 
 

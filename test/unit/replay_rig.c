@@ -177,7 +177,7 @@ const char *rig_shown(void)
         else
             len += (size_t)snprintf(text + len, sizeof(text) - len, "(%lld,%llu]%s%s",
                                     (long long)item->from, (unsigned long long)item->id,
-                                    gap_reason_text(item->reason), item->tied ? "!" : "");
+                                    gap_reason_text(item->reason), !item->moves ? "!" : "");
         ck_assert_uint_lt(len, sizeof(text));
     }
     return text;

@@ -54,7 +54,8 @@ void rig_want(const char *name);
 void rig_ask(enum cursor_kind kind, uint64_t cursor);
 /* Prepares it, and reads a page. */
 void rig_run(enum cursor_kind kind, uint64_t cursor);
-/* The page in short: an event is its id, a gap (from,to]reason with ! where it is tied. */
+/* The page in short: an event is its id, a gap (from,to]reason with ! where it does not move the
+ * cursor. */
 const char *rig_shown(void);
 
 #define ck_page(text, is_final, at)                                                                \
