@@ -176,7 +176,7 @@ static void add_overflow(struct replay *r, const struct page *page)
 {
     r->items = mem_resize(r->items, (r->count + 1) * sizeof(*r->items));
     r->items[r->count++] = (struct replay_item){
-        .id = r->position, .from = page->last, .next = UINT64_MAX, .reason = GAP_OVERFLOW};
+        .id = r->position, .from = page->last, .moves = true, .reason = GAP_OVERFLOW};
     r->end = r->position;
     r->final = true;
 }

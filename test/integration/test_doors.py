@@ -188,3 +188,16 @@ def test_inbox_key_of_another_type_disturbs_nothing_else(relay, sse_connect, doo
     doors.redis.delete(doors.key("default", "inbox"))
     doors.xadd("t", "2")
     assert stream.wait_for(2, timeout=60).data == ["1", "2"]
+
+
+def test_ephemeral_event_on_several_topics_comes_once(relay, sse_connect, doors):
+    """It has no id to know it by; a subscriber of two of its topics still gets it once."""
+    client = sse_connect(relay, "a", "b", "c.*")
+    for data in ("1", "2", "2"):
+        doors.redis.fcall(
+            "sse_publish", 1, doors.key("default"), "topic", "a", "topic", "b", "topic", "c.d",
+            "data", data, "ephemeral", "1",
+        )
+    doors.fcall("a", "end")
+    client.wait_for(lambda c: "end" in c.data)
+    assert client.data == ["1", "2", "2", "end"]
