@@ -10,7 +10,10 @@ def account(client, published, cursor, gaps=1, reason=None):
     for gap in client.gaps:
         start = cursor if gap["from"] is None else int(gap["from"])
         told.append((start, int(gap["to"]), gap["reason"]))
-        assert int(gap["id"]) == int(gap["to"]), gap
+        if gap["id"] is None:  # it would take the client past events that are still to come
+            assert any(id and id <= int(gap["to"]) for id in client.ids), gap
+        else:
+            assert int(gap["id"]) == int(gap["to"]), gap
         assert start < int(gap["to"]) or gap["from"] is None, gap
     got = [i for i in client.ids if i is not None]
     assert got == sorted(set(got)), f"not strictly increasing: {got[:50]}"

@@ -1,5 +1,6 @@
 """relay.gap: exact, truthful, told once, and never without a cause."""
 
+import json
 import time
 
 import pytest
@@ -120,6 +121,32 @@ def test_gap_of_one_topic_among_others_keeps_the_order(redis, relay_factory, sse
     assert live in client.ids
 
 
+@pytest.mark.parametrize("topics", [["a", "b"], ["*"], ["b", "a", "c.>"]], ids=" ".join)
+def test_no_cut_can_hide_a_gap(relay, sse_connect, doors, topics):
+    """Cut after any block and resumed: every event has come exactly once, or a gap was told over it."""
+    cursor = doors.fcall("a", "0")
+    ids = [doors.fcall("ab"[i % 2], i) for i in range(1, 25)]
+    for topic, keep in (("a", 4), ("b", 9)):
+        doors.redis.xtrim(doors.key("default", "log", topic), maxlen=keep, approximate=False)
+    whole = sse_connect(relay, *topics, last_event_id=cursor)
+    whole.wait_for(lambda c: c.ids and c.ids[-1] == ids[-1])
+    for cut in range(len(whole.blocks) + 1):
+        before = whole.blocks[:cut]
+        at = before[-1].last_event_id if before else str(cursor)
+        again = sse_connect(relay, *topics, last_event_id=at)
+        doors.fcall("b", "end", ephemeral=1)
+        again.wait_for(lambda c: "end" in c.data)
+        again.close()
+        blocks = [b for b in [*before, *again.blocks] if b.dispatched]
+        got = [int(b.id) for b in blocks if b.type == "message" and b.id]
+        gaps = [json.loads(b.data) for b in blocks if b.type == "relay.gap"]
+        assert len(got) == len(set(got)), (cut, at)
+        for id in ids:
+            told = any(int(g["from"]) < id <= int(g["to"]) for g in gaps)
+            assert id in got or told, (cut, at, id, gaps)
+        assert set(whole.ids) <= {*got, None}, f"cut {cut}: what was in the log did not come"
+
+
 @pytest.mark.parametrize(
     "cursor",
     ["abc", "12x", "-5", "1e9", "99999999999999999999999999", "9007199254740991", "\u00e9", "a b", "0x10", "1.5"],
@@ -224,8 +251,8 @@ def test_pruned_index(keep, sse_connect, doors):
         assert int(gap["to"]) >= lost[-1]
     edge = int(client.gaps[0]["to"])
     live = doors.fcall("t", "3")
-    client = sse_connect(relay, "t", last_event_id=edge).wait_for(1)
-    account(client, [live], edge, gaps=0)
+    edge = sse_connect(relay, "t", last_event_id=client.last_event_id).wait_for(1)
+    assert edge.ids == [live]  # whether a gap stands before it depends on what was pruned meanwhile
 
 
 @pytest.mark.parametrize("how", ["trimmed", "expired", "unknown-id", "redis-lost", "overflow"])
