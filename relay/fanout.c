@@ -221,6 +221,7 @@ struct fanout *fanout_new(struct ev_loop *loop, unsigned worker, struct node *no
     f->node = node;
     f->metrics = node->metrics[worker];
     f->interest = interest_new(bus_inbox(node->bus), worker, f->metrics);
+    f->comment = event_new_frame(0, SLICE_LIT(":\n"));
     f->wheel = wheel_new(TICK_MS, fanout_now_ms(), stream_timer, f);
     LIST_INIT(&f->all);
     TAILQ_INIT(&f->dirty);
@@ -243,6 +244,7 @@ void fanout_free(struct fanout *f)
     ev_idle_stop(f->loop, &f->busy);
     ev_timer_stop(f->loop, &f->tick);
     event_unref(f->heartbeat);
+    event_unref(f->comment);
     wheel_free(f->wheel);
     interest_free(f->interest);
     config_unref(f->config);

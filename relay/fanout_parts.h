@@ -48,7 +48,7 @@ struct fanout {
     struct metrics *metrics;
     struct interest *interest;
     struct client_limits limits;
-    struct event *heartbeat;
+    struct event *heartbeat, *comment; /* comment: the heartbeat of a stream that has no id yet */
     struct wheel *wheel;
     struct stream_list all;
     size_t count;

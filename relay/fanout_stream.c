@@ -285,11 +285,15 @@ static void set_timer(struct stream *s)
         wheel_cancel(&s->timer);
 }
 
+/* On each connection an EventSource starts with an empty id buffer, and the first blank line makes
+ * it the last event id (WHATWG HTML, 9.2.6). So until relay.connected has brought an id, nothing
+ * with a blank line may be sent: a client that is cut off then would have forgotten where it was.
+ */
 static void put_shutdown(struct stream *s)
 {
     struct fanout *f = s->fanout;
     struct buf frame = {0};
-    if (!f->config->control_events)
+    if (!f->config->control_events || s->client.state == CLIENT_OPENING)
         return;
     sse_put_control(&frame, 0, f->config->control_prefix, "shutdown", SLICE_LIT("{}"));
     client_put_control(&s->client, event_new_frame(0, buf_slice(&frame)));
@@ -309,7 +313,8 @@ static void put_heartbeat(struct stream *s)
         client_put_control(&s->client, event_new_frame(s->client.cursor, buf_slice(&frame)));
         buf_reset(&frame);
     } else {
-        client_put_control(&s->client, event_ref(f->heartbeat));
+        bool held = s->client.state == CLIENT_OPENING;
+        client_put_control(&s->client, event_ref(held ? f->comment : f->heartbeat));
     }
     stream_mark_dirty(s);
 }

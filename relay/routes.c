@@ -150,8 +150,8 @@ static void stream_refuse_draining(struct routes *r, struct front_call *call)
     struct buf body = {0};
     stream_headers(r, call, &h);
     header_add(&h, "Connection", "close");
-    put_preamble(r, &body);
-    buf_putc(&body, '\n');
+    put_preamble(r,
+                 &body); /* no blank line: one before any id makes an EventSource forget its last */
     front_reply(call, 200, h.items, h.count, &body);
 }
 
@@ -227,6 +227,7 @@ static void publish(struct routes *r, struct front_call *call)
     note->note.kind = NOTE_PUBLISH;
     note->worker = r->worker;
     if (request_parse_publish(front_view(call), r->config, &note->request, &problem)) {
+        metrics_add(r->node->metrics[r->worker], M_PUBLISH_REFUSED, 1);
         reply_problem(r, call, problem.status, buf_slice(&problem.detail), NULL);
         buf_reset(&problem.detail);
         note_publish_free(note);

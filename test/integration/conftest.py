@@ -63,6 +63,8 @@ def redis_process():
 def redis(redis_process):
     """A running, empty Redis server. Whatever a test does to it is undone for the next."""
     server = redis_process
+    for saved in server.dir.glob("*.rdb"):
+        saved.unlink()  # or a restart would bring back what an earlier test has saved
     alive = server.process is not None and server.process.poll() is None
     if not alive:
         server.stop()

@@ -25,7 +25,7 @@ def test_drain(redis, relay_factory, sse_connect, doors):
     late = sse_connect(relay, "t", wait=False).wait_closed()
     assert late.status == 200 and late.headers["content-type"] == "text/event-stream"
     assert late.retry is not None and not late.reset
-    assert late.rest == "" and not late.events
+    assert late.rest == f"retry: {late.retry}" and not late.blocks and late.raw.endswith(b"\n")
     for client in clients:
         client.wait_closed()
         assert not client.reset
@@ -139,7 +139,7 @@ def test_drain_with_redis_down(redis, relay_factory, sse_connect):
     relay.terminate()
     live.wait_closed()
     held.wait_closed()
-    assert not held.reset and held.rest == ""
+    assert not held.reset and held.raw.endswith(b"\n") and held.rest == f"retry: {held.retry}"
     assert relay.wait() == 0
 
 
