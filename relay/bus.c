@@ -233,18 +233,19 @@ void bus_run(struct bus *bus)
     ev_run(bus->loop, 0);
 }
 
-static void note_free(struct note *note)
+/* What came too late to be done. */
+static void note_return(struct bus *bus, struct note *note)
 {
     switch (note->kind) {
+    case NOTE_READ:
+        bus_post(bus, ((struct note_read *)note)->worker, note);
+        return;
+    case NOTE_PUBLISH:
+        bus_post(bus, ((struct note_publish *)note)->worker, note);
+        return;
     case NOTE_WATCH:
     case NOTE_UNWATCH:
         note_name_free((struct note_name *)note);
-        return;
-    case NOTE_READ:
-        note_read_free((struct note_read *)note);
-        return;
-    case NOTE_PUBLISH:
-        note_publish_free((struct note_publish *)note);
         return;
     case NOTE_CONFIG:
         config_unref(((struct note_config *)note)->config);
@@ -266,10 +267,11 @@ void bus_free(struct bus *bus)
         return;
     /* The store gives back what it was asked: reads go to `waiting`, repairs end. */
     bus->store.ops->free(bus->store.impl);
-    bus_reads_free(bus);
+    bus->store.impl = NULL;
+    bus_reads_return(bus);
     struct inbox_item *item;
     while ((item = inbox_pop(bus->inbox)))
-        note_free((struct note *)item);
+        note_return(bus, (struct note *)item);
     bus_names_free(bus);
     for (unsigned i = 0; i < bus->worker_count; i++)
         note_events_free(bus->batches[i]);

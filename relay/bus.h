@@ -17,7 +17,9 @@ struct bus *bus_new(struct config *config, struct inbox *const *inboxes, unsigne
                     struct metrics *metrics, store_maker make);
 /* The thread's body: returns after NOTE_STOP. */
 void bus_run(struct bus *bus);
-void bus_free(struct bus *bus); /* after bus_run() has returned, or was never called */
+/* After bus_run() has returned, or was never called; before the workers' inboxes go: reads and
+ * publishes that are under way are given back to them. */
+void bus_free(struct bus *bus);
 
 struct inbox *bus_inbox(struct bus *bus);
 bool bus_is_up(const struct bus *bus);       /* any thread: events can be heard and read */

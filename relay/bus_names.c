@@ -32,7 +32,8 @@ void bus_space_release(struct bus *bus, struct space *space)
         return;
     if (bus->last_space == space)
         bus->last_space = NULL;
-    bus->store.ops->close(bus->store.impl, space->ns);
+    if (bus->store.impl) /* it goes first at the end */
+        bus->store.ops->close(bus->store.impl, space->ns);
     HASH_DEL(bus->spaces, space);
     free(space->ns);
     free(space);

@@ -68,7 +68,8 @@ void bus_names_free(struct bus *bus);
 /* bus_read.c */
 void bus_take_read(struct bus *bus, struct note_read *note);
 void bus_reads_start(struct bus *bus); /* those that can */
-void bus_reads_free(struct bus *bus);
+/* At the end: the workers still hold pointers into their notes. */
+void bus_reads_return(struct bus *bus);
 
 /* bus_repair.c: for struct store_events */
 void bus_store_up(struct bus *bus, bool broken);

@@ -130,13 +130,11 @@ void bus_take_read(struct bus *bus, struct note_read *note)
     bus->recheck = true;
 }
 
-void bus_reads_free(struct bus *bus)
+void bus_reads_return(struct bus *bus)
 {
     struct job *job;
     while ((job = TAILQ_FIRST(&bus->waiting))) {
         TAILQ_REMOVE(&bus->waiting, job, link);
-        note_read_free(job->note);
-        replay_reset(&job->replay);
-        free(job);
+        job_end(job);
     }
 }

@@ -291,12 +291,10 @@ void hub_free(struct hub *hub)
     if (!hub)
         return;
     threads_stop(hub);
-    /* The bus gives back what it holds, to inboxes that still exist; then the workers drop it. */
-    struct inbox *none = NULL;
-    (void)none;
+    /* First the bus, which gives its reads and publishes back to inboxes that still exist. */
+    bus_free(hub->node.bus);
     for (unsigned i = 0; i < hub->node.workers; i++)
         worker_free(hub->workers[i]);
-    bus_free(hub->node.bus);
     for (unsigned i = 0; i <= hub->node.workers; i++)
         metrics_free(hub->node.metrics[i]);
     for (size_t i = 0; i < hub->listener_count; i++)
