@@ -12,8 +12,10 @@
 enum {
     FRAMES_PER_WRITE = 64,       /* so that no client starves another… */
     BYTES_PER_WRITE = 256 << 10, /* …in a loop turn */
-    CLOSE_DEADLINE_MS = 5000,    /* for a closing stream's last bytes */
-    CLIENT_BYTES_MAX = 1 << 20,  /* that a client may send on a stream, all discarded */
+    CLOSE_DEADLINE_MS = 5000,    /* for a closing stream's last bytes… */
+    SLOW_DEADLINE_MS =
+        15000, /* …or for the rest of the frame that a slow client has begun to take */
+    CLIENT_BYTES_MAX = 1 << 20, /* that a client may send on a stream, all discarded */
 };
 
 uint64_t stream_spread(uint64_t low, uint64_t high)
@@ -103,7 +105,8 @@ void stream_close(struct stream *s, enum close_reason reason, bool keep_queue)
     stream_account(s);
     if (s->fd < 0)
         return; /* ends as soon as its preamble is sent: fanout_start() */
-    wheel_set(f->wheel, &s->timer, fanout_now_ms() + CLOSE_DEADLINE_MS);
+    uint64_t patience_ms = reason == CLOSE_SLOW ? SLOW_DEADLINE_MS : CLOSE_DEADLINE_MS;
+    wheel_set(f->wheel, &s->timer, fanout_now_ms() + patience_ms);
     stream_mark_dirty(s);
 }
 

@@ -300,11 +300,12 @@ static void on_push(void *arg, const struct redis_reply *reply)
     struct redis_channels *ch = arg;
     if (redis_reply_type(reply) == REDIS_ERROR) {
         char *text = slice_dup(redis_reply_text(reply));
-        log_put(LOG_ERROR, "Redis refused a subscription; streams of that topic cannot start",
-                "reply", text, "hint",
-                "the user needs +subscribe +psubscribe and the channels of the prefix (ACL SETUSER "
-                "... &sse:*)",
-                NULL);
+        log_put(
+            LOG_ERROR, "Redis refused a subscription; streams of that topic cannot start", "reply",
+            text, "hint",
+            "the user needs +subscribe +psubscribe and, as Redis compares the patterns letter "
+            "by letter, all channels (ACL SETUSER ... &*; docs/operations.md has the whole line)",
+            NULL);
         free(text);
         return;
     }

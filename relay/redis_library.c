@@ -97,9 +97,10 @@ static void on_version(void *arg, const struct redis_reply *reply)
         load(library, false);
         return;
     }
-    complain(library, reply, "Redis does not let the relay call its functions",
-             "the Redis user needs +fcall +fcall_ro and the keys of the prefix (ACL SETUSER ... "
-             "+fcall ~sse:*)");
+    complain(
+        library, reply, "Redis does not let the relay call its functions",
+        "the Redis user needs +fcall, what the functions call, and the keys of the prefix (ACL "
+        "SETUSER ... +fcall ~sse:*; docs/operations.md has the whole line)");
 }
 
 static void ask_version(struct redis_library *library)
