@@ -236,6 +236,16 @@ $(BENCH_PROGRAMS): build/normal/test/bench/%: build/normal/test/bench/%.o $(LIBR
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
+# --- documents -------------------------------------------------------------------------------------------------------
+.PHONY: docs
+docs: all ## write what the binary knows into docs/operations.md and deploy/sse-relay.json
+	$(Q)env -i PATH="$$PATH" $(BINARY) --print-config >build/sse-relay.json
+	$(Q)env -i PATH="$$PATH" $(BINARY) --print-docs >build/options.md
+	$(Q)sed -e '/<!-- options:begin -->/r build/options.md' -e '/<!-- options:begin -->/,/<!-- options:end -->/{/^<!-- /!d}' \
+		docs/operations.md >build/operations.md
+	$(Q)cmp -s build/sse-relay.json deploy/sse-relay.json || cp build/sse-relay.json deploy/sse-relay.json
+	$(Q)cmp -s build/operations.md docs/operations.md || cp build/operations.md docs/operations.md
+
 # --- install ---------------------------------------------------------------------------------------------------------
 .PHONY: install uninstall
 install: all ## install below PREFIX=/usr/local (DESTDIR= for packaging)

@@ -307,18 +307,23 @@ def nginx(tmp_path):
         binary = shutil.which("nginx") or "/usr/sbin/nginx"
         port = free_port()
         text = (ROOT / "deploy" / "nginx.conf").read_text()
+        own_paths = " access_log off;" + "".join(
+            f" {kind}_temp_path {tmp_path}/{kind};"
+            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
         for old, new in (
             ("127.0.0.1:8081", f"127.0.0.1:{first.port}"),
             ("127.0.0.1:8082", f"127.0.0.1:{second.port}"),
             ("listen 8080;", f"listen 127.0.0.1:{port};"),
             ("pid /run/nginx-sse-relay.pid;", f"pid {tmp_path}/nginx.pid; daemon off;"),
+            ("http {", "http {" + own_paths),  # an ordinary user may not write to the packaged ones
         ):
             assert old in text, old
             text = text.replace(old, new)
         path = tmp_path / "nginx.conf"
         path.write_text(text)
         with open(tmp_path / "nginx.log", "wb") as log:
-            command = [binary, "-p", str(tmp_path), "-c", str(path)]
+            command = [binary, "-e", "stderr", "-p", str(tmp_path), "-c", str(path)]
             running.append(subprocess.Popen(command, stdout=log, stderr=log))
         return wait_front(port, "nginx")
 

@@ -1,0 +1,168 @@
+"""docs/operations.md and deploy/sse-relay.json say what the binary does."""
+
+import re
+import subprocess
+
+import pytest
+import redis as redis_py
+
+from relay_process import BINARY, ROOT, wait_until
+
+OPERATIONS = ROOT / "docs" / "operations.md"
+RELAY = ROOT / "relay"
+
+
+def section(name):
+    text = OPERATIONS.read_text()
+    begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->\n"
+    assert text.count(begin) == text.count(end) == 1
+    return text.split(begin)[1].split(end)[0]
+
+
+def printed(flag):
+    """What the binary prints in an empty environment, where the defaults are all there is."""
+    done = subprocess.run([str(BINARY), flag], env={}, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def rows(table):
+    """The cells of a Markdown table, without its head. A bar in a cell is escaped."""
+    lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in table.splitlines() if line]
+    assert len({len(cells) for cells in lines}) == 1, "a row has more cells than the head"
+    return [[cell.strip() for cell in cells] for cells in lines[2:]]
+
+
+def quoted(cell):
+    return re.findall(r"`([^`]+)`", cell)
+
+
+@pytest.mark.parametrize(
+    "ours, flag",
+    [
+        (lambda: section("options"), "--print-docs"),
+        ((ROOT / "deploy" / "sse-relay.json").read_text, "--print-config"),
+    ],
+    ids=["options", "example"],
+)
+def test_generated_text_is_fresh(ours, flag):
+    assert ours() == printed(flag), "make docs writes it anew"
+
+
+def test_example_configuration_is_valid():
+    path = ROOT / "deploy" / "sse-relay.json"
+    subprocess.run([str(BINARY), "--check-config", "--config", str(path)], env={}, check=True)
+
+
+def test_every_metric_is_described(relay):
+    """Each family, with its labels and each value that a label can have."""
+    text = relay.get("/metrics").text
+    families = re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE)
+    described = {name: cells for cells in rows(section("metrics")) for name in quoted(cells[0])}
+    assert sorted(families) == sorted(described)
+    for family, labels in re.findall(r"^(\w+?)(?:_bucket)?\{(.*)\} ", text, re.MULTILINE):
+        cells = described[family]
+        for label, value in re.findall(r'(\w+)="([^"]*)"', labels):
+            assert label in quoted(cells[1]), f"{family}: label {label}"
+            if label in ("state", "connection", "reason", "class"):
+                assert value in quoted(cells[2]), f"{family}: {label}={value}"
+
+
+def source_texts():
+    """The string literals of the relay's C files, those that stand side by side put together."""
+    literal = r'"(?:[^"\\\n]|\\.)*"'
+    for path in sorted(RELAY.glob("*.c")):
+        for run in re.findall(rf"{literal}(?:\s*{literal})*", path.read_text()):
+            yield "".join(part[1:-1] for part in re.findall(literal, run))
+
+
+def test_log_lines_are_those_of_the_source():
+    """Each that is described exists, and each warning or error that is written out in the source is described."""
+    described = [msg for cells in rows(section("log")) for msg in quoted(cells[1])]
+    texts = set(source_texts())
+    for msg in described:
+        beginning = msg.removesuffix("…")
+        assert any(t == msg or (msg != beginning and t.startswith(beginning)) for t in texts), msg
+    literal = r'("(?:[^"\\\n]|\\.)*"(?:\s*"(?:[^"\\\n]|\\.)*")*)'
+    calls = (
+        r"(?:log_put\(\s*LOG_(?:WARN|ERROR),|store_redis_say_no\(s,|count_invalid\(s, range,"
+        rf"|log_error\(inbox,|complain\(\s*library, \w+,)\s*{literal}"
+    )
+    found = 0
+    for path in sorted(RELAY.glob("*.c")):
+        for run in re.findall(calls, path.read_text()):
+            found += 1
+            msg = "".join(re.findall(r'"((?:[^"\\\n]|\\.)*)"', run))
+            assert msg in described, f"{path.name}: {msg}"
+    assert found > 10
+
+
+def test_links_lead_somewhere():
+    """In all documents: to files that exist, and to headings of the page itself."""
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text = page.read_text()
+        anchors = {
+            re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+            for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+        }
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if target.startswith("#"):
+                assert target[1:] in anchors, f"{page.name}: {target}"
+            elif "://" not in target:
+                assert (page.parent / target.split("#")[0]).exists(), f"{page.name}: {target}"
+
+
+ACL_LINE = re.compile(r"^ACL SETUSER .*$", re.MULTILINE)
+
+
+def test_acl_has_what_the_functions_call():
+    """Some of it is called in rare cases only: taking back half a publish, pruning."""
+    lua = (ROOT / "common" / "sse_relay.lua").read_text()
+    called = set(re.findall(r"\b(?:call|try)\('([A-Z]+)'", lua))
+    assert {"XADD", "PUBLISH", "XINFO", "DEL"} <= called
+    relay, backend = ACL_LINE.findall(OPERATIONS.read_text())[:2]
+    for command in called:
+        permission = "+" + command.lower().replace("xinfo", "xinfo|stream")
+        assert permission in relay.split(), f"relay: {command}"
+        assert command == "XRANGE" or permission in backend.split(), f"backend: {command}"
+
+
+def test_acl_of_relays_and_publishers_suffices(redis, relay_factory, sse_connect):
+    """The ACL SETUSER lines of the document, as they stand: relay, the doors, patterns, a reconnect, an inbox."""
+    lines = ACL_LINE.findall(OPERATIONS.read_text())
+    assert [line.split()[2] for line in lines] == ["relay", "backend", "inbox-only", "live-only"]
+    admin = redis.client()
+    for line in lines:
+        admin.execute_command(*line.split())
+    admin.acl_log_reset()
+    relay = relay_factory(redis=f"redis://relay:a-long-password@127.0.0.1:{redis.port}")
+    client = sse_connect(relay, "a", "b.>")
+
+    def act(user, *command):
+        connection = redis_py.Redis(port=redis.port, username=user, password="a-long-password")
+        connection.execute_command(*command)
+        connection.close()
+
+    def all_doors(first):
+        batch = [{"topic": "a", "data": str(first)}, {"topic": "b.c", "data": "x"}]
+        assert relay.post("/publish", json=batch).status_code == 200
+        fcall = ("FCALL", "sse_publish", 1, "sse:{default}", "topic", "b.d", "data")
+        for n, once in ((first + 1, "k1"), (first + 2, "k1"), (first + 3, "k2")):
+            act("backend", *fcall, n, "once", f"{once}-{first}")
+        act("backend", *fcall, "e", "ephemeral", 1)
+        act("inbox-only", "XADD", "sse:{default}:inbox", "*", "topic", "b.d", "data", "i")
+        act("live-only", "PUBLISH", "sse:{default}:ch:b.d", "r")
+
+    all_doors(1)
+    assert sorted(client.wait_for(7).data) == sorted(["1", "x", "2", "4", "e", "i", "r"])
+    admin.hset("sse:{default}:config", "index_ttl", 1)  # pruning needs commands of its own
+    replay = sse_connect(relay, ">", params={"replay": "all"})
+    assert len(replay.wait_for(5).data) == 5
+    assert sse_connect(relay, "a", params={"replay": 1}).wait_for(1).data == ["1"]
+    for connection in admin.client_list():
+        if connection["user"] == "relay":
+            admin.client_kill_filter(_id=connection["id"])
+    wait_until(lambda: relay.log_text.count("Redis connection is back") == 3, "the connections")
+    relay.wait_ready()
+    all_doors(10)
+    client.wait_for(14)
+    assert admin.acl_log() == []
