@@ -4,12 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/mem.h"
 #include "relay/bus_parts.h"
 
 /* A worker this many notes behind makes the bus stop reading; Redis then buffers, within its own
  * limit. */
 enum { WORKER_BEHIND = 256 };
+#define SEEN_AHEAD_US (UINT64_C(24) * 3600 * 1000000)
 static const double PAUSE_POLL_S = 0.002;
 static const double REOPEN_S = 10.0;
 
@@ -49,7 +51,16 @@ static void deliver_to(struct bus *bus, unsigned worker, struct event *ev)
 void bus_deliver(struct bus *bus, struct event *ev, uint64_t workers)
 {
     struct space *space = bus_space_find(bus, event_ns(ev));
-    if (space && event_id(ev) > space->seen)
+    if (space && space->unrepaired && event_id(ev))
+        return; /* its repair failed and is tried again: that will bring this one, and those before
+                   it */
+    bus_deliver_repaired(bus, space, ev, workers);
+}
+
+void bus_deliver_repaired(struct bus *bus, struct space *space, struct event *ev, uint64_t workers)
+{
+    /* A forged id far in the future must not become what all counters are raised to. */
+    if (space && event_id(ev) > space->seen && event_id(ev) < clock_wall_us() + SEEN_AHEAD_US)
         space->seen = event_id(ev);
     metrics_add(bus->metrics, M_EVENTS_RECEIVED, 1);
     for (unsigned w = 0; w < bus->worker_count; w++)
@@ -170,6 +181,12 @@ static void on_inbox(void *arg)
     inbox_wake(bus->inbox); /* the store gets its turn first */
 }
 
+static void on_repair_again(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    (void)loop, (void)revents;
+    bus_repair_again(w->data);
+}
+
 static void on_reopen(struct ev_loop *loop, ev_timer *w, int revents)
 {
     (void)loop, (void)revents;
@@ -221,7 +238,8 @@ struct bus *bus_new(struct config *config, struct inbox *const *inboxes, unsigne
     ev_init(&bus->unpause, on_unpause);
     bus->unpause.repeat = PAUSE_POLL_S;
     ev_timer_init(&bus->reopen, on_reopen, REOPEN_S, REOPEN_S);
-    bus->unpause.data = bus->reopen.data = bus;
+    ev_init(&bus->repair_again, on_repair_again);
+    bus->unpause.data = bus->reopen.data = bus->repair_again.data = bus;
     ev_timer_start(bus->loop, &bus->reopen);
     bus->store = make(bus->loop, bus, &events, config, metrics);
     return bus;

@@ -16,6 +16,7 @@ struct space {
     char *ns;
     uint64_t
         seen; /* all events up to this id went to the workers that wanted them; 0: not known yet */
+    bool unrepaired;      /* something may have been missed that the log has not brought yet */
     unsigned names, jobs; /* jobs: reads and repairs under way or waiting */
     UT_hash_handle hh;
 };
@@ -45,7 +46,7 @@ struct bus {
     bool paused;
     atomic_bool up;
     ev_prepare flush;
-    ev_timer unpause, reopen;
+    ev_timer unpause, reopen, repair_again;
     char published_ns[128]; /* the last namespace without watchers here that was published to;
                                settled until the next reopen */
 };
@@ -54,6 +55,8 @@ struct bus {
  * making. */
 void bus_post(struct bus *bus, unsigned worker, struct note *note);
 void bus_deliver(struct bus *bus, struct event *ev, uint64_t workers);
+/* The same for what a repair has read; @space may be NULL. */
+void bus_deliver_repaired(struct bus *bus, struct space *space, struct event *ev, uint64_t workers);
 void bus_count_gap(struct bus *bus, enum gap_reason reason);
 
 /* bus_names.c */
@@ -72,5 +75,6 @@ void bus_reads_start(struct bus *bus); /* those that can */
 void bus_reads_return(struct bus *bus);
 
 /* bus_repair.c: for struct store_events */
+void bus_repair_again(struct bus *bus); /* what could not be repaired the last time */
 void bus_store_up(struct bus *bus, bool broken);
 void bus_store_down(struct bus *bus);

@@ -4,6 +4,7 @@
 #include "common/mem.h"
 #include "relay/bus_parts.h"
 
+static const double AGAIN_S = 1.0;
 enum { PAGE_EVENTS = 512, PAGE_BYTES = 1 << 20 };
 
 /* Reads for all of a namespace's watchers what a broken connection missed. */
@@ -29,8 +30,18 @@ static void post_gap(struct bus *bus, const char *ns, const struct replay_item *
     }
 }
 
+/* What failed does not hold up the others: its live events are left out, and it is tried again. */
 static void repairs_end(struct bus *bus)
 {
+    struct space *space, *tmp;
+    bool again = false;
+    HASH_ITER (hh, bus->spaces, space, tmp)
+        again |= space->unrepaired;
+    if (again) {
+        ev_timer_stop(bus->loop, &bus->repair_again);
+        ev_timer_set(&bus->repair_again, AGAIN_S, 0.);
+        ev_timer_start(bus->loop, &bus->repair_again);
+    }
     atomic_store(&bus->up, true);
     bus->store.ops->resume(bus->store.impl);
     bus->recheck = true;
@@ -47,6 +58,8 @@ static void repair_end(struct repair *repair)
     bus_space_release(bus, repair->space);
     free(repair);
     bus->repairing--;
+    if (!bus->repairing && bus->store_up)
+        repairs_end(bus);
 }
 
 static void repair_page(struct repair *repair);
@@ -55,14 +68,14 @@ static void on_repair_page(struct replay *replay, enum err e)
 {
     struct repair *repair = (struct repair *)replay;
     struct bus *bus = repair->bus;
-    if (e) { /* the store went away again; it will be repaired from where this came to */
+    if (e) { /* it will be repaired from where this came to */
         repair_end(repair);
         return;
     }
     for (size_t i = 0; i < replay->count; i++) {
         struct replay_item *item = &replay->items[i];
         if (item->event)
-            bus_deliver(bus, item->event, UINT64_MAX);
+            bus_deliver_repaired(bus, repair->space, item->event, UINT64_MAX);
         else
             post_gap(bus, repair->space->ns, item);
     }
@@ -73,9 +86,8 @@ static void on_repair_page(struct replay *replay, enum err e)
         repair_page(repair);
         return;
     }
+    repair->space->unrepaired = false;
     repair_end(repair);
-    if (!bus->repairing && bus->store_up)
-        repairs_end(bus);
 }
 
 static void repair_page(struct repair *repair)
@@ -109,25 +121,44 @@ static struct repair *repair_new(struct bus *bus, struct space *space)
     return repair;
 }
 
-void bus_store_up(struct bus *bus, bool broken)
+static void repairs_start(struct bus *bus)
 {
-    bus->store_up = true;
-    bus_spaces_open(bus);
-    if (!broken) {
-        repairs_end(bus);
-        return;
-    }
     struct space *space, *tmp;
+    if (bus->repairing)
+        return;
     bus->repairing++; /* this loop: a page may come at once */
     HASH_ITER (hh, bus->spaces, space, tmp) {
-        if (!space->seen || !space->names)
+        if (!space->unrepaired)
             continue;
         metrics_add(bus->metrics, M_REPAIRS, 1);
         bus->repairing++;
         repair_page(repair_new(bus, space));
     }
-    if (--bus->repairing == 0)
+    if (--bus->repairing == 0 && bus->store_up)
         repairs_end(bus);
+}
+
+void bus_store_up(struct bus *bus, bool broken)
+{
+    bus->store_up = true;
+    bus_spaces_open(bus);
+    if (!broken) {
+        if (!bus->repairing)
+            repairs_end(bus);
+        return;
+    }
+    struct space *space, *tmp;
+    HASH_ITER (hh, bus->spaces, space, tmp)
+        space->unrepaired |= space->seen && space->names;
+    repairs_start(bus);
+}
+
+void bus_repair_again(struct bus *bus)
+{
+    if (!bus->store_up || bus->repairing)
+        return;
+    bus->store.ops->hold(bus->store.impl);
+    repairs_start(bus);
 }
 
 void bus_store_down(struct bus *bus)

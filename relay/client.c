@@ -126,8 +126,9 @@ enum client_push client_push(struct client *c, const struct client_limits *limit
         return hold(c, limits, ev);
     if (c->state != CLIENT_LIVE && id)
         return CLIENT_SKIPPED;
-    if (!queue_fits(c, limits, event_frame(ev).len))
-        return CLIENT_FULL;
+    if (!queue_fits(c, limits,
+                    event_frame(ev).len)) /* while it catches up, its queue is full by design */
+        return c->state == CLIENT_LIVE ? CLIENT_FULL : CLIENT_DROPPED;
     queue_put(c, ev);
     return CLIENT_QUEUED;
 }

@@ -43,7 +43,7 @@ struct client {
     struct event_ring queue, held;
 };
 
-enum client_push { CLIENT_QUEUED, CLIENT_HELD, CLIENT_SKIPPED, CLIENT_FULL };
+enum client_push { CLIENT_QUEUED, CLIENT_HELD, CLIENT_SKIPPED, CLIENT_DROPPED, CLIENT_FULL };
 
 void client_init(struct client *c, struct subscription *sub); /* takes a reference */
 void client_reset(struct client *c);

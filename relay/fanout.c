@@ -102,6 +102,9 @@ static void on_hit(void *owner, void *arg)
         if (s->blocked)
             stream_account(s);
         return;
+    case CLIENT_DROPPED:
+        metrics_add(f->metrics, M_DROPPED_SLOW, 1);
+        return;
     case CLIENT_FULL:
         metrics_add(f->metrics, M_DROPPED_SLOW, 1);
         if (!s->doomed && s->client.state != CLIENT_CLOSING) {

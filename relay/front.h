@@ -38,8 +38,8 @@ struct front *front_new(struct ev_loop *loop, int listen_fd, const struct front_
                         const struct front_handler *handler, void *arg, struct metrics *metrics);
 /* Ends what is still open, calling over() for each. */
 void front_free(struct front *front);
-/* Accepts no more connections; those open go on. */
-void front_stop_accepting(struct front *front);
+/* Calls that the handler has seen and that are not over. */
+size_t front_calls(const struct front *front);
 
 /* About the request; all borrowed until over(). */
 struct slice front_method(const struct front_call *call);

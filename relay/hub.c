@@ -291,7 +291,10 @@ void hub_free(struct hub *hub)
     if (!hub)
         return;
     threads_stop(hub);
-    /* First the bus, which gives its reads and publishes back to inboxes that still exist. */
+    /* Calls and notes point at each other: first no call is left, then the bus gives its notes back
+     * to inboxes that still exist, then the workers drop them. */
+    for (unsigned i = 0; i < hub->node.workers; i++)
+        worker_close(hub->workers[i]);
     bus_free(hub->node.bus);
     for (unsigned i = 0; i < hub->node.workers; i++)
         worker_free(hub->workers[i]);
@@ -304,6 +307,9 @@ void hub_free(struct hub *hub)
     free(hub->workers);
     free(hub->node.inboxes);
     free(hub->node.metrics);
+    ev_signal_stop(hub->loop, &hub->terminate);
+    ev_signal_stop(hub->loop, &hub->interrupt);
+    ev_signal_stop(hub->loop, &hub->hangup);
     ev_loop_destroy(hub->loop);
     config_unref(hub->config);
     free(hub);

@@ -197,6 +197,8 @@ static void go_down_ctx(struct redis_conn *conn)
 static void went_up(struct redis_conn *conn)
 {
     conn->state = CONN_UP;
+    if (conn->paused)
+        ev_io_stop(conn->loop, &conn->read);
     conn->retry_ms = RETRY_FIRST_MS;
     ev_timer_stop(conn->loop, &conn->timer);
     if (conn->ever_up)
@@ -317,7 +319,7 @@ static void dispatch(struct redis_conn *conn, redisReply *reply)
 /* Hands out every complete reply. False: the connection is gone. */
 static bool drain_replies(struct redis_conn *conn)
 {
-    while (!conn->paused) {
+    while (!conn->paused || conn->state == CONN_LOGIN) {
         void *reply = NULL;
         if (redisGetReplyFromReader(conn->ctx, &reply) != REDIS_OK) {
             go_down_ctx(conn);
@@ -343,7 +345,7 @@ static void on_read(struct ev_loop *loop, ev_io *w, int revents)
             return;
         }
         bool drained = errno == EAGAIN || errno == EWOULDBLOCK;
-        if (!drain_replies(conn) || drained || conn->paused)
+        if (!drain_replies(conn) || drained || (conn->paused && conn->state == CONN_UP))
             break;
     }
     if (conn->state == CONN_UP) {

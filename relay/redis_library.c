@@ -15,6 +15,7 @@ struct redis_library {
     struct ev_loop *loop;
     struct redis_conn *conn;
     void (*ready)(void *arg);
+    void (*failed)(void *arg);
     void *arg;
     int64_t version; /* of the embedded text */
     bool busy;
@@ -37,6 +38,7 @@ static void complain(struct redis_library *library, const struct redis_reply *re
         log_put(LOG_ERROR, problem, "reply", text ? text : "", "hint", hint, NULL);
     library->complained = true;
     free(text);
+    library->failed(library->arg);
     ev_timer_stop(library->loop, &library->retry);
     ev_timer_set(&library->retry, RETRY_S, 0.);
     ev_timer_start(library->loop, &library->retry);
@@ -147,12 +149,14 @@ static void on_retry(struct ev_loop *loop, ev_timer *w, int revents)
 }
 
 struct redis_library *redis_library_new(struct ev_loop *loop, struct redis_conn *conn,
-                                        void (*ready)(void *arg), void *arg)
+                                        void (*ready)(void *arg), void (*failed)(void *arg),
+                                        void *arg)
 {
     struct redis_library *library = mem_zero(1, sizeof(*library));
     library->loop = loop;
     library->conn = conn;
     library->ready = ready;
+    library->failed = failed;
     library->arg = arg;
     library->version = embedded_version();
     ev_init(&library->retry, on_retry);

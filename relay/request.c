@@ -215,7 +215,7 @@ static enum err parse_since(struct slice text, uint64_t now_us, struct stream_re
     uint64_t n;
     r->cursor = CURSOR_SINCE;
     if (slice_u64(text, EVENT_ID_MAX, &n) == OK) {
-        r->cursor_value = n * 1000;
+        r->cursor_value = n < EVENT_ID_MAX / 1000 ? n * 1000 : EVENT_ID_MAX;
         return OK;
     }
     if (text.len > 1 && text.ptr[0] == '-' &&
@@ -223,8 +223,11 @@ static enum err parse_since(struct slice text, uint64_t now_us, struct stream_re
         r->cursor_value = n < now_us / 1000 ? now_us - n * 1000 : 0;
         return OK;
     }
-    if (parse_time(text, &r->cursor_value) == OK)
+    if (parse_time(text, &r->cursor_value) == OK) {
+        if (r->cursor_value > EVENT_ID_MAX) /* beyond all ids: the year 2255 */
+            r->cursor_value = EVENT_ID_MAX;
         return OK;
+    }
     (void)request_refuse(problem, 400,
                          "since: expected Unix milliseconds, a time such as 2026-01-02T03:04:05Z, "
                          "or a duration back from now such as -10m, not ");

@@ -108,6 +108,7 @@ struct store_ops {
     /* Publishes all or nothing; fills status, detail, ids; then bus_published(). */
     void (*publish)(void *store, struct note_publish *publish);
     void (*pause)(void *store, bool paused); /* backpressure: stop or go on reading live events */
+    void (*hold)(void *store);               /* stop reading live events until resume() */
     void (*resume)(void *store);             /* after up(broken): what was missed has been read */
 };
 

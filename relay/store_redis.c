@@ -40,6 +40,11 @@ static void on_library_ready(void *arg)
     check_up(s);
 }
 
+static void on_library_failed(void *arg)
+{
+    store_redis_refuse_parked(arg);
+}
+
 /* Somebody flushed the functions, or this is a Redis that never had them. */
 void store_redis_library_lost(struct store_redis *s)
 {
@@ -192,6 +197,11 @@ static void op_pause(void *impl, bool paused)
     redis_channels_pause(((struct store_redis *)impl)->channels, CHANNELS_BACKPRESSURE, paused);
 }
 
+static void op_hold(void *impl)
+{
+    redis_channels_pause(((struct store_redis *)impl)->channels, CHANNELS_REPAIR, true);
+}
+
 static void op_resume(void *impl)
 {
     struct store_redis *s = impl;
@@ -239,6 +249,7 @@ struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
                                          .range = store_redis_range,
                                          .publish = store_redis_publish,
                                          .pause = op_pause,
+                                         .hold = op_hold,
                                          .resume = op_resume};
     static const struct redis_conn_handler commands_handler = {on_commands_up, on_commands_down,
                                                                NULL};
@@ -256,7 +267,7 @@ struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
     assert(e == OK);
     (void)e;
     s->commands = redis_conn_new(loop, &s->url, "commands", &commands_handler, s, metrics);
-    s->library = redis_library_new(loop, s->commands, on_library_ready, s);
+    s->library = redis_library_new(loop, s->commands, on_library_ready, on_library_failed, s);
     s->inbox = redis_inbox_new(loop, &s->url, config, metrics);
     s->channels = redis_channels_new(loop, &s->url, config, &channels_handler, s, metrics);
     ev_init(&s->retry, on_retry);

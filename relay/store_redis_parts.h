@@ -10,6 +10,7 @@
 struct posting {
     struct store_redis *store;
     struct note_publish *note;
+    bool partly;               /* EXEC does not roll back: some of a batch was published */
     TAILQ_ENTRY(posting) link; /* while parked: a function was missing, and is being loaded */
 };
 

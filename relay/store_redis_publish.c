@@ -18,6 +18,13 @@ static void answer(struct posting *posting, unsigned status, const char *detail,
 
 static void answer_error(struct posting *posting, const struct redis_reply *reply)
 {
+    if (posting->partly) {
+        answer(
+            posting, 503,
+            "Redis published only some of the batch; publish again with the same \"once\" keys: ",
+            redis_reply_text(reply));
+        return;
+    }
     struct slice text = redis_reply_text(reply);
     static const char ours[] = "ERR sse_publish: ";
     if (redis_reply_is_error(reply, "OOM"))
@@ -49,6 +56,14 @@ static const struct redis_reply *find_error(const struct redis_reply *reply)
     return NULL;
 }
 
+static bool has_success(const struct redis_reply *reply)
+{
+    for (size_t i = 0; i < redis_reply_count(reply); i++)
+        if (redis_reply_type(redis_reply_at(reply, i)) != REDIS_ERROR)
+            return true;
+    return false;
+}
+
 /* @reply: one id, or EXEC's array of them; nil where the event is ephemeral. */
 static void on_posted(void *arg, const struct redis_reply *reply)
 {
@@ -66,6 +81,7 @@ static void on_posted(void *arg, const struct redis_reply *reply)
         park(posting);
         return;
     }
+    posting->partly = error && redis_reply_count(reply) > 0 && has_success(reply);
     if (error) {
         answer_error(posting, error);
         return;

@@ -173,6 +173,11 @@ static void on_ranged(void *arg, const struct redis_reply *reply)
         range->done(range, ERR_AGAIN);
         return;
     }
+    if (redis_reply_type(reply) == REDIS_ERROR && !redis_reply_is_error(reply, "WRONGTYPE")) {
+        store_redis_say_no(s, "cannot read a log; its streams wait", reply);
+        range->done(range, ERR_AGAIN);
+        return;
+    }
     if (redis_reply_type(reply) == REDIS_ERROR)
         count_invalid(s, range, "cannot read a log; what it held counts as lost");
     size_t count = redis_reply_count(reply);

@@ -147,7 +147,10 @@ static void on_drain_poll(struct ev_loop *loop, ev_timer *watcher, int revents)
 {
     (void)loop, (void)revents;
     struct worker *w = watcher->data;
-    if (w->drained || fanout_streams(w->fanout) > 0)
+    size_t calls = fanout_streams(w->fanout);
+    for (size_t i = 0; i < w->front_count; i++)
+        calls += front_calls(w->fronts[i]); /* a publish in flight is answered, too */
+    if (w->drained || calls)
         return;
     w->drained = true;
     atomic_fetch_add(&w->node->drained, 1);
@@ -214,14 +217,20 @@ void worker_run(struct worker *w)
     ev_run(w->loop, 0);
 }
 
-void worker_free(struct worker *w)
+void worker_close(struct worker *w)
 {
-    if (!w)
-        return;
     if (w->fanout)
         fanout_end_all(w->fanout);
     for (size_t i = 0; i < w->front_count; i++)
         front_free(w->fronts[i]);
+    w->front_count = 0;
+}
+
+void worker_free(struct worker *w)
+{
+    if (!w)
+        return;
+    worker_close(w);
     free(w->fronts);
     struct inbox_item *item;
     while ((item = inbox_pop(w->inbox)))

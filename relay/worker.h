@@ -13,5 +13,7 @@ NODISCARD enum err worker_setup(struct worker *worker, struct node *node, struct
                                 const int *listen_fds, size_t count);
 /* The thread's body: returns after NOTE_STOP. */
 void worker_run(struct worker *worker);
-/* After worker_run() has returned, or was never called. */
+/* After worker_run() has returned, or was never called: ends its calls, which may hold notes of
+ * others. All workers are closed before any is freed. */
+void worker_close(struct worker *worker);
 void worker_free(struct worker *worker);

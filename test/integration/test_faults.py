@@ -411,3 +411,26 @@ def test_gap_accounting_over_a_cut_and_a_trim(redis, relay_factory, sse_connect,
     client.wait_for(8)
     account(client, ids, 0, 1, "trimmed")
     assert client.data == [*numbers(3), *[str(n) for n in range(19, 24)]]
+
+
+def test_a_namespace_that_cannot_be_repaired_does_not_hold_up_the_others(redis, relay_factory, sse_connect, doors):
+    """Somebody else's data where its index should be: its events come once that is gone, those of others at once."""
+    relay = relay_factory()
+    bad = sse_connect(relay, "t", params={"ns": "bad"})
+    good = sse_connect(relay, "t", params={"ns": "good"})
+    for ns in ("bad", "good"):
+        doors.redis.fcall("sse_publish", 1, doors.key(ns), "topic", "t", "data", "1")
+    bad.wait_for(1), good.wait_for(1)
+    index = doors.key("bad", "topics")
+    kept = redis.client(decode_responses=False).dump(index)
+    doors.redis.delete(index)
+    doors.redis.rpush(index, "what")
+    doors.redis.client_kill_filter(_type="pubsub")
+    wait_until(lambda: relay.metric("sse_relay_redis_reconnects_total") >= 1, "the reconnect")
+    live = doors.redis.fcall("sse_publish", 1, doors.key("good"), "topic", "t", "data", "2")
+    good.wait_for(2)
+    assert good.ids[-1] == int(live)
+    redis.client(decode_responses=False).restore(index, 0, kept, replace=True)
+    later = doors.redis.fcall("sse_publish", 1, doors.key("bad"), "topic", "t", "data", "3")
+    bad.wait_for(lambda c: "3" in c.data)
+    assert bad.ids[-1] == int(later) and not bad.gaps

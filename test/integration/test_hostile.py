@@ -3,6 +3,7 @@
 import os
 import random
 import socket
+import threading
 
 import pytest
 
@@ -389,3 +390,43 @@ def test_one_redis_subscription_for_many_clients(relay, sse_connect, doors):
     for _ in range(20):
         sse_connect(relay, "t")
     assert doors.redis.pubsub_numsub("sse:{default}:ch:t")[0][1] == 1
+
+
+def test_since_beyond_all_ids_is_live(relay, sse_connect, doors):
+    """Microseconds instead of milliseconds: one of our own ids, say."""
+    for since in ("9007199254740991", str(doors.fcall("t", "old")), "2999-01-01T00:00:00Z"):
+        client = sse_connect(relay, "t", params={"since": since})
+        live = doors.fcall("t", "new")
+        client.wait_for(1)
+        assert client.ids == [live] and not client.gaps
+        client.close()
+
+
+def test_pipelined_requests_do_not_stop_the_streams(redis, relay_factory, sse_connect, doors):
+    relay = relay_factory(workers=1)
+    client = sse_connect(relay, "t")
+    stop = threading.Event()
+
+    def flood():
+        with open_socket(relay) as s:
+            s.settimeout(0.2)
+            while not stop.is_set():
+                try:
+                    s.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 200)
+                    s.recv(1 << 20)
+                except socket.timeout:
+                    continue
+                except OSError:
+                    return
+
+    floods = [threading.Thread(target=flood) for _ in range(3)]
+    for thread in floods:
+        thread.start()
+    try:
+        ids = [doors.fcall("t", str(n)) for n in range(20)]
+        client.wait_for(20)
+        assert client.ids == ids
+    finally:
+        stop.set()
+        for thread in floods:
+            thread.join()
