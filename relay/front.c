@@ -317,10 +317,20 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
     return handle(call);
 }
 
+/* A peer that sends its request and the end of its sending at once: libmicrohttpd takes the bytes,
+ * and the edge that told of both is gone; it would wait for the next request until the idle
+ * deadline. Another edge, and it reads the end. */
+static void notice_end(int fd)
+{
+    char byte;
+    if (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+        shutdown(fd, SHUT_RD);
+}
+
 static void on_completed(void *cls, struct MHD_Connection *connection, void **req_cls,
                          enum MHD_RequestTerminationCode code)
 {
-    (void)connection, (void)code;
+    (void)connection;
     struct front *front = cls;
     struct front_call *call = *req_cls;
     if (!call)
@@ -333,6 +343,8 @@ static void on_completed(void *cls, struct MHD_Connection *connection, void **re
     if (call->suspended)
         LIST_REMOVE(call, suspended_link);
     wheel_set(front->wheel, &call->peer->deadline, now_ms() + IDLE_DEADLINE_MS);
+    if (code == MHD_REQUEST_TERMINATED_COMPLETED_OK)
+        notice_end(call->peer->fd);
     call_free(call);
 }
 

@@ -156,6 +156,21 @@ def test_half_closed_client_is_gone(relay, sse_connect, witness):
     relay.wait_clients(1)
 
 
+GET = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST /publish?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"
+
+
+@pytest.mark.parametrize("requests", [[GET], [POST], [GET] * 3, [GET, POST] * 2])
+def test_half_closed_requests_are_answered_and_closed(relay, requests):
+    """As `nc -N` and some health checks do: the end comes with the last answer, not with a deadline."""
+    for _ in range(20):
+        with open_socket(relay) as s:
+            s.sendall(b"".join(requests))
+            s.shutdown(socket.SHUT_WR)
+            assert read_all(s).count(b"HTTP/1.1 200") == len(requests)
+    assert relay.metric("sse_relay_http_timeouts_total") == 0
+
+
 # --- Redis ---
 
 
