@@ -165,4 +165,5 @@ def test_acl_of_relays_and_publishers_suffices(redis, relay_factory, sse_connect
     relay.wait_ready()
     all_doors(10)
     client.wait_for(14)
-    assert admin.acl_log() == []
+    # Newer versions of redis-py introduce themselves, which no door needs.
+    assert [e for e in admin.acl_log() if e["object"] != "client|setinfo"] == []
