@@ -10,7 +10,7 @@
 struct event {
     atomic_uint refs;
     bool has_match;
-    uint64_t id;
+    uint64_t id, prev;
     uint64_t arrival_us;
     uint64_t twin;
     struct slice ns, topic, type, frame; /* into the same allocation */
@@ -63,8 +63,9 @@ static size_t append_type(struct buf *b, struct slice type)
 struct event *event_new(const struct event_fields *fields, uint64_t arrival_us)
 {
     struct buf b = event_open(fields->ns.len + fields->topic.len + 2 * fields->type.len +
-                              fields->data.len + 80);
+                              fields->data.len + 81);
     size_t ns = append(&b, fields->ns);
+    buf_putc(&b, '\0'); /* event_key() */
     size_t topic = append(&b, fields->topic);
     size_t type = fields->type.len > 0 ? append_type(&b, fields->type) : b.len;
     size_t frame = b.len;
@@ -74,10 +75,11 @@ struct event *event_new(const struct event_fields *fields, uint64_t arrival_us)
     struct event *ev = event_seal(&b);
     const char *base = (const char *)ev;
     ev->id = fields->id;
+    ev->prev = fields->has_prev ? fields->prev : EVENT_PREV_UNKNOWN;
     ev->arrival_us = arrival_us;
     ev->twin = fields->twin;
     ev->has_match = fields->has_match;
-    ev->ns = (struct slice){base + ns, topic - ns};
+    ev->ns = (struct slice){base + ns, topic - ns - 1};
     ev->topic = (struct slice){base + topic, type - topic};
     ev->type = frame > type ? (struct slice){base + type, frame - type} : SLICE_NONE;
     ev->frame = (struct slice){base + frame, end - frame};
@@ -90,6 +92,7 @@ struct event *event_new_frame(uint64_t id, struct slice frame)
     size_t at = append(&b, frame);
     struct event *ev = event_seal(&b);
     ev->id = id;
+    ev->prev = EVENT_PREV_UNKNOWN;
     ev->frame = (struct slice){(const char *)ev + at, frame.len};
     return ev;
 }
@@ -118,6 +121,11 @@ uint64_t event_id(const struct event *ev)
     return ev->id;
 }
 
+uint64_t event_prev(const struct event *ev)
+{
+    return ev->prev;
+}
+
 uint64_t event_arrival_us(const struct event *ev)
 {
     return ev->arrival_us;
@@ -141,6 +149,11 @@ struct slice event_ns(const struct event *ev)
 struct slice event_topic(const struct event *ev)
 {
     return ev->topic;
+}
+
+struct slice event_key(const struct event *ev)
+{
+    return (struct slice){ev->ns.ptr, ev->ns.len + 1 + ev->topic.len};
 }
 
 struct slice event_type(const struct event *ev)

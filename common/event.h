@@ -7,6 +7,7 @@
 #include "common/slice.h"
 
 #define EVENT_ID_MAX ((UINT64_C(1) << 53) - 1)
+#define EVENT_PREV_UNKNOWN UINT64_MAX
 
 /* What is known of an event before it is rendered. All slices are borrowed. */
 struct event_fields {
@@ -32,10 +33,13 @@ struct event *event_ref(struct event *ev);
 void event_unref(struct event *ev); /* NULL is fine; the last one frees */
 
 uint64_t event_id(const struct event *ev);
+/* The topic's id before this event's; 0: it was the first, EVENT_PREV_UNKNOWN: nobody said. */
+uint64_t event_prev(const struct event *ev);
 uint64_t event_arrival_us(const struct event *ev);
 uint64_t event_twin(const struct event *ev);
 bool event_has_match(const struct event *ev);
 struct slice event_ns(const struct event *ev);
 struct slice event_topic(const struct event *ev);
+struct slice event_key(const struct event *ev);  /* ns, NUL, topic: to look its topic up by */
 struct slice event_type(const struct event *ev); /* sanitised, SLICE_NONE when absent or empty */
 struct slice event_frame(const struct event *ev);

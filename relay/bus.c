@@ -13,7 +13,7 @@
 enum { WORKER_BEHIND = 256 };
 #define SEEN_AHEAD_US (UINT64_C(24) * 3600 * 1000000)
 static const double PAUSE_POLL_S = 0.002;
-static const double REOPEN_S = 10.0;
+static const double REOPEN_S = 10.0, SWEEP_S = 1.0;
 
 /* --- to the workers ------------------------------------------------------------------------- */
 
@@ -48,16 +48,65 @@ static void deliver_to(struct bus *bus, unsigned worker, struct event *ev)
         batch_post(bus, worker);
 }
 
+static void count_invalid(struct bus *bus, struct event *ev, const char *what)
+{
+    uint64_t held;
+    metrics_add(bus->metrics, M_DROPPED_INVALID, 1);
+    if (!log_limit_pass(&bus->invalid_limit, clock_mono_us(), &held))
+        return;
+    char *ns = slice_dup(event_ns(ev)), *topic = slice_dup(event_topic(ev));
+    log_put(LOG_WARN, what, "ns", ns, "topic", topic, "id", log_u64(event_id(ev)), "not_logged",
+            log_u64(held), NULL);
+    free(ns);
+    free(topic);
+}
+
+/* Whether a live event is the next of its topic. If others are missing before it, or it comes after
+ * its time, the log is asked: that brings it, too, in its place. */
+static bool is_next(struct bus *bus, struct space *space, struct event *ev)
+{
+    switch (tails_add(bus->tails, ev)) {
+    case TAIL_NEXT:
+        return true;
+    case TAIL_KNOWN: /* a repair was faster */
+        return false;
+    case TAIL_HOLE:
+        if (bus_repair_name(bus, space, event_topic(ev),
+                            tails_last(bus->tails, event_ns(ev), event_topic(ev)), ev))
+            return false;
+        tails_drop(bus->tails, event_ns(ev), event_topic(ev));
+        return tails_add(bus->tails, ev) == TAIL_NEXT;
+    case TAIL_LATE:
+        count_invalid(bus, ev, "an event came after a later one of its topic");
+        bus->store.ops->open(bus->store.impl, space->ns, space->seen, true);
+        (void)bus_repair_name(bus, space, event_topic(ev), event_id(ev) - 1, NULL);
+        return false;
+    }
+    return false;
+}
+
+/* What a namespace's repair is to bring, the live path leaves out: its repair failed, and is tried
+ * again. */
+static bool is_wanted(struct bus *bus, struct space *space, struct event *ev)
+{
+    if (!space || !event_id(ev))
+        return true;
+    return !space->unrepaired && is_next(bus, space, ev);
+}
+
 void bus_deliver(struct bus *bus, struct event *ev, uint64_t workers)
 {
     struct space *space = bus_space_find(bus, event_ns(ev));
-    if (space && space->unrepaired && event_id(ev))
-        return; /* its repair failed and is tried again: that will bring this one, and those before
-                   it */
-    bus_deliver_repaired(bus, space, ev, workers);
+    if (ev != bus->last_event) {
+        bus->last_wanted = is_wanted(bus, space, ev);
+        event_unref(bus->last_event);
+        bus->last_event = event_ref(ev);
+    }
+    if (bus->last_wanted)
+        bus_send(bus, space, ev, workers);
 }
 
-void bus_deliver_repaired(struct bus *bus, struct space *space, struct event *ev, uint64_t workers)
+void bus_send(struct bus *bus, struct space *space, struct event *ev, uint64_t workers)
 {
     /* A forged id far in the future must not become what all counters are raised to. */
     if (space && event_id(ev) > space->seen && event_id(ev) < clock_wall_us() + SEEN_AHEAD_US)
@@ -68,7 +117,7 @@ void bus_deliver_repaired(struct bus *bus, struct space *space, struct event *ev
             deliver_to(bus, w, ev);
 }
 
-static bool workers_behind(const struct bus *bus, size_t limit)
+static bool behind(const struct bus *bus, size_t limit)
 {
     for (unsigned w = 0; w < bus->worker_count; w++)
         if (inbox_depth(bus->workers[w]) > limit)
@@ -92,8 +141,18 @@ static void on_unpause(struct ev_loop *loop, ev_timer *w, int revents)
 {
     (void)loop, (void)revents;
     struct bus *bus = w->data;
-    if (!workers_behind(bus, WORKER_BEHIND / 2))
-        set_paused(bus, false);
+    if (behind(bus, WORKER_BEHIND / 2)) {
+        return;
+    }
+    set_paused(bus, false);
+    bus_repairs_go_on(bus);
+}
+
+bool bus_workers_behind(struct bus *bus)
+{
+    if (behind(bus, WORKER_BEHIND))
+        set_paused(bus, true);
+    return bus->paused;
 }
 
 void bus_count_gap(struct bus *bus, enum gap_reason reason)
@@ -117,11 +176,19 @@ void bus_published(struct bus *bus, struct note_publish *publish)
     bus_post(bus, publish->worker, &publish->note);
 }
 
+static void configure(struct bus *bus)
+{
+    bus->check.repeat = (double)bus->config->redis_check_ms / 1000.;
+    ev_timer_again(bus->loop, &bus->check);
+    tails_limit(bus->tails, (uint32_t)bus->config->tail_max_events, bus->config->tail_max_bytes);
+}
+
 static void take_config(struct bus *bus, struct note_config *note)
 {
     config_unref(bus->config);
     bus->config = note->config; /* its reference is ours now */
     free(note);
+    configure(bus);
     bus->store.ops->configure(bus->store.impl, bus->config);
     if (bus->store_up)
         bus_spaces_open(bus);
@@ -196,6 +263,26 @@ static void on_reopen(struct ev_loop *loop, ev_timer *w, int revents)
         bus_spaces_open(bus);
 }
 
+static void on_check(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    (void)loop, (void)revents;
+    bus_check_all(w->data);
+}
+
+static void on_lane_timer(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    (void)loop, (void)revents;
+    ((struct bus *)w->data)->recheck = true;
+}
+
+/* Reads whose clients are gone do not wait for the store. */
+static void on_sweep(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    (void)loop, (void)revents;
+    struct bus *bus = w->data;
+    bus->recheck |= !TAILQ_EMPTY(&bus->waiting);
+}
+
 static void on_flush(struct ev_loop *loop, ev_prepare *w, int revents)
 {
     (void)loop, (void)revents;
@@ -204,13 +291,18 @@ static void on_flush(struct ev_loop *loop, ev_prepare *w, int revents)
         bus_reads_start(bus);
     for (unsigned i = 0; i < bus->worker_count; i++)
         batch_post(bus, i);
-    if (workers_behind(bus, WORKER_BEHIND))
-        set_paused(bus, true);
+    (void)bus_workers_behind(bus);
 }
 
-static void on_store_heard(struct bus *bus, struct store_name *name)
+/* A name that was heard once, and whose subscription was refused for a while, has missed what its
+ * namespace's repair could not know of. */
+static void on_store_heard(struct bus *bus, struct store_name *store_name)
 {
-    (void)name;
+    struct name *name = (struct name *)store_name;
+    name->was_heard = true;
+    if (name->lost && bus->store_up)
+        name->lost = !bus_repair_name(bus, name->space, slice_of(store_name->name),
+                                      name->space->checked, NULL);
     bus->recheck = true;
 }
 
@@ -231,7 +323,11 @@ struct bus *bus_new(struct config *config, struct inbox *const *inboxes, unsigne
     bus->workers = inboxes;
     bus->worker_count = workers;
     bus->batches = mem_zero(workers, sizeof(*bus->batches));
+    bus->tails = tails_new();
     TAILQ_INIT(&bus->waiting);
+    TAILQ_INIT(&bus->lane_queue);
+    TAILQ_INIT(&bus->repairs_waiting);
+    LIST_INIT(&bus->checks);
     ev_prepare_init(&bus->flush, on_flush);
     bus->flush.data = bus;
     ev_prepare_start(bus->loop, &bus->flush);
@@ -239,8 +335,15 @@ struct bus *bus_new(struct config *config, struct inbox *const *inboxes, unsigne
     bus->unpause.repeat = PAUSE_POLL_S;
     ev_timer_init(&bus->reopen, on_reopen, REOPEN_S, REOPEN_S);
     ev_init(&bus->repair_again, on_repair_again);
-    bus->unpause.data = bus->reopen.data = bus->repair_again.data = bus;
+    ev_init(&bus->check, on_check);
+    bus->check.data = bus;
+    configure(bus);
+    ev_init(&bus->lane_timer, on_lane_timer);
+    ev_timer_init(&bus->sweep, on_sweep, SWEEP_S, SWEEP_S);
+    bus->unpause.data = bus->reopen.data = bus->repair_again.data = bus->lane_timer.data =
+        bus->sweep.data = bus;
     ev_timer_start(bus->loop, &bus->reopen);
+    ev_timer_start(bus->loop, &bus->sweep);
     bus->store = make(bus->loop, bus, &events, config, metrics);
     return bus;
 }
@@ -287,6 +390,7 @@ void bus_free(struct bus *bus)
     bus->store.ops->free(bus->store.impl);
     bus->store.impl = NULL;
     bus_reads_return(bus);
+    bus_checks_free(bus);
     struct inbox_item *item;
     while ((item = inbox_pop(bus->inbox)))
         note_return(bus, (struct note *)item);
@@ -294,6 +398,8 @@ void bus_free(struct bus *bus)
     for (unsigned i = 0; i < bus->worker_count; i++)
         note_events_free(bus->batches[i]);
     free(bus->batches);
+    event_unref(bus->last_event);
+    tails_free(bus->tails);
     inbox_free(bus->inbox);
     config_unref(bus->config);
     ev_loop_destroy(bus->loop);

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "common/mem.h"
+#include "common/names.h"
 #include "relay/bus_parts.h"
 
 struct space *bus_space_find(struct bus *bus, struct slice ns)
@@ -61,8 +62,35 @@ static struct name *name_new(struct bus *bus, const char *ns, const char *text)
     memcpy(name->store.name, text, text_len);
     name->space = space_get(bus, ns);
     name->space->names++;
+    name->space->patterns += name_is_pattern(slice_of(text));
     HASH_ADD_KEYPTR(hh, bus->names, name->store.ns, ns_len + text_len - 1, name);
     return name;
+}
+
+struct heard {
+    struct bus *bus;
+    const char *ns;
+};
+
+static bool is_heard_itself(void *arg, struct slice topic)
+{
+    struct heard *heard = arg;
+    char *text = slice_dup(topic);
+    struct name *name = bus_name_find(heard->bus, heard->ns, text);
+    free(text);
+    return name && name->store.heard;
+}
+
+/* What only this name brought is not heard any more. */
+static void forget_tails(struct bus *bus, struct name *name)
+{
+    struct slice ns = slice_of(name->store.ns), text = slice_of(name->store.name);
+    if (name_is_pattern(text)) {
+        name->space->patterns--;
+        tails_drop_unless(bus->tails, ns, is_heard_itself, &(struct heard){bus, name->store.ns});
+    } else {
+        tails_drop(bus->tails, ns, text);
+    }
 }
 
 void bus_take_watch(struct bus *bus, struct note_name *note)
@@ -90,6 +118,7 @@ void bus_take_unwatch(struct bus *bus, struct note_name *note)
             bus->store.ops->unwatch(bus->store.impl, &name->store);
             HASH_DEL(bus->names, name);
             name->space->names--;
+            forget_tails(bus, name);
             bus_space_release(bus, name->space);
             free(name->store.ns);
             free(name);

@@ -1,30 +1,44 @@
 /* What the parts of the bus share: bus.c (the thread, and what goes to the workers), bus_names.c
  * (who watches what), bus_read.c (clients' reads of the log), bus_repair.c (what a broken
- * connection missed). Bus thread, all of it. */
+ * connection, or the live path, missed), bus_check.c (looks for that). Bus thread, all of it. */
 #pragma once
 #include <stdatomic.h>
 
 #include "common/hash.h"
 #include "relay/bus.h"
+#include "relay/log.h"
 #include "relay/replay.h"
+#include "relay/tail.h"
 
 struct job;
+struct lane;
+struct repair;
+struct check;
 TAILQ_HEAD(job_list, job);
+TAILQ_HEAD(lane_list, lane);
+TAILQ_HEAD(repair_list, repair);
+LIST_HEAD(check_list, check);
 
 /* A namespace with watchers here. */
 struct space {
     char *ns;
     uint64_t
         seen; /* all events up to this id went to the workers that wanted them; 0: not known yet */
+    uint64_t checked;     /* up to here the index has confirmed that nothing was missed */
+    uint64_t repair_from; /* where the next repair begins, if below `seen` */
     bool unrepaired;      /* something may have been missed that the log has not brought yet */
-    unsigned names, jobs; /* jobs: reads and repairs under way or waiting */
+    bool checking;
+    unsigned names, patterns; /* that are watched; patterns are among the names */
+    unsigned jobs;            /* reads, repairs and checks under way or waiting */
     UT_hash_handle hh;
 };
 
 struct name {
     struct store_name store; /* first: the store hands this pointer back */
     struct space *space;
-    UT_hash_handle hh; /* key: ns, NUL, name */
+    uint64_t since;       /* the position at its first read: whoever is live on it came later */
+    bool was_heard, lost; /* lost: not heard any more when its namespace was repaired */
+    UT_hash_handle hh;    /* key: ns, NUL, name */
 };
 
 struct bus {
@@ -39,14 +53,25 @@ struct bus {
     struct space *spaces;
     struct space *last_space; /* of the event before: most come from one namespace */
     struct name *names;
-    struct job_list waiting; /* reads whose names are not heard yet, or while the store is away */
-    bool recheck;            /* some of them may be able to start */
-    bool store_up;           /* reads work */
-    unsigned repairing;      /* namespaces still being repaired */
+    struct tails *tails;
+    struct event *last_event; /* the same one comes again for the workers of another pattern … */
+    bool last_wanted;         /* … and is treated alike */
+    struct job_list waiting;  /* reads whose names are not heard yet, or while the store is away */
+    struct lane *lanes;       /* reads that can start, by what they ask … */
+    struct lane_list lane_queue; /* … but for those in flight */
+    unsigned flights;
+    bool recheck;                       /* some of them may be able to start */
+    bool store_up;                      /* reads work */
+    unsigned repairing;                 /* repairs under way */
+    struct repair_list repairs_waiting; /* for workers that are behind */
+    uint64_t repair_second;             /* which repairs_left is for */
+    unsigned repairs_left;
+    struct check_list checks;
+    struct log_limit hole_limit, invalid_limit;
     bool paused;
     atomic_bool up;
     ev_prepare flush;
-    ev_timer unpause, reopen, repair_again;
+    ev_timer unpause, reopen, repair_again, lane_timer, sweep, check;
     char published_ns[128]; /* the last namespace without watchers here that was published to;
                                settled until the next reopen */
 };
@@ -55,8 +80,9 @@ struct bus {
  * making. */
 void bus_post(struct bus *bus, unsigned worker, struct note *note);
 void bus_deliver(struct bus *bus, struct event *ev, uint64_t workers);
-/* The same for what a repair has read; @space may be NULL. */
-void bus_deliver_repaired(struct bus *bus, struct space *space, struct event *ev, uint64_t workers);
+/* The same without a look at the topic's chain; @space may be NULL. */
+void bus_send(struct bus *bus, struct space *space, struct event *ev, uint64_t workers);
+bool bus_workers_behind(struct bus *bus); /* true: the bus is pausing until they are not */
 void bus_count_gap(struct bus *bus, enum gap_reason reason);
 
 /* bus_names.c */
@@ -70,11 +96,22 @@ void bus_names_free(struct bus *bus);
 
 /* bus_read.c */
 void bus_take_read(struct bus *bus, struct note_read *note);
-void bus_reads_start(struct bus *bus); /* those that can */
+void bus_reads_start(struct bus *bus);  /* those that can */
+void bus_reads_ground(struct bus *bus); /* the store is down: all wait anew */
 /* At the end: the workers still hold pointers into their notes. */
 void bus_reads_return(struct bus *bus);
 
 /* bus_repair.c: for struct store_events */
-void bus_repair_again(struct bus *bus); /* what could not be repaired the last time */
+/* Reads what is above @cursor of one topic or pattern, for whoever watches it, or will once the
+ * store is back. @held: an event that is to follow if the log does not have it, or NULL. False: too
+ * many at once. */
+bool bus_repair_name(struct bus *bus, struct space *space, struct slice name, uint64_t cursor,
+                     struct event *held);
+void bus_repairs_go_on(struct bus *bus); /* workers may have caught up */
+void bus_repair_again(struct bus *bus);  /* what could not be repaired the last time */
 void bus_store_up(struct bus *bus, bool broken);
 void bus_store_down(struct bus *bus);
+
+/* bus_check.c */
+void bus_check_all(struct bus *bus);
+void bus_checks_free(struct bus *bus); /* at the end, after the store */

@@ -1,91 +1,383 @@
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "common/clock.h"
 #include "common/mem.h"
+#include "common/names.h"
 #include "relay/bus_parts.h"
 
-/* One client's read of the log: waits until the names are heard, then reads. */
+/* How clients' reads of the log become few commands to Redis. Reads that ask the same of the same
+ * names share a lane. One flight at a time reads for all in the lane, from the lowest of their
+ * cursors. The more reads come, the longer the lane rests between two flights, and meanwhile those
+ * whose topics' recent events are here (tail.h) are answered from memory. So a storm of reconnects
+ * costs a few flights; a single client is served from the log at once, and sees just what that
+ * holds. */
+
+enum {
+    FLIGHTS_MAX = 128, /* at once: bounds what pages may take */
+    REST_PER_JOB_US = 1000,
+    REST_MAX_US = 250000,
+};
+/* One client's read. */
 struct job {
-    struct replay replay; /* first: replay's callback hands this pointer back */
     struct bus *bus;
     struct note_read *note;
     struct space *space;
-    TAILQ_ENTRY(job) link; /* in bus->waiting */
+    TAILQ_ENTRY(job) link; /* in bus->waiting, or in a lane or flight */
 };
+
+/* Those that ask the same. */
+struct lane {
+    struct buf key;
+    struct bus *bus;
+    struct job_list waiting;
+    struct job_list flying; /* whom the flight serves */
+    struct replay replay;
+    uint64_t next_us;       /* no flight before … */
+    uint64_t joined;        /* … as this many have come since the last one landed */
+    TAILQ_ENTRY(lane) link; /* in bus->lane_queue, unless it is in flight */
+    UT_hash_handle hh;
+};
+
+/* --- jobs ------------------------------------------------------------------------------------- */
 
 static void job_end(struct job *job)
 {
     struct bus *bus = job->bus;
     struct space *space = job->space;
     bus_post(bus, job->note->worker, &job->note->note);
-    replay_reset(&job->replay);
     free(job);
     space->jobs--;
     bus_space_release(bus, space);
 }
 
-static void job_fill(struct job *job)
+/* Waits until its names are heard again and the store is back. */
+static void job_wait(struct job *job)
 {
-    struct replay *r = &job->replay;
+    TAILQ_INSERT_TAIL(&job->bus->waiting, job, link);
+    job->bus->recheck = true;
+}
+
+static bool is_cancelled(const struct job *job)
+{
+    return atomic_load_explicit(&job->note->cancelled, memory_order_relaxed);
+}
+
+static void note_events_room(struct note_read *note, size_t count)
+{
+    note->events = mem_alloc((count ? count : 1) * sizeof(*note->events));
+    note->count = 0;
+}
+
+static void note_put_gap(struct job *job, uint64_t from, const struct replay_item *gap)
+{
     struct note_read *note = job->note;
-    note->start = r->start;
-    note->end = r->end;
-    note->final = r->final;
-    note->gap_told = r->gap_told;
-    note->count = r->count;
-    note->events = mem_alloc((r->count ? r->count : 1) * sizeof(*note->events));
+    note->events[note->count++] =
+        gap_event(job->bus->config, gap->moves ? gap->id : 0, from, gap->id, gap->reason);
+    bus_count_gap(job->bus, gap->reason);
+}
+
+/* A cursor that nobody here has given. */
+static void job_fill_unknown(struct job *job, const struct replay *r)
+{
+    struct replay_item gap = {.id = r->position, .moves = true, .reason = GAP_UNKNOWN_ID};
+    struct note_read *note = job->note;
+    note_events_room(note, 1);
+    note_put_gap(job, UINT64_MAX, &gap);
+    note->start = 0;
+    note->end = r->position;
+    note->final = true;
+}
+
+/* The flight's page began at the lowest cursor of all: this job has what is above its own. */
+static void job_fill(struct job *job, const struct replay *r)
+{
+    struct note_read *note = job->note;
+    bool resumes = note->kind == CURSOR_ID;
+    uint64_t cursor = resumes ? note->cursor : 0;
+    note_events_room(note, r->count);
     for (size_t i = 0; i < r->count; i++) {
-        struct replay_item *item = &r->items[i];
+        const struct replay_item *item = &r->items[i];
+        if (item->id <= cursor)
+            continue;
         if (item->event) {
-            note->events[i] = event_ref(item->event);
+            note->events[note->count++] = event_ref(item->event);
             metrics_add(job->bus->metrics, M_EVENTS_REPLAYED, 1);
-        } else {
-            note->events[i] = gap_event(job->bus->config, item->moves ? item->id : 0, item->from,
-                                        item->id, item->reason);
-            bus_count_gap(job->bus, item->reason);
+        } else if (item->id > note->gap_told) {
+            note->gap_told = item->id;
+            note_put_gap(job, item->from > cursor ? item->from : cursor, item);
         }
     }
+    note->start = resumes ? cursor : r->start;
+    note->end = r->end;
+    note->final = r->final;
 }
 
-static void on_job_done(struct replay *replay, enum err e)
+/* --- from memory ------------------------------------------------------------------------------ */
+
+static int compare_events(const void *a, const void *b)
 {
-    struct job *job = (struct job *)replay;
-    struct bus *bus = job->bus;
-    if (e) {
-        /* The store went away. The client is held, and served once it is back. */
-        replay_reset(replay);
-        TAILQ_INSERT_TAIL(&bus->waiting, job, link);
-        return;
-    }
-    job_fill(job);
-    if (!job->space->seen)
-        job->space->seen = replay->position;
-    job_end(job);
+    uint64_t x = event_id(*(struct event *const *)a), y = event_id(*(struct event *const *)b);
+    return (x > y) - (x < y);
 }
 
-static void job_run(struct job *job)
+static bool tails_have_all(struct job *job)
+{
+    const struct stream_request *request = subscription_request(job->note->sub);
+    for (size_t i = 0; i < request->topics.count; i++) {
+        struct slice name = slice_of(request->topics.items[i]);
+        if (name_is_pattern(name) ||
+            !tails_cover(job->bus->tails, slice_of(request->ns), name, job->note->cursor))
+            return false;
+    }
+    return true;
+}
+
+/* Moves what fits from the sorted @events into the note. */
+static void note_take(struct job *job, struct event *const *events, size_t count)
 {
     struct note_read *note = job->note;
-    const struct stream_request *request = subscription_request(note->sub);
-    job->replay = (struct replay){.store = &job->bus->store,
-                                  .ns = request->ns,
-                                  .names = &request->topics,
-                                  .kind = note->kind,
-                                  .cursor = note->cursor,
-                                  .max_events = note->max_events,
-                                  .max_bytes = note->max_bytes,
-                                  .budget = note->budget,
-                                  .gap_told = note->gap_told,
-                                  .done = on_job_done,
-                                  .arg = job};
-    replay_start(&job->replay);
+    size_t bytes = 0, i;
+    uint64_t last = note->cursor;
+    note_events_room(note, count);
+    for (i = 0; i < count; i++) {
+        if (event_id(events[i]) == last)
+            continue; /* the same event through another topic */
+        if (note->count && (note->count >= note->max_events ||
+                            bytes + event_frame(events[i]).len > note->max_bytes))
+            break;
+        bytes += event_frame(events[i]).len;
+        last = event_id(events[i]);
+        note->events[note->count++] = event_ref(events[i]);
+    }
+    metrics_add(job->bus->metrics, M_EVENTS_REPLAYED, note->count);
+    note->final = i == count;
+    note->end = note->final && job->space->seen > last ? job->space->seen : last;
+    note->start = note->cursor;
 }
+
+/* True: the job is done. A cursor above what this node has seen may be of another node that is
+ * ahead, or of nobody: the log knows. */
+static bool job_from_tails(struct job *job)
+{
+    struct bus *bus = job->bus;
+    struct note_read *note = job->note;
+    const struct strings *names = &subscription_request(note->sub)->topics;
+    if (note->kind != CURSOR_ID || note->cursor > job->space->seen || job->space->unrepaired ||
+        bus->repairing || note->budget < note->max_events || !tails_have_all(job))
+        return false;
+    size_t each = (size_t)note->max_events + 1, count = 0;
+    struct event **events = NULL;
+    for (size_t i = 0; i < names->count; i++) {
+        events = mem_resize(events, (count + each) * sizeof(struct event *));
+        count += tails_read(bus->tails, slice_of(job->space->ns), slice_of(names->items[i]),
+                            note->cursor, events + count, each);
+    }
+    if (names->count > 1 && count)
+        qsort(events, count, sizeof(*events), compare_events);
+    note_take(job, events, count);
+    free(events);
+    metrics_add(bus->metrics, M_READS_MEMORY, 1);
+    job_end(job);
+    return true;
+}
+
+/* Whether the log's last event of a topic says nothing new about the live path. If it does, it may
+ * just be lost there, and taking it for known would hide that from those who are live. */
+static bool may_learn(struct bus *bus, const struct replay *r)
+{
+    struct space *space = bus_space_find(bus, slice_of(r->ns));
+    struct name *name = bus_name_find(bus, r->ns, r->names->items[0]);
+    if (!space || !name || !name->store.heard)
+        return false;
+    if (!name->since) /* nobody is live on this name before its first read */
+        name->since = r->position;
+    uint64_t known = space->patterns || name->since < space->checked ? space->checked : name->since;
+    return r->topic_last <= known ||
+           tails_last(bus->tails, slice_of(r->ns), slice_of(name->store.name));
+}
+
+/* What a flight for one topic has read serves those who come after it. */
+static void tails_learn(struct bus *bus, const struct replay *r)
+{
+    const struct strings *names = r->names;
+    if (r->kind != CURSOR_ID || r->unknown || names->count != 1 || !r->final ||
+        name_is_pattern(slice_of(names->items[0])) || !may_learn(bus, r))
+        return;
+    struct event **events = mem_alloc((r->count + 1) * sizeof(struct event *));
+    bool whole = true;
+    for (size_t i = 0; i < r->count; i++) {
+        events[i] = r->items[i].event;
+        whole &= events[i] != NULL;
+    }
+    if (whole)
+        tails_fill(bus->tails, slice_of(r->ns), slice_of(names->items[0]), r->cursor, r->position,
+                   r->topic_last, events, r->count);
+    free(events);
+}
+
+/* --- lanes ------------------------------------------------------------------------------------ */
+
+/* What two reads must have in common to be one. */
+static void lane_put_key(struct buf *key, const struct note_read *note)
+{
+    const struct stream_request *request = subscription_request(note->sub);
+    buf_printf(key, "%d %s", (int)note->kind, request->ns);
+    if (note->kind == CURSOR_NONE || note->kind == CURSOR_UNKNOWN)
+        return;
+    if (note->kind != CURSOR_ID)
+        buf_printf(key, " %llu", (unsigned long long)note->cursor);
+    if (note->budget < note->max_events) /* where its page ends is its own matter */
+        buf_printf(key, " %p", (const void *)note);
+    for (size_t i = 0; i < request->topics.count; i++)
+        buf_printf(key, "\n%s", request->topics.items[i]);
+    for (size_t i = 0; i < request->types.count && note->kind == CURSOR_LAST; i++)
+        buf_printf(key, "\n %s", request->types.items[i]);
+}
+
+static void lane_join(struct bus *bus, struct job *job)
+{
+    struct buf key = {0};
+    struct lane *lane;
+    lane_put_key(&key, job->note);
+    HASH_FIND(hh, bus->lanes, key.ptr, key.len, lane);
+    if (lane) {
+        buf_reset(&key);
+    } else {
+        lane = mem_zero(1, sizeof(*lane));
+        lane->key = key;
+        lane->bus = bus;
+        TAILQ_INIT(&lane->waiting);
+        TAILQ_INIT(&lane->flying);
+        HASH_ADD_KEYPTR(hh, bus->lanes, lane->key.ptr, lane->key.len, lane);
+        TAILQ_INSERT_TAIL(&bus->lane_queue, lane, link);
+    }
+    TAILQ_INSERT_TAIL(&lane->waiting, job, link);
+    lane->joined++;
+}
+
+static void lane_free(struct bus *bus, struct lane *lane)
+{
+    HASH_DEL(bus->lanes, lane);
+    buf_reset(&lane->key);
+    free(lane);
+}
+
+/* Ends what nobody wants any more, and, with @memory, what can be answered from there. */
+static void lane_thin(struct lane *lane, bool memory)
+{
+    struct job_list rest = TAILQ_HEAD_INITIALIZER(rest);
+    struct job *job;
+    while ((job = TAILQ_FIRST(&lane->waiting))) {
+        TAILQ_REMOVE(&lane->waiting, job, link);
+        if (is_cancelled(job))
+            job_end(job);
+        else if (!memory || !job_from_tails(job))
+            TAILQ_INSERT_TAIL(&rest, job, link);
+    }
+    TAILQ_CONCAT(&lane->waiting, &rest, link);
+}
+
+static void on_flight(struct replay *r, enum err e)
+{
+    struct lane *lane = r->arg;
+    struct bus *bus = lane->bus;
+    struct job *job;
+    if (e == OK)
+        tails_learn(bus, r);
+    while ((job = TAILQ_FIRST(&lane->flying))) {
+        TAILQ_REMOVE(&lane->flying, job, link);
+        bool resumes = job->note->kind == CURSOR_ID;
+        if (e == OK && !job->space->seen)
+            job->space->seen = job->space->checked = r->position;
+        if (e || (resumes && !r->unknown && !r->final && job->note->cursor >= r->end)) {
+            job_wait(job); /* the store went away, or the page ended below its cursor */
+            continue;
+        }
+        if (r->unknown || (resumes && job->note->cursor > r->position))
+            job_fill_unknown(job, r);
+        else
+            job_fill(job, r);
+        job_end(job);
+    }
+    replay_reset(r);
+    uint64_t rest = lane->joined > 1 ? lane->joined * REST_PER_JOB_US : 0;
+    lane->next_us = clock_mono_us() + (rest < REST_MAX_US ? rest : REST_MAX_US);
+    lane->joined = 0;
+    bus->flights--;
+    TAILQ_INSERT_TAIL(&bus->lane_queue, lane, link);
+    bus->recheck = true;
+}
+
+static void flight_start(struct lane *lane)
+{
+    struct bus *bus = lane->bus;
+    struct job *job, *first = TAILQ_FIRST(&lane->waiting);
+    const struct stream_request *request = subscription_request(first->note->sub);
+    lane->replay = (struct replay){.store = &bus->store,
+                                   .ns = request->ns,
+                                   .names = &request->topics,
+                                   .sub = first->note->sub,
+                                   .kind = first->note->kind,
+                                   .cursor = first->note->cursor,
+                                   .max_events = first->note->max_events,
+                                   .max_bytes = first->note->max_bytes,
+                                   .budget = first->note->budget,
+                                   .done = on_flight,
+                                   .arg = lane};
+    struct replay *r = &lane->replay;
+    TAILQ_FOREACH (job, &lane->waiting, link) {
+        const struct note_read *note = job->note;
+        r->cursor = note->cursor < r->cursor ? note->cursor : r->cursor;
+        r->max_events = note->max_events < r->max_events ? note->max_events : r->max_events;
+        r->max_bytes = note->max_bytes < r->max_bytes ? note->max_bytes : r->max_bytes;
+    }
+    TAILQ_CONCAT(&lane->flying, &lane->waiting, link);
+    bus->flights++;
+    metrics_add(bus->metrics, M_READS_LOG, 1);
+    replay_start(r);
+}
+
+/* Starts the flights that may, and forgets lanes that nobody has needed since their last one. */
+static void lanes_start(struct bus *bus)
+{
+    uint64_t now = clock_mono_us(), earliest = UINT64_MAX;
+    struct lane_list queue = TAILQ_HEAD_INITIALIZER(queue);
+    struct lane *lane;
+    TAILQ_CONCAT(&queue, &bus->lane_queue, link); /* a flight may land before it has started */
+    while ((lane = TAILQ_FIRST(&queue))) {
+        TAILQ_REMOVE(&queue, lane, link);
+        bool rests = lane->next_us > now;
+        if (bus->store_up)
+            lane_thin(lane, rests || bus->flights >= FLIGHTS_MAX);
+        bool wanted = !TAILQ_EMPTY(&lane->waiting);
+        if (!wanted && !rests) {
+            lane_free(bus, lane);
+        } else if (wanted && !rests && bus->flights < FLIGHTS_MAX && bus->store_up) {
+            flight_start(lane);
+        } else {
+            if (rests && lane->next_us < earliest)
+                earliest = lane->next_us;
+            TAILQ_INSERT_TAIL(&bus->lane_queue, lane, link);
+        }
+    }
+    ev_timer_stop(bus->loop, &bus->lane_timer);
+    if (earliest == UINT64_MAX)
+        return;
+    ev_timer_set(&bus->lane_timer, (double)(earliest - now) / 1e6, 0.);
+    ev_timer_start(bus->loop, &bus->lane_timer);
+}
+
+/* --- which reads can start -------------------------------------------------------------------- */
 
 enum readiness { JOB_READY, JOB_WAITS, JOB_ORPHAN };
 
 static enum readiness job_readiness(struct bus *bus, const struct job *job)
 {
     const struct stream_request *request = subscription_request(job->note->sub);
+    if (is_cancelled(job))
+        return JOB_ORPHAN;
     for (size_t i = 0; i < request->topics.count; i++) {
         struct name *name = bus_name_find(bus, request->ns, request->topics.items[i]);
         if (!name)
@@ -98,24 +390,21 @@ static enum readiness job_readiness(struct bus *bus, const struct job *job)
 
 void bus_reads_start(struct bus *bus)
 {
-    struct job_list ready = TAILQ_HEAD_INITIALIZER(ready);
-    struct job *job, *next;
+    struct job_list waiting = TAILQ_HEAD_INITIALIZER(waiting);
+    struct job *job;
     bus->recheck = false;
-    for (job = TAILQ_FIRST(&bus->waiting); job; job = next) {
-        next = TAILQ_NEXT(job, link);
+    TAILQ_CONCAT(&waiting, &bus->waiting, link);
+    while ((job = TAILQ_FIRST(&waiting))) {
+        TAILQ_REMOVE(&waiting, job, link);
         enum readiness readiness = job_readiness(bus, job);
         if (readiness == JOB_WAITS)
-            continue;
-        TAILQ_REMOVE(&bus->waiting, job, link);
-        if (readiness == JOB_ORPHAN)
+            TAILQ_INSERT_TAIL(&bus->waiting, job, link);
+        else if (readiness == JOB_ORPHAN)
             job_end(job);
         else
-            TAILQ_INSERT_TAIL(&ready, job, link);
+            lane_join(bus, job);
     }
-    while ((job = TAILQ_FIRST(&ready))) {
-        TAILQ_REMOVE(&ready, job, link);
-        job_run(job);
-    }
+    lanes_start(bus);
 }
 
 void bus_take_read(struct bus *bus, struct note_read *note)
@@ -126,15 +415,26 @@ void bus_take_read(struct bus *bus, struct note_read *note)
     job->space = bus_space_find(bus, subscription_ns(note->sub));
     assert(job->space); /* a worker watches before it reads */
     job->space->jobs++;
-    TAILQ_INSERT_TAIL(&bus->waiting, job, link);
-    bus->recheck = true;
+    job_wait(job);
+}
+
+/* Names that are heard now may not be when the store is back. */
+void bus_reads_ground(struct bus *bus)
+{
+    struct lane *lane;
+    TAILQ_FOREACH (lane, &bus->lane_queue, link)
+        TAILQ_CONCAT(&bus->waiting, &lane->waiting, link);
 }
 
 void bus_reads_return(struct bus *bus)
 {
+    struct lane *lane, *next;
     struct job *job;
+    bus_reads_ground(bus);
     while ((job = TAILQ_FIRST(&bus->waiting))) {
         TAILQ_REMOVE(&bus->waiting, job, link);
         job_end(job);
     }
+    HASH_ITER (hh, bus->lanes, lane, next)
+        lane_free(bus, lane);
 }

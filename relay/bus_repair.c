@@ -1,34 +1,103 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/mem.h"
+#include "common/names.h"
 #include "relay/bus_parts.h"
+#include "relay/log.h"
+
+/* Reads for all watchers what the live path did not bring: of a whole namespace after a broken
+ * connection, of single topics where the chain of `prev`, or the index, shows a hole. Meanwhile the
+ * store does not read on, so that live events come after what was before them. */
 
 static const double AGAIN_S = 1.0;
-enum { PAGE_EVENTS = 512, PAGE_BYTES = 1 << 20 };
+enum {
+    PAGE_EVENTS = 512,
+    PAGE_BYTES = 1 << 20,
+    TOPIC_REPAIRS_PER_S = 50, /* forged messages could ask for any number */
+};
 
-/* Reads for all of a namespace's watchers what a broken connection missed. */
 struct repair {
     struct replay replay; /* first */
     struct bus *bus;
     struct space *space;
-    struct strings names; /* copies: a name may go while this is under way */
+    struct strings names;     /* copies: a name may go while this is under way */
+    struct event *held;       /* what showed that something is missing */
+    bool whole;               /* all of the namespace's names */
+    uint64_t cursor;          /* read up to here */
+    TAILQ_ENTRY(repair) link; /* in bus->repairs_waiting, while workers are behind */
 };
 
-static void post_gap(struct bus *bus, const char *ns, const struct replay_item *item)
+/* --- gaps ------------------------------------------------------------------------------------- */
+
+static void post_gap(struct bus *bus, const struct note_gap *like)
 {
     for (unsigned w = 0; w < bus->worker_count; w++) {
-        struct note_gap *gap = mem_zero(1, sizeof(*gap));
+        struct note_gap *gap = mem_alloc(sizeof(*gap));
+        *gap = *like;
         gap->note.kind = NOTE_GAP;
-        gap->ns = mem_dup(ns, strlen(ns));
-        gap->topic = item->topic ? mem_dup(item->topic, strlen(item->topic)) : NULL;
-        gap->from = item->from;
-        gap->to = item->id;
-        gap->moves = item->moves;
-        gap->reason = item->reason;
+        gap->ns = mem_dup(like->ns, strlen(like->ns));
+        gap->topic = like->topic ? mem_dup(like->topic, strlen(like->topic)) : NULL;
         bus_post(bus, w, &gap->note);
     }
 }
+
+static void deliver_gap(struct repair *repair, const struct replay_item *item)
+{
+    char *only = repair->whole || name_is_pattern(slice_of(repair->names.items[0]))
+                     ? NULL
+                     : repair->names.items[0];
+    struct note_gap gap = {.ns = repair->space->ns,
+                           .topic = item->topic ? item->topic : only,
+                           .from = item->from,
+                           .to = item->id,
+                           .moves = item->moves,
+                           .reason = item->reason};
+    if (gap.topic) /* its chain goes on behind the gap */
+        tails_drop(repair->bus->tails, slice_of(gap.ns), slice_of(gap.topic));
+    post_gap(repair->bus, &gap);
+}
+
+/* It was published before others that clients have had already, so streams that are past it cannot
+ * be given it any more: that is told. */
+static void deliver_late(struct repair *repair, struct event *ev)
+{
+    char *topic = slice_dup(event_topic(ev));
+    struct note_gap gap = {.ns = repair->space->ns,
+                           .topic = topic,
+                           .from = event_id(ev) - 1,
+                           .to = event_id(ev),
+                           .late = true,
+                           .reason = GAP_OVERFLOW};
+    post_gap(repair->bus, &gap);
+    free(topic);
+}
+
+static void deliver_event(struct repair *repair, struct event *ev)
+{
+    struct bus *bus = repair->bus;
+    bool past = event_id(ev) <= repair->space->seen;
+    bool recorded = tails_last(bus->tails, event_ns(ev), event_topic(ev)) != 0;
+    switch (tails_add(bus->tails, ev)) {
+    case TAIL_KNOWN:
+        return;
+    case TAIL_LATE:
+        tails_insert(bus->tails, ev);
+        break;
+    case TAIL_HOLE: /* the gap before it has been told */
+        tails_drop(bus->tails, event_ns(ev), event_topic(ev));
+        (void)tails_add(bus->tails, ev);
+        break;
+    case TAIL_NEXT:
+        break;
+    }
+    if (past && recorded)
+        deliver_late(repair, ev);
+    bus_send(bus, repair->space, ev, UINT64_MAX);
+}
+
+/* --- the course of a repair ------------------------------------------------------------------- */
 
 /* What failed does not hold up the others: its live events are left out, and it is tried again. */
 static void repairs_end(struct bus *bus)
@@ -54,6 +123,7 @@ static void repair_end(struct repair *repair)
     for (size_t i = 0; i < repair->names.count; i++)
         free(repair->names.items[i]);
     free(repair->names.items);
+    event_unref(repair->held);
     repair->space->jobs--;
     bus_space_release(bus, repair->space);
     free(repair);
@@ -62,31 +132,56 @@ static void repair_end(struct repair *repair)
         repairs_end(bus);
 }
 
+static void postpone(struct space *space, uint64_t cursor)
+{
+    space->unrepaired = true;
+    if (!space->repair_from || cursor < space->repair_from)
+        space->repair_from = cursor;
+}
+
+/* The store went away, or refused: the whole namespace is repaired later, from where this came to.
+ */
+static void repair_fail(struct repair *repair)
+{
+    postpone(repair->space, repair->cursor);
+    repair_end(repair);
+}
+
 static void repair_page(struct repair *repair);
 
 static void on_repair_page(struct replay *replay, enum err e)
 {
     struct repair *repair = (struct repair *)replay;
     struct bus *bus = repair->bus;
-    if (e) { /* it will be repaired from where this came to */
-        repair_end(repair);
+    if (e) {
+        repair_fail(repair);
         return;
     }
     for (size_t i = 0; i < replay->count; i++) {
         struct replay_item *item = &replay->items[i];
         if (item->event)
-            bus_deliver_repaired(bus, repair->space, item->event, UINT64_MAX);
+            deliver_event(repair, item->event);
         else
-            post_gap(bus, repair->space->ns, item);
+            deliver_gap(repair, item);
     }
-    repair->space->seen = replay->end;
+    struct space *space = repair->space;
+    repair->cursor = replay->end;
+    if (repair->whole && replay->end > space->seen)
+        space->seen = replay->end;
     bool final = replay->final;
     replay_reset(replay);
     if (!final) {
-        repair_page(repair);
+        TAILQ_INSERT_TAIL(&bus->repairs_waiting, repair, link);
+        bus_repairs_go_on(bus);
         return;
     }
-    repair->space->unrepaired = false;
+    if (repair->held)
+        deliver_event(repair, repair->held);
+    if (repair->whole) {
+        space->unrepaired = false;
+        space->repair_from = 0;
+        space->checked = repair->cursor;
+    }
     repair_end(repair);
 }
 
@@ -96,28 +191,59 @@ static void repair_page(struct repair *repair)
                                      .ns = repair->space->ns,
                                      .names = &repair->names,
                                      .kind = CURSOR_ID,
-                                     .cursor = repair->space->seen,
+                                     .cursor = repair->cursor,
                                      .max_events = PAGE_EVENTS,
                                      .max_bytes = PAGE_BYTES,
                                      .budget = UINT64_MAX,
-                                     .repair = true,
+                                     .repair = repair->whole,
                                      .done = on_repair_page,
                                      .arg = repair};
     replay_start(&repair->replay);
 }
 
-static struct repair *repair_new(struct bus *bus, struct space *space)
+void bus_repairs_go_on(struct bus *bus)
+{
+    struct repair *repair;
+    while ((repair = TAILQ_FIRST(&bus->repairs_waiting)) && !bus->paused) {
+        TAILQ_REMOVE(&bus->repairs_waiting, repair, link);
+        if (bus_workers_behind(bus)) {
+            TAILQ_INSERT_HEAD(&bus->repairs_waiting, repair, link);
+            return; /* on_unpause() comes back */
+        }
+        repair_page(repair);
+    }
+}
+
+static void add_name(struct repair *repair, const char *name)
+{
+    repair->names.items[repair->names.count++] = mem_dup(name, strlen(name));
+}
+
+static struct repair *repair_new(struct bus *bus, struct space *space, size_t names)
 {
     struct repair *repair = mem_zero(1, sizeof(*repair));
     repair->bus = bus;
     repair->space = space;
-    repair->names.items = mem_zero(space->names ? space->names : 1, sizeof(char *));
+    repair->names.items = mem_zero(names ? names : 1, sizeof(char *));
+    space->jobs++;
+    bus->repairing++;
+    metrics_add(bus->metrics, M_REPAIRS, 1);
+    return repair;
+}
+
+/* --- whole namespaces, after a broken connection ------------------------------------------------
+ */
+
+static struct repair *repair_whole(struct bus *bus, struct space *space)
+{
+    struct repair *repair = repair_new(bus, space, space->names);
     struct name *name, *tmp;
     HASH_ITER (hh, bus->names, name, tmp)
         if (name->space == space)
-            repair->names.items[repair->names.count++] =
-                mem_dup(name->store.name, strlen(name->store.name));
-    space->jobs++;
+            add_name(repair, name->store.name);
+    repair->whole = true;
+    bool earlier = space->repair_from && space->repair_from < space->seen;
+    repair->cursor = earlier ? space->repair_from : space->seen;
     return repair;
 }
 
@@ -127,13 +253,9 @@ static void repairs_start(struct bus *bus)
     if (bus->repairing)
         return;
     bus->repairing++; /* this loop: a page may come at once */
-    HASH_ITER (hh, bus->spaces, space, tmp) {
-        if (!space->unrepaired)
-            continue;
-        metrics_add(bus->metrics, M_REPAIRS, 1);
-        bus->repairing++;
-        repair_page(repair_new(bus, space));
-    }
+    HASH_ITER (hh, bus->spaces, space, tmp)
+        if (space->unrepaired)
+            repair_page(repair_whole(bus, space));
     if (--bus->repairing == 0 && bus->store_up)
         repairs_end(bus);
 }
@@ -147,9 +269,12 @@ void bus_store_up(struct bus *bus, bool broken)
             repairs_end(bus);
         return;
     }
-    struct space *space, *tmp;
-    HASH_ITER (hh, bus->spaces, space, tmp)
+    struct space *space, *next_space;
+    HASH_ITER (hh, bus->spaces, space, next_space)
         space->unrepaired |= space->seen && space->names;
+    struct name *name, *next_name;
+    HASH_ITER (hh, bus->names, name, next_name)
+        name->lost |= name->was_heard && !name->store.heard; /* refused: on_store_heard() */
     repairs_start(bus);
 }
 
@@ -165,4 +290,52 @@ void bus_store_down(struct bus *bus)
 {
     bus->store_up = false;
     atomic_store(&bus->up, false);
+    bus_reads_ground(bus);
+    struct repair *repair;
+    while ((repair = TAILQ_FIRST(&bus->repairs_waiting))) {
+        TAILQ_REMOVE(&bus->repairs_waiting, repair, link);
+        repair_fail(repair);
+    }
+}
+
+/* --- single names ------------------------------------------------------------------------------
+ */
+
+static bool may_repair(struct bus *bus)
+{
+    uint64_t second = clock_mono_us() / 1000000;
+    if (bus->repair_second != second) {
+        bus->repair_second = second;
+        bus->repairs_left = TOPIC_REPAIRS_PER_S;
+    }
+    if (!bus->repairs_left)
+        return false;
+    bus->repairs_left--;
+    return true;
+}
+
+bool bus_repair_name(struct bus *bus, struct space *space, struct slice name, uint64_t cursor,
+                     struct event *held)
+{
+    if (!bus->store_up || space->unrepaired) {
+        postpone(space, cursor);
+        return true;
+    }
+    if (!may_repair(bus))
+        return false;
+    char *text = slice_dup(name);
+    uint64_t skipped;
+    if (log_limit_pass(&bus->hole_limit, clock_mono_us(), &skipped))
+        log_put(LOG_WARN, "an event did not come by the live path, reading the log", "ns",
+                space->ns, "topic", text, "after", log_u64(cursor), "not_logged", log_u64(skipped),
+                NULL);
+    struct repair *repair = repair_new(bus, space, 1);
+    add_name(repair, text);
+    free(text);
+    repair->cursor = cursor;
+    repair->held = held ? event_ref(held) : NULL;
+    metrics_add(bus->metrics, M_HOLES, 1);
+    bus->store.ops->hold(bus->store.impl);
+    repair_page(repair);
+    return true;
 }

@@ -21,6 +21,8 @@ struct config {
     uint64_t heartbeat_ms, retry_ms, max_lifetime_ms, drain_ms;
     char *heartbeat_event; /* "" : comment heartbeats */
     uint64_t queue_max_events, queue_max_bytes;
+    uint64_t redis_check_ms;
+    uint64_t tail_max_events, tail_max_bytes;
     uint64_t log_max_events, log_ttl_ms, index_ttl_ms, once_ttl_ms;
     uint64_t replay_max_events;
     uint64_t max_event_bytes, max_topics, max_clients /* 0: by the file limit */, max_header_bytes;

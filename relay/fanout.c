@@ -148,6 +148,15 @@ struct gap_offer {
     const struct note_gap *gap;
 };
 
+/* A late one concerns those who are past it, and were there already when it was due. The gaps of
+ * one repair come by where they begin: one that ends before what has been told is part of that. */
+static bool gap_concerns(const struct stream *s, const struct note_gap *gap)
+{
+    if (gap->late)
+        return s->client.cursor >= gap->to && s->start < gap->to;
+    return s->client.cursor < gap->to && s->gap_told < gap->to;
+}
+
 static void on_gap_hit(void *owner, void *arg)
 {
     struct gap_offer *offer = arg;
@@ -157,9 +166,11 @@ static void on_gap_hit(void *owner, void *arg)
         return;
     s->stamp = offer->fanout->stamp;
     /* A stream that still reads the log finds the gap there. */
-    if (s->client.state != CLIENT_LIVE || s->client.reading || s->client.cursor >= gap->to)
+    if (s->client.state != CLIENT_LIVE || s->client.reading || !gap_concerns(s, gap))
         return;
-    uint64_t from = gap->from > s->client.cursor ? gap->from : s->client.cursor;
+    uint64_t from = gap->late || gap->from > s->client.cursor ? gap->from : s->client.cursor;
+    if (!gap->late)
+        s->gap_told = gap->to;
     client_put_control(&s->client, gap_event(offer->fanout->config, gap->moves ? gap->to : 0, from,
                                              gap->to, gap->reason));
     static const enum metric which[] = {[GAP_TRIMMED] = M_GAP_TRIMMED,

@@ -14,7 +14,8 @@ struct stream {
     struct wheel_entry timer;
     struct fanout *fanout;
     struct front_call *call;
-    uint64_t gap_told;      /* up to here it has been told of gaps while it reads the log */
+    uint64_t gap_told;      /* up to here it has been told of gaps */
+    uint64_t start;         /* it is owed what came after this */
     struct note_read *read; /* under way at the bus */
     uint64_t stamp;         /* the last event it was offered: names that overlap offer it again */
     uint64_t last_write_ms, end_ms; /* end_ms: max_lifetime, UINT64_MAX: none */

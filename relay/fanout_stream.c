@@ -98,8 +98,10 @@ void stream_close(struct stream *s, enum close_reason reason, bool keep_queue)
     metrics_add(f->metrics, reasons[reason], 1);
     if (reason == CLOSE_SLOW)
         metrics_add(f->metrics, M_DROPPED_SLOW, dropped);
-    if (s->read)
+    if (s->read) {
         s->read->owner = NULL;
+        atomic_store_explicit(&s->read->cancelled, true, memory_order_relaxed);
+    }
     s->read = NULL;
     unsubscribe(s);
     stream_account(s);
@@ -263,8 +265,10 @@ void fanout_take_page(struct fanout *f, struct note_read *note)
     }
     s->read = NULL;
     s->gap_told = note->gap_told;
-    if (s->client.state == CLIENT_OPENING)
+    if (s->client.state == CLIENT_OPENING) {
+        s->start = note->start ? note->start : note->end;
         put_connected(s, note->start);
+    }
     client_page(&s->client, &f->limits, note->events, note->count, note->end, note->final);
     note_read_free(note);
     stream_account(s);

@@ -35,6 +35,8 @@ static const char redis_help[] = "Whether the connection to Redis stands.";
 static const char closed_help[] = "Streams that have ended, by reason.";
 static const char http_help[] = "HTTP responses, by class of status.";
 static const char dropped_help[] = "Events that were not delivered where they could have been.";
+static const char reads_help[] =
+    "Reads for clients: answered from memory, or from the log for all who ask the same.";
 static const char gaps_help[] = "Gap events told to clients, by reason.";
 
 /* clang-format off */
@@ -83,7 +85,10 @@ const struct metrics_row metrics_rows[METRIC_COUNT] = {
     COUNTER(M_REDIS_RECONNECTS, "redis_reconnects_total", "Times a Redis connection was made anew."),
     COUNTER(M_REDIS_COMMANDS, "redis_commands_total", "Commands sent to Redis."),
     COUNTER(M_REDIS_ERRORS, "redis_errors_total", "Error replies from Redis."),
-    COUNTER(M_REPAIRS, "log_repairs_total", "Topics read again from the log after Redis was away."),
+    COUNTER(M_REPAIRS, "log_repairs_total", "Reads of the log for what the live path did not bring."),
+    COUNTER(M_HOLES, "holes_total", "Topics of which the live path had left out an event."),
+    COUNTER_OF(M_READS_MEMORY, "replay_reads_total", "source", "memory", reads_help),
+    COUNTER_OF(M_READS_LOG, "replay_reads_total", "source", "log", reads_help),
     COUNTER(M_INBOX_MOVED, "inbox_moved_total", "Entries moved on from namespace inboxes."),
     COUNTER(M_PUBLISH_REFUSED, "publish_refused_total", "Publish requests that were refused."),
 };

@@ -52,7 +52,10 @@ enum metric {
     M_REDIS_COMMANDS,
     M_REDIS_ERRORS,
     M_REPAIRS,
-    M_INBOX_MOVED, /* entries moved on from inboxes */
+    M_HOLES,        /* repairs of single topics */
+    M_READS_MEMORY, /* clients' reads answered from memory … */
+    M_READS_LOG,    /* … and reads of the log for one or more of the others */
+    M_INBOX_MOVED,  /* entries moved on from inboxes */
     M_PUBLISH_REFUSED,
     METRIC_COUNT
 };

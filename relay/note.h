@@ -1,5 +1,7 @@
 /* What threads send each other through their inboxes. Whoever pops a note owns it. */
 #pragma once
+#include <stdatomic.h>
+
 #include "common/event.h"
 #include "relay/inbox.h"
 #include "relay/request.h"
@@ -38,7 +40,8 @@ struct note_name {
 struct note_read {
     struct note note;
     unsigned worker;
-    void *owner;              /* worker thread only; NULL once the client is gone */
+    void *owner;              /* worker thread only; NULL once the client is gone … */
+    atomic_bool cancelled;    /* … which the bus learns from this */
     struct subscription *sub; /* a reference */
     enum cursor_kind kind;    /* of the cursor; CURSOR_ID for the reads after the first */
     uint64_t cursor;
@@ -84,6 +87,7 @@ struct note_gap {
     char *topic; /* NULL: of any topic in the namespace */
     uint64_t from, to;
     bool moves; /* no event up to `to` follows: telling it may move the cursor */
+    bool late; /* the events are about to follow, too late for streams that are past them already */
     enum gap_reason reason;
 };
 

@@ -64,12 +64,9 @@ static void check_beginning(struct replay *r, uint64_t at, uint64_t first)
 static void follow_chain(struct replay *r, const struct store_topic *topic,
                          struct store_range *range)
 {
-    bool asked_for_what_is_there = r->kind == CURSOR_ALL || r->kind == CURSOR_LAST;
     uint64_t at = r->cursor;
-    if (asked_for_what_is_there && range->count)
-        at = range->entries[0].id; /* history is given as it is: no gap before its start */
-    else if (asked_for_what_is_there)
-        at = topic->last;
+    if (r->kind == CURSOR_ALL) /* history is given as it is: no gap before its start */
+        at = range->count ? range->entries[0].id : topic->last;
 
     for (size_t i = 0; i < range->count; i++) {
         struct store_entry *entry = &range->entries[i];
@@ -115,6 +112,8 @@ static int item_compare(const void *a, const void *b)
     const struct replay_item *x = a, *y = b;
     if (item_place(x) != item_place(y))
         return item_place(x) < item_place(y) ? -1 : 1;
+    if (!x->event && !y->event) /* a stream that is told the widest needs no other */
+        return (x->id < y->id) - (x->id > y->id);
     return (x->event == NULL) - (y->event == NULL);
 }
 
@@ -219,34 +218,7 @@ static void cut_page(struct replay *r, uint64_t bound, bool more)
         add_overflow(r, &page);
 }
 
-/* For the last N: what stands before the N-th event from the end goes, and of a gap that begins
- * there the part that lies there. */
-static void keep_last(struct replay *r, uint64_t n)
-{
-    uint64_t events = 0, first = UINT64_MAX;
-    for (size_t i = r->count; i > 0; i--) {
-        const struct replay_item *item = &r->items[i - 1];
-        if (item->event && item->id != first && ++events > n)
-            break;
-        if (item->event)
-            first = item->id;
-    }
-    size_t kept = 0;
-    for (size_t i = 0; i < r->count; i++) {
-        struct replay_item item = r->items[i];
-        if (item.event ? item.id < first : item.id <= first) {
-            item_release(&item);
-            continue;
-        }
-        if (!item.event && item.from < first)
-            item.from = first;
-        r->items[kept++] = item;
-    }
-    r->count = kept;
-    sort_items(r);
-}
-
-static void finish(struct replay *r, enum err e)
+static void ranges_free(struct replay *r)
 {
     for (size_t i = 0; i < r->range_count; i++)
         store_range_reset(&r->ranges[i]);
@@ -255,6 +227,13 @@ static void finish(struct replay *r, enum err e)
     r->ranges = NULL;
     r->sources = NULL;
     r->range_count = 0;
+}
+
+static void finish(struct replay *r, enum err e)
+{
+    ranges_free(r);
+    free(r->walk.ids);
+    r->walk.ids = NULL;
     store_look_reset(&r->look);
     r->done(r, e);
 }
@@ -265,7 +244,7 @@ static void merge(struct replay *r)
     bool more = false;
     for (size_t i = 0; i < r->range_count; i++) {
         struct store_range *range = &r->ranges[i];
-        if (range->more && !range->reverse && range->scanned < r->position) {
+        if (range->more && range->scanned < r->position) {
             bound = range->scanned < bound ? range->scanned : bound;
             more = true;
         }
@@ -273,10 +252,7 @@ static void merge(struct replay *r)
     }
     check_horizon(r);
     sort_items(r);
-    if (r->kind == CURSOR_LAST)
-        keep_last(r, r->cursor);
-    bool history = r->kind == CURSOR_LAST || r->kind == CURSOR_ALL;
-    if (history) {
+    if (r->kind == CURSOR_ALL) {
         r->start = r->count ? r->items[0].id - 1 : r->position;
         r->cursor = r->start;
     }
@@ -291,52 +267,143 @@ static void merge(struct replay *r)
     finish(r, OK);
 }
 
+/* --- the last N: walk back by pages, for their ids only -----------------------------------------
+ */
+
+static void walk_on(struct replay *r);
+
 static void on_range(struct store_range *range, enum err e)
 {
     struct replay *r = range->arg;
     if (e)
         r->error = e;
-    if (--r->waiting == 0) {
-        if (r->error)
-            finish(r, r->error);
-        else
-            merge(r);
-    }
+    if (--r->waiting)
+        return;
+    if (r->error)
+        finish(r, r->error);
+    else if (r->walk.wanted)
+        walk_on(r);
+    else
+        merge(r);
 }
 
-static void read_ranges(struct replay *r)
+/* Reads the ranges that have a limit. */
+static void ranges_read(struct replay *r)
 {
-    bool reverse = r->kind == CURSOR_LAST;
-    size_t sources = 0;
-    uint64_t after = reverse ? 0 : r->cursor;
-    r->ranges = mem_zero(r->look.count ? r->look.count : 1, sizeof(*r->ranges));
-    r->sources = mem_zero(r->look.count ? r->look.count : 1, sizeof(struct store_topic *));
-    for (size_t i = 0; i < r->look.count; i++) {
-        if (r->look.topics[i].last <= after)
-            continue;
-        r->sources[sources] = &r->look.topics[i];
-        r->ranges[sources++] = (struct store_range){.ns = r->ns,
-                                                    .topic = r->look.topics[i].name,
-                                                    .after = after,
-                                                    .upto = r->position,
-                                                    .reverse = reverse,
-                                                    .done = on_range,
-                                                    .arg = r};
-    }
-    r->range_count = sources;
-    if (!sources) {
-        merge(r);
-        return;
-    }
-    size_t limit = r->max_events / sources;
-    limit = limit > RANGE_MAX ? RANGE_MAX : limit < RANGE_MIN ? RANGE_MIN : limit;
-    r->waiting = sources + 1; /* one for this loop: a store may answer at once */
-    for (size_t i = 0; i < sources; i++) {
-        r->ranges[i].limit = reverse ? r->cursor : limit;
-        r->store->ops->range(r->store->impl, &r->ranges[i]);
+    r->waiting = r->range_count + 1; /* one for this loop: a store may answer at once */
+    for (size_t i = 0; i < r->range_count; i++) {
+        if (r->ranges[i].limit)
+            r->store->ops->range(r->store->impl, &r->ranges[i]);
+        else
+            r->waiting--;
     }
     on_range(&(struct store_range){.arg = r}, OK);
 }
+
+/* A range for each topic that has moved past the cursor. */
+static size_t ranges_make(struct replay *r, bool reverse)
+{
+    size_t count = 0;
+    r->ranges = mem_zero(r->look.count ? r->look.count : 1, sizeof(*r->ranges));
+    r->sources = mem_zero(r->look.count ? r->look.count : 1, sizeof(struct store_topic *));
+    for (size_t i = 0; i < r->look.count; i++) {
+        if (r->look.topics[i].last <= r->cursor)
+            continue;
+        r->sources[count] = &r->look.topics[i];
+        r->ranges[count++] = (struct store_range){.ns = r->ns,
+                                                  .topic = r->look.topics[i].name,
+                                                  .after = r->cursor,
+                                                  .upto = r->position,
+                                                  .reverse = reverse,
+                                                  .done = on_range,
+                                                  .arg = r};
+    }
+    r->range_count = count;
+    return count;
+}
+
+static void read_forward(struct replay *r)
+{
+    size_t count = ranges_make(r, false);
+    size_t limit = count ? r->max_events / count : 0;
+    limit = limit > RANGE_MAX ? RANGE_MAX : limit < RANGE_MIN ? RANGE_MIN : limit;
+    for (size_t i = 0; i < count; i++)
+        r->ranges[i].limit = limit;
+    ranges_read(r);
+}
+
+static int compare_downwards(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x < y) - (x > y);
+}
+
+static bool walk_counts(const struct replay *r, const struct event *ev)
+{
+    return ev && !event_has_match(ev) &&
+           (!r->sub || subscription_wants_type(r->sub, event_type(ev)));
+}
+
+/* Takes the ids of what the ranges brought; keeps the highest, each once. */
+static void walk_collect(struct replay *r)
+{
+    struct walk *walk = &r->walk;
+    size_t more = 0;
+    for (size_t i = 0; i < r->range_count; i++)
+        more += r->ranges[i].count;
+    walk->ids = mem_resize(walk->ids, (walk->count + more + 1) * sizeof(*walk->ids));
+    for (size_t i = 0; i < r->range_count; i++) {
+        struct store_range *range = &r->ranges[i];
+        for (size_t j = 0; j < range->count; j++)
+            if (walk_counts(r, range->entries[j].event))
+                walk->ids[walk->count++] = range->entries[j].id;
+        store_range_reset(range);
+    }
+    qsort(walk->ids, walk->count, sizeof(*walk->ids), compare_downwards);
+    size_t kept = 0;
+    for (size_t i = 0; i < walk->count && kept < walk->wanted; i++)
+        if (!kept || walk->ids[kept - 1] != walk->ids[i])
+            walk->ids[kept++] = walk->ids[i];
+    walk->count = kept;
+}
+
+/* Reads further back where that may still bring one of the last N; then forward from the first of
+ * them. */
+static void walk_on(struct replay *r)
+{
+    struct walk *walk = &r->walk;
+    bool more = false;
+    walk_collect(r);
+    uint64_t first = walk->count == walk->wanted ? walk->ids[walk->count - 1] : 0;
+    for (size_t i = 0; i < r->range_count; i++) {
+        struct store_range *range = &r->ranges[i];
+        bool exhausted = !range->limit || !range->more || range->scanned <= first + 1;
+        range->limit = exhausted ? 0 : range->limit;
+        range->upto = exhausted ? 0 : range->scanned - 1;
+        more |= !exhausted;
+    }
+    if (more) {
+        ranges_read(r);
+        return;
+    }
+    ranges_free(r);
+    walk->wanted = 0;
+    r->cursor = first ? first - 1 : 0;
+    read_forward(r);
+}
+
+static void read_last(struct replay *r)
+{
+    r->walk = (struct walk){.wanted = r->cursor};
+    r->kind = CURSOR_ALL;
+    r->cursor = 0;
+    size_t count = ranges_make(r, true);
+    for (size_t i = 0; i < count; i++)
+        r->ranges[i].limit = r->walk.wanted < RANGE_MAX ? r->walk.wanted : RANGE_MAX;
+    ranges_read(r);
+}
+
+/* --- beginning -------------------------------------------------------------------------------- */
 
 static void live_from(struct replay *r, uint64_t start)
 {
@@ -354,8 +421,10 @@ static void on_look(struct store_look *look, enum err e)
         return;
     }
     r->position = look->position;
+    r->topic_last = look->count == 1 ? look->topics[0].last : 0;
     bool unknown = r->kind == CURSOR_UNKNOWN || (r->kind == CURSOR_ID && r->cursor > r->position);
     if (unknown) {
+        r->unknown = true;
         gap_add(r, UINT64_MAX, r->position, GAP_UNKNOWN_ID, NULL);
         r->items[0].moves = true;
         live_from(r, 0);
@@ -370,7 +439,10 @@ static void on_look(struct store_look *look, enum err e)
         return;
     }
     r->start = r->cursor;
-    read_ranges(r);
+    if (r->kind == CURSOR_LAST)
+        read_last(r);
+    else
+        read_forward(r);
 }
 
 void replay_start(struct replay *r)

@@ -18,11 +18,19 @@ struct replay_item {
     char *topic; /* NULL: of any topic */
 };
 
+/* The way back to the last N: the highest ids so far. */
+struct walk {
+    uint64_t wanted; /* 0: not under way */
+    uint64_t *ids;
+    size_t count;
+};
+
 struct replay {
     /* what to read; set by the caller, borrowed until `done` */
     struct store *store;
     const char *ns;
     const struct strings *names;
+    const struct subscription *sub; /* which types count for CURSOR_LAST; NULL: all */
     enum cursor_kind kind;
     uint64_t cursor;
     uint32_t max_events;
@@ -36,6 +44,8 @@ struct replay {
     /* result, valid until replay_reset() */
     uint64_t start, end, position;
     bool final;
+    uint64_t topic_last; /* of a single topic: its last id, 0: none */
+    bool unknown;        /* the cursor is not one of this namespace */
     struct replay_item *items;
     size_t count;
     /* replay.c's own */
@@ -43,6 +53,7 @@ struct replay {
     struct store_range *ranges;
     struct store_topic **sources; /* the topic behind each range */
     size_t range_count, waiting;
+    struct walk walk;
     enum err error;
 };
 

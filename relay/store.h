@@ -59,7 +59,7 @@ struct store_range {
     struct store_entry *entries; /* owned by the range */
     size_t count;
     bool more;        /* the limit was reached… */
-    uint64_t scanned; /* …at this id; what is passed over counts, too */
+    uint64_t scanned; /* …at this id (the oldest when @reverse); what is passed over counts, too */
 };
 
 /* Makes an event of what the store received, as the configuration has it (events.type_from_topic).

@@ -90,5 +90,5 @@ void memory_log_read(const struct memory_log *log, struct store_range *range, ui
     for (size_t i = 0; i < count; i++)
         range->entries[i] = entry_read(entry_at(log, first + i), now_us);
     range->count = count;
-    range->scanned = count ? range->entries[count - 1].id : 0;
+    range->scanned = count ? range->entries[range->reverse ? 0 : count - 1].id : 0;
 }

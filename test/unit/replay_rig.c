@@ -109,7 +109,7 @@ void fake_answer(struct store_range *range)
         if (!topic->entries[i].foreign)
             range_entry(range, &topic->entries[i]);
     if (end > first)
-        range->scanned = topic->entries[end - 1].id;
+        range->scanned = topic->entries[range->reverse ? first : end - 1].id;
     range->done(range, OK);
 }
 

@@ -27,8 +27,7 @@ static void model_history(struct model *m)
     for (uint64_t id = 101; id < MODEL_IDS; id++) {
         if (rng_below(&m->rng, 3) == 0)
             continue;
-        /* The last N are counted in the log, where what has expired still is. */
-        m->expired[id] = m->kind != CURSOR_LAST && rng_below(&m->rng, 10) == 0;
+        m->expired[id] = rng_below(&m->rng, 10) == 0;
         for (size_t on = 1 + rng_below(&m->rng, 2); on; on--) {
             size_t t = rng_below(&m->rng, MODEL_TOPICS);
             if (m->published[t][id])

@@ -1,0 +1,43 @@
+/* The recent events of the topics that this node hears, and where each topic's chain of `prev`
+ * stands. Most clients that reconnect have missed no more than is here, so they need no Redis; and
+ * an event that was lost on the way shows as a hole in the chain. Bounded in events per topic and
+ * in bytes over all; the topic that has been silent for longest goes first. No I/O, one thread. */
+#pragma once
+#include "common/event.h"
+
+struct tails;
+
+struct tails *tails_new(void);
+void tails_free(struct tails *tails);
+/* @max_events: per topic, 0: the chain only. @max_bytes: over all topics, about. */
+void tails_limit(struct tails *tails, uint32_t max_events, size_t max_bytes);
+
+enum tail_add {
+    TAIL_NEXT,  /* the topic's next event, as far as is known: it has been added */
+    TAIL_KNOWN, /* is here, or older than what is here */
+    TAIL_HOLE,  /* its `prev` is above the last one that is known: events between are missing */
+    TAIL_LATE,  /* below the topic's last id, and yet not known */
+};
+/* Offers an event that has an id. Only TAIL_NEXT takes a reference. */
+enum tail_add tails_add(struct tails *tails, struct event *ev);
+/* Adds an event of which tails_add() said TAIL_LATE, where it belongs. */
+void tails_insert(struct tails *tails, struct event *ev);
+/* What the log said: the topic's events with @from < id <= @upto are @events, in order, and all of
+ * them. @last: the topic's last id, at most @upto; 0: it has none. Keeps what fits and joins with
+ * what is here. */
+void tails_fill(struct tails *tails, struct slice ns, struct slice topic, uint64_t from,
+                uint64_t upto, uint64_t last, struct event *const *events, size_t count);
+
+/* The last id of a topic, 0 if nothing is known of it. */
+uint64_t tails_last(struct tails *tails, struct slice ns, struct slice topic);
+/* Whether everything after @cursor on the topic is here. */
+bool tails_cover(struct tails *tails, struct slice ns, struct slice topic, uint64_t cursor);
+/* The first up to @max events after @cursor, borrowed, into @out. Returns how many. */
+size_t tails_read(struct tails *tails, struct slice ns, struct slice topic, uint64_t cursor,
+                  struct event **out, size_t max);
+
+/* The topic is not heard any more, or something of it was lost. */
+void tails_drop(struct tails *tails, struct slice ns, struct slice topic);
+/* The same for every topic of a namespace that @keep is not true for. */
+void tails_drop_unless(struct tails *tails, struct slice ns,
+                       bool (*keep)(void *arg, struct slice topic), void *arg);

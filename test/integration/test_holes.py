@@ -1,0 +1,148 @@
+"""Events that the live path does not bring although the connection stands: found, and read from the log."""
+
+import json
+from urllib.parse import urlsplit
+
+import pytest
+
+
+class Silent:
+    """Writes an event into log and index as the functions do, but for its PUBLISH."""
+
+    def __init__(self, doors, ns="default"):
+        self.doors, self.redis, self.ns = doors, doors.redis, ns
+
+    def key(self, *rest):
+        return self.doors.key(self.ns, *rest)
+
+    def log(self, topic, data):
+        prev = int(self.redis.zscore(self.key("topics"), topic) or 0)
+        id = self.redis.incr(self.key("seq"))
+        self.redis.xadd(self.key("log", topic), {"data": data, "prev": prev}, id=f"{id}-0")
+        self.redis.zadd(self.key("topics"), {topic: id})
+        return id
+
+    def envelope(self, topic, id, prev, data):
+        text = json.dumps({"sse": 1, "id": str(id), "prev": str(prev), "topic": topic, "data": data})
+        self.redis.publish(self.key("ch", topic), text)
+
+
+@pytest.fixture
+def silent(doors):
+    return Silent(doors)
+
+
+def test_a_lost_message_is_brought_before_the_next(relay, sse_connect, doors, silent):
+    clients = [sse_connect(relay, *names) for names in (["t"], ["*"], ["t", "*"])]
+    ids = [doors.fcall("t", "1"), silent.log("t", "2"), silent.log("t", "3"), doors.fcall("t", "4")]
+    for client in clients:
+        client.wait_for(4)
+        assert client.data == ["1", "2", "3", "4"] and client.ids == ids and not client.gaps
+    assert relay.metric("sse_relay_holes_total") == 1
+
+
+def test_the_first_message_lost_is_found_by_the_index(redis, relay_factory, sse_connect, silent):
+    relay = relay_factory({"redis.check": "100ms"})
+    clients = [sse_connect(relay, *names) for names in (["t"], ["*"])]
+    id = silent.log("t", "1")
+    for client in clients:
+        client.wait_for(1)
+        assert client.ids == [id] and not client.gaps
+
+
+def test_a_lost_tail_is_found_by_the_index(redis, relay_factory, sse_connect, doors, silent):
+    relay = relay_factory({"redis.check": "100ms"})
+    clients = [sse_connect(relay, *names) for names in (["t"], ["*"])]
+    ids = [doors.fcall("t", "1"), silent.log("t", "2")]
+    for client in clients:
+        client.wait_for(2)
+        assert client.ids == ids and not client.gaps
+    ids.append(doors.fcall("t", "3"))
+    for client in clients:
+        client.wait_for(3)
+        assert client.ids == ids and not client.gaps
+
+
+def test_what_comes_too_late_for_a_stream_is_told_to_it(redis, relay_factory, sse_connect, doors, silent):
+    relay = relay_factory({"redis.check": "100ms"})
+    both = sse_connect(relay, "a", "b")
+    one = sse_connect(relay, "a")
+    doors.fcall("a", "1")
+    lost = silent.log("a", "2")
+    passed = doors.fcall("b", "3")
+    both.wait_for(lambda c: c.gaps)
+    gap = both.gaps[0]
+    assert (gap["to"], gap["id"]) == (str(lost), None) and int(gap["from"]) < lost
+    assert both.data == ["1", "3"] and one.wait_for(2).data == ["1", "2"] and not one.gaps
+    again = sse_connect(relay, "a", "b", last_event_id=both.last_event_id)
+    mark = doors.fcall("b", "mark")
+    assert again.wait_for(1).ids == [mark] and not again.gaps
+    assert passed > lost
+
+
+def test_the_same_message_twice_is_delivered_once(relay, sse_connect, doors, silent):
+    client = sse_connect(relay, "t")
+    first = doors.fcall("t", "1")
+    second = doors.fcall("t", "2")
+    silent.envelope("t", second, first, "2")
+    silent.envelope("t", first, 0, "1")
+    doors.fcall("t", "3")
+    assert client.wait_for(3).data == ["1", "2", "3"]
+
+
+def test_an_envelope_with_an_invented_predecessor_is_delivered(relay, sse_connect, doors, silent):
+    client = sse_connect(relay, "t")
+    first = doors.fcall("t", "1")
+    silent.envelope("t", first + 20, first + 10, "2")  # the log knows neither
+    assert client.wait_for(2).data == ["1", "2"] and not client.gaps
+    doors.fcall("t", "3")
+    assert client.wait_for(3).data == ["1", "2", "3"]
+
+
+def test_an_absurd_predecessor_is_counted_and_dropped(relay, sse_connect, doors, silent):
+    client = sse_connect(relay, "t")
+    first = doors.fcall("t", "1")
+    silent.envelope("t", first + 1, first + 1000, "forged")
+    doors.fcall("t", "2")
+    assert client.wait_for(2).data == ["1", "2"] and not client.gaps
+    assert relay.metric("sse_relay_events_dropped_total", reason="invalid") == 1
+
+
+def test_lower_ids_are_counted_and_ask_the_log_not_for_ever(relay, sse_connect, doors, silent):
+    client = sse_connect(relay, "t")
+    ids = [doors.fcall("t", str(n)) for n in range(3)]
+    client.wait_for(3)
+    for n in range(200):
+        silent.envelope("t", ids[2] - 1 - n, 0, "forged")
+    doors.fcall("t", "end")
+    client.wait_for(lambda c: "end" in c.data)
+    assert client.data == ["0", "1", "2", "end"]
+    assert relay.metric("sse_relay_events_dropped_total", reason="invalid") >= 1
+    asked = relay.metric("sse_relay_holes_total")
+    silent.envelope("t", ids[0], 0, "0")  # known: no reason to ask
+    doors.fcall("t", "very end")
+    client.wait_for(lambda c: "very end" in c.data)
+    assert relay.metric("sse_relay_holes_total") == asked
+
+
+def test_a_storm_of_resumes_costs_few_commands(redis, relay_factory, sse_connect, doors, swarm):
+    old, new = relay_factory(), relay_factory()
+    clients = swarm([old], 300, "t", resume=True)
+    clients.wait_connected()
+    doors.many("t", [str(n) for n in range(20)])
+    clients.wait(lambda c: len(c.data) == 20)
+    clients.targets = [urlsplit(new.url)]
+
+    def reads():
+        stats = doors.redis.info("commandstats")
+        return sum(stats.get(f"cmdstat_{n}", {}).get("calls", 0) for n in ("fcall", "xrange", "xrevrange"))
+
+    before = reads()
+    old.kill()
+    doors.many("t", [str(n) for n in range(20, 25)])
+    clients.wait(lambda c: len(c.data) == 25)
+    expected = [str(n) for n in range(25)]
+    assert all(c.data == expected and not c.gaps for c in clients.clients)
+    own = 5 + 6  # our publishes; both relays' looks for namespaces and the index
+    assert reads() - before <= 20 + own
+    assert new.metric("sse_relay_replay_reads_total", source="memory") > 0

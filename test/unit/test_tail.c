@@ -1,0 +1,323 @@
+/* What tail.c promises: complete or not at all, bounded, and holes are seen. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "relay/tail.h"
+#include "rng.h"
+
+static const struct slice ns = SLICE_LIT("default"), a = SLICE_LIT("a"), b = SLICE_LIT("b");
+static struct tails *tails;
+
+static void setup(void)
+{
+    tails = tails_new();
+    tails_limit(tails, 4, 1 << 20);
+}
+
+static void teardown(void)
+{
+    tails_free(tails);
+}
+
+static struct event *event_of(struct slice topic, uint64_t id, uint64_t prev, size_t bytes)
+{
+    static char data[100000];
+    memset(data, 'x', sizeof(data));
+    struct event_fields fields = {.id = id,
+                                  .prev = prev,
+                                  .has_prev = prev != EVENT_PREV_UNKNOWN,
+                                  .retry_ms = -1,
+                                  .ns = ns,
+                                  .topic = topic,
+                                  .data = {data, bytes}};
+    return event_new(&fields, 0);
+}
+
+static enum tail_add add_sized(struct slice topic, uint64_t id, uint64_t prev, size_t bytes)
+{
+    struct event *ev = event_of(topic, id, prev, bytes);
+    enum tail_add verdict = tails_add(tails, ev);
+    event_unref(ev);
+    return verdict;
+}
+
+static enum tail_add add(struct slice topic, uint64_t id, uint64_t prev)
+{
+    return add_sized(topic, id, prev, 1);
+}
+
+static void insert(struct slice topic, uint64_t id, uint64_t prev)
+{
+    struct event *ev = event_of(topic, id, prev, 1);
+    tails_insert(tails, ev);
+    event_unref(ev);
+}
+
+/* What is read after @cursor, as "10 20 "; "-" where the tail does not reach that far back. */
+static const char *after(struct slice topic, uint64_t cursor)
+{
+    static char text[400];
+    struct event *events[20] = {NULL};
+    size_t len = 0;
+    if (!tails_cover(tails, ns, topic, cursor))
+        return "-";
+    size_t count = tails_read(tails, ns, topic, cursor, events, 20);
+    text[0] = '\0';
+    for (size_t i = 0; i < count; i++)
+        len += (size_t)snprintf(text + len, sizeof(text) - len, "%llu ",
+                                (unsigned long long)event_id(events[i]));
+    return text;
+}
+
+static void fill(struct slice topic, uint64_t from, uint64_t upto, uint64_t last, size_t count,
+                 const uint64_t *ids)
+{
+    struct event *events[20] = {NULL};
+    for (size_t i = 0; i < count; i++)
+        events[i] = event_of(topic, ids[i], EVENT_PREV_UNKNOWN, 1);
+    tails_fill(tails, ns, topic, from, upto, last, events, count);
+    for (size_t i = 0; i < count; i++)
+        event_unref(events[i]);
+}
+
+#define IDS(...)                                                                                   \
+    sizeof((uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t), (const uint64_t[])                       \
+    {                                                                                              \
+        __VA_ARGS__                                                                                \
+    }
+
+/* --- the chain ------------------------------------------------------------------------------- */
+
+START_TEST(test_a_chain_goes_on_and_a_hole_in_it_shows)
+{
+    ck_assert_int_eq(add(a, 20, 10), TAIL_NEXT);
+    ck_assert_int_eq(add(a, 30, 20), TAIL_NEXT);
+    ck_assert_int_eq(add(a, 50, 40), TAIL_HOLE);
+    ck_assert_uint_eq(tails_last(tails, ns, a), 30);
+    ck_assert_int_eq(add(a, 40, 30), TAIL_NEXT);
+    ck_assert_int_eq(add(a, 50, 40), TAIL_NEXT);
+    ck_assert_str_eq(after(a, 10), "20 30 40 50 ");
+}
+END_TEST
+
+START_TEST(test_what_is_known_and_what_is_older_is_not_late)
+{
+    add(a, 20, 10);
+    add(a, 30, 20);
+    ck_assert_int_eq(add(a, 30, 20), TAIL_KNOWN);
+    ck_assert_int_eq(add(a, 20, 10), TAIL_KNOWN);
+    ck_assert_int_eq(add(a, 10, 0), TAIL_KNOWN);
+    ck_assert_int_eq(add(a, 5, 0), TAIL_KNOWN);
+    ck_assert_int_eq(add(a, 25, 20), TAIL_LATE);
+    insert(a, 25, 20);
+    ck_assert_int_eq(add(a, 25, 20), TAIL_KNOWN);
+    ck_assert_str_eq(after(a, 10), "20 25 30 ");
+}
+END_TEST
+
+START_TEST(test_a_redis_that_forgot_is_no_hole)
+{
+    add(a, 20, 10);
+    ck_assert_int_eq(add(a, 30, 0), TAIL_NEXT);
+    ck_assert_int_eq(add(a, 40, EVENT_PREV_UNKNOWN), TAIL_NEXT);
+    ck_assert_str_eq(after(a, 10), "20 30 40 ");
+}
+END_TEST
+
+START_TEST(test_topics_do_not_mix)
+{
+    static const struct slice other =
+        SLICE_LIT("defaulta"); /* ns and topic must not run together */
+    add(a, 20, 10);
+    ck_assert_uint_eq(tails_last(tails, ns, b), 0);
+    ck_assert_uint_eq(tails_last(tails, other, SLICE_LIT("")), 0);
+    add(b, 25, 24);
+    ck_assert_str_eq(after(a, 10), "20 ");
+    ck_assert_str_eq(after(b, 24), "25 ");
+    ck_assert_str_eq(after(b, 10), "-");
+}
+END_TEST
+
+/* --- how far back ---------------------------------------------------------------------------- */
+
+START_TEST(test_a_tail_covers_from_its_first_predecessor_on)
+{
+    add(a, 20, 10);
+    ck_assert_str_eq(after(a, 9), "-");
+    ck_assert_str_eq(after(a, 10), "20 ");
+    ck_assert_str_eq(after(a, 15), "20 ");
+    ck_assert_str_eq(after(a, 20), "");
+    ck_assert_str_eq(after(a, 25), "");
+}
+END_TEST
+
+START_TEST(test_the_beginning_of_a_chain_says_nothing_of_what_was_before)
+{
+    add(a, 20, 0);
+    ck_assert_str_eq(after(a, 18), "-");
+    ck_assert_str_eq(after(a, 19), "20 ");
+}
+END_TEST
+
+START_TEST(test_the_oldest_go_over_the_number_of_events)
+{
+    for (uint64_t id = 20; id <= 70; id += 10)
+        add(a, id, id - 10);
+    ck_assert_str_eq(after(a, 20), "-");
+    ck_assert_str_eq(after(a, 30), "40 50 60 70 ");
+    tails_limit(tails, 1, 1 << 20);
+    ck_assert_str_eq(after(a, 50), "-");
+    ck_assert_str_eq(after(a, 60), "70 ");
+    tails_limit(tails, 0, 1 << 20);
+    ck_assert_str_eq(after(a, 60), "-");
+    ck_assert_str_eq(after(a, 70), "");
+    ck_assert_int_eq(add(a, 90, 80), TAIL_HOLE); /* the chain is still watched */
+}
+END_TEST
+
+START_TEST(test_bytes_are_bounded_and_the_silent_topic_goes_first)
+{
+    tails_limit(tails, 100, 100000);
+    add_sized(b, 1000, 999, 20000);
+    for (uint64_t id = 20; id <= 200; id++)
+        add_sized(a, id, id - 1, 10000);
+    ck_assert_str_eq(after(a, 198), "199 200 "); /* a quarter of all at most */
+    ck_assert_str_eq(after(a, 197), "-");
+    char name[8];
+    for (uint64_t i = 0; i < 8; i++) {
+        snprintf(name, sizeof(name), "t%llu", (unsigned long long)i);
+        add_sized(slice_of(name), 2000 + i, 1999 + i, 20000);
+    }
+    ck_assert_uint_eq(tails_last(tails, ns, b), 0);
+    ck_assert_uint_eq(tails_last(tails, ns, a), 0);
+    ck_assert_uint_eq(tails_last(tails, ns, SLICE_LIT("t7")), 2007);
+}
+END_TEST
+
+/* --- what the log said ----------------------------------------------------------------------- */
+
+START_TEST(test_the_log_begins_a_tail)
+{
+    fill(a, 5, 100, 30, IDS(10, 20, 30));
+    ck_assert_str_eq(after(a, 4), "-");
+    ck_assert_str_eq(after(a, 5), "10 20 30 ");
+    ck_assert_int_eq(add(a, 120, 110), TAIL_HOLE);
+    ck_assert_int_eq(add(a, 110, 30), TAIL_NEXT);
+    ck_assert_str_eq(after(a, 5), "10 20 30 110 ");
+}
+END_TEST
+
+START_TEST(test_the_log_says_that_nothing_came)
+{
+    fill(a, 50, 100, 30, 0, NULL);
+    ck_assert_str_eq(after(a, 29), "-");
+    ck_assert_str_eq(after(a, 30), "");
+    fill(b, 50, 100, 0, 0, NULL); /* never heard of */
+    ck_assert_str_eq(after(b, 49), "-");
+    ck_assert_str_eq(after(b, 50), "");
+    ck_assert_int_eq(add(b, 110, 0), TAIL_NEXT);
+    ck_assert_str_eq(after(b, 50), "110 ");
+}
+END_TEST
+
+START_TEST(test_the_log_lengthens_a_tail_where_they_meet)
+{
+    add(a, 40, 30);
+    fill(a, 5, 20, 20, IDS(10, 20)); /* 30 is in neither */
+    ck_assert_str_eq(after(a, 5), "-");
+    fill(a, 5, 45, 40, IDS(10, 20, 30, 40));
+    ck_assert_str_eq(after(a, 5), "10 20 30 40 ");
+    ck_assert_uint_eq(tails_last(tails, ns, a), 40);
+}
+END_TEST
+
+START_TEST(test_what_does_not_fit_shortens_what_is_covered)
+{
+    add(a, 60, 50);
+    fill(a, 5, 60, 60, IDS(10, 20, 30, 40, 50));
+    ck_assert_str_eq(after(a, 19), "-");
+    ck_assert_str_eq(after(a, 20), "30 40 50 60 ");
+}
+END_TEST
+
+/* --- dropping -------------------------------------------------------------------------------- */
+
+static bool keep_b(void *arg, struct slice topic)
+{
+    (void)arg;
+    return slice_is(topic, "b");
+}
+
+START_TEST(test_dropped_topics_are_not_known)
+{
+    add(a, 20, 10);
+    add(b, 20, 10);
+    tails_drop_unless(tails, SLICE_LIT("defaul"), keep_b, NULL);
+    ck_assert_uint_eq(tails_last(tails, ns, a), 20);
+    tails_drop_unless(tails, ns, keep_b, NULL);
+    ck_assert_uint_eq(tails_last(tails, ns, a), 0);
+    ck_assert_uint_eq(tails_last(tails, ns, b), 20);
+    tails_drop(tails, ns, b);
+    ck_assert_uint_eq(tails_last(tails, ns, b), 0);
+}
+END_TEST
+
+/* Whatever comes in which order: what a tail covers, it has. */
+START_TEST(test_model_of_what_is_covered)
+{
+    struct rng rng = {(uint64_t)_i};
+    bool published[400] = {false};
+    uint64_t last = 0;
+    for (uint64_t id = 1; id < 400; id++) {
+        if (rng_below(&rng, 3))
+            continue;
+        uint64_t prev = last;
+        last = id;
+        published[id] = true;
+        if (rng_below(&rng, 10) == 0) /* the live path loses it */
+            continue;
+        if (add(a, id, prev) == TAIL_HOLE) {
+            tails_drop(tails, ns, a);
+            ck_assert_int_eq(add(a, id, prev), TAIL_NEXT);
+        }
+        for (uint64_t cursor = 0; cursor <= id; cursor++) {
+            struct event *events[20] = {NULL};
+            if (!tails_cover(tails, ns, a, cursor))
+                continue;
+            size_t count = tails_read(tails, ns, a, cursor, events, 20), seen = 0;
+            for (uint64_t i = cursor + 1; i <= id; i++)
+                if (published[i])
+                    ck_assert_uint_eq(event_id(events[seen++]), i);
+            ck_assert_uint_eq(seen, count);
+        }
+    }
+}
+END_TEST
+
+int main(void)
+{
+    TCase *cases = tcase_create("tail");
+    tcase_add_checked_fixture(cases, setup, teardown);
+    tcase_add_test(cases, test_a_chain_goes_on_and_a_hole_in_it_shows);
+    tcase_add_test(cases, test_what_is_known_and_what_is_older_is_not_late);
+    tcase_add_test(cases, test_a_redis_that_forgot_is_no_hole);
+    tcase_add_test(cases, test_topics_do_not_mix);
+    tcase_add_test(cases, test_a_tail_covers_from_its_first_predecessor_on);
+    tcase_add_test(cases, test_the_beginning_of_a_chain_says_nothing_of_what_was_before);
+    tcase_add_test(cases, test_the_oldest_go_over_the_number_of_events);
+    tcase_add_test(cases, test_bytes_are_bounded_and_the_silent_topic_goes_first);
+    tcase_add_test(cases, test_the_log_begins_a_tail);
+    tcase_add_test(cases, test_the_log_says_that_nothing_came);
+    tcase_add_test(cases, test_the_log_lengthens_a_tail_where_they_meet);
+    tcase_add_test(cases, test_what_does_not_fit_shortens_what_is_covered);
+    tcase_add_test(cases, test_dropped_topics_are_not_known);
+    tcase_add_loop_test(cases, test_model_of_what_is_covered, 0, 50);
+    Suite *suite = suite_create("tail");
+    suite_add_tcase(suite, cases);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
