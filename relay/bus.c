@@ -357,29 +357,12 @@ void bus_run(struct bus *bus)
 /* What came too late to be done. */
 static void note_return(struct bus *bus, struct note *note)
 {
-    switch (note->kind) {
-    case NOTE_READ:
+    if (note->kind == NOTE_READ)
         bus_post(bus, ((struct note_read *)note)->worker, note);
-        return;
-    case NOTE_PUBLISH:
+    else if (note->kind == NOTE_PUBLISH)
         bus_post(bus, ((struct note_publish *)note)->worker, note);
-        return;
-    case NOTE_WATCH:
-    case NOTE_UNWATCH:
-        note_name_free((struct note_name *)note);
-        return;
-    case NOTE_CONFIG:
-        config_unref(((struct note_config *)note)->config);
-        free(note);
-        return;
-    case NOTE_STOP:
-    case NOTE_EVENTS:
-    case NOTE_GAP:
-    case NOTE_CENSUS:
-    case NOTE_DRAIN:
-        free(note);
-        return;
-    }
+    else
+        note_free(note);
 }
 
 void bus_free(struct bus *bus)

@@ -52,6 +52,37 @@ void note_gap_free(struct note_gap *gap)
     free(gap);
 }
 
+void note_free(struct note *note)
+{
+    switch (note->kind) {
+    case NOTE_WATCH:
+    case NOTE_UNWATCH:
+        note_name_free((struct note_name *)note);
+        return;
+    case NOTE_READ:
+        note_read_free((struct note_read *)note);
+        return;
+    case NOTE_PUBLISH:
+        note_publish_free((struct note_publish *)note);
+        return;
+    case NOTE_EVENTS:
+        note_events_free((struct note_events *)note);
+        return;
+    case NOTE_GAP:
+        note_gap_free((struct note_gap *)note);
+        return;
+    case NOTE_CONFIG:
+        config_unref(((struct note_config *)note)->config);
+        free(note);
+        return;
+    case NOTE_CENSUS:
+    case NOTE_DRAIN:
+    case NOTE_STOP:
+        free(note);
+        return;
+    }
+}
+
 const char *gap_reason_text(enum gap_reason reason)
 {
     switch (reason) {

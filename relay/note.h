@@ -109,6 +109,8 @@ void note_publish_free(struct note_publish *publish);
 void note_name_free(struct note_name *name);
 void note_events_free(struct note_events *events);
 void note_gap_free(struct note_gap *gap);
+/* Any of them, with what it holds; but for NOTE_CENSUS, whose counts are not ours. */
+void note_free(struct note *note);
 
 const char *gap_reason_text(enum gap_reason reason);
 /* The control event that tells of a gap. @id: 0 when the cursor must not move. @from: UINT64_MAX

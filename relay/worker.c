@@ -87,34 +87,9 @@ static void on_inbox(void *arg)
 
 static void note_drop(struct note *note)
 {
-    switch (note->kind) {
-    case NOTE_EVENTS:
-        note_events_free((struct note_events *)note);
-        return;
-    case NOTE_GAP:
-        note_gap_free((struct note_gap *)note);
-        return;
-    case NOTE_READ:
-        note_read_free((struct note_read *)note);
-        return;
-    case NOTE_PUBLISH:
-        note_publish_free((struct note_publish *)note);
-        return;
-    case NOTE_CENSUS:
+    if (note->kind == NOTE_CENSUS)
         census_free(((struct note_census *)note)->counts);
-        free(note);
-        return;
-    case NOTE_CONFIG:
-        config_unref(((struct note_config *)note)->config);
-        free(note);
-        return;
-    case NOTE_DRAIN:
-    case NOTE_STOP:
-    case NOTE_WATCH:
-    case NOTE_UNWATCH:
-        free(note);
-        return;
-    }
+    note_free(note);
 }
 
 /* --- the loop -------------------------------------------------------------------------------- */

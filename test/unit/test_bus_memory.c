@@ -65,18 +65,6 @@ static struct note *next_note(unsigned w)
     return (struct note *)item;
 }
 
-static void note_free(struct note *note)
-{
-    if (note->kind == NOTE_EVENTS)
-        note_events_free((struct note_events *)note);
-    else if (note->kind == NOTE_READ)
-        note_read_free((struct note_read *)note);
-    else if (note->kind == NOTE_PUBLISH)
-        note_publish_free((struct note_publish *)note);
-    else
-        ck_abort_msg("unexpected kind of note: %d", note->kind);
-}
-
 static void teardown(void)
 {
     struct inbox_item *item;
