@@ -3,12 +3,13 @@
 -- atomic step. (Longer than our other files: to Redis, one library is one file.)
 --
 --   FCALL sse_publish 1 P:{ns} topic T [topic T2 …] data D [event E] [retry MS] [once K]
---         [ephemeral 1|true|0|false] [priority N] [key K] [ttl MS] [match JSON object]
+--         [once_ttl MS] [ephemeral 1|true|0|false] [priority N] [key K] [ttl MS] [match JSON object]
 --       → id (of the first publish, if K was seen); nil for an ephemeral event
 --   FCALL sse_drain 1 P:{ns} [count N]
 --       → {published, rejected, left, "" or "<entry>: <why>" of the last one rejected}
 --   FCALL sse_position 1 P:{ns} [seen ID] [max_events N] [log_ttl MS] [index_ttl MS] [once_ttl MS]
---       → {position, horizon}
+--       → {position, horizon, the counter as this call found it or "0"}: a counter below what the
+--          caller has seen is how it learns that Redis has forgotten something
 --   FCALL sse_since 1 P:{ns} cursor C [topic T …] [prefix S …]
 --       → {position, horizon, id that pruning last raised the horizon to or "0",
 --          {topic, last id, …}}: each T ("0": unknown), then what has a last id above C and begins
@@ -20,7 +21,7 @@
 -- :inbox (stream), :once:<key>; and the channels :ch:<topic>. Arguments are pairs of name and
 -- value. What is wrong with one is told as "ERR <function>: <argument>: <reason>", and then nothing
 -- was changed. Ids are decimal text in every result and message: Lua itself would print 1.8e+15.
-local VERSION = 1
+local VERSION = 2
 
 local MAX_ID = 9007199254740991 -- 2^53 - 1: what JavaScript and Lua numbers hold exactly
 local MAX_TOPICS = 64
@@ -117,56 +118,136 @@ local function number_at(name, text)
         return nil
     end
     local n = tonumber(text)
-    if not (n and n >= 0 and n % 1 == 0) then
+    if not (n and n >= 0 and n <= MAX_ID and n % 1 == 0) then
         error(redis.error_reply('ERR sse_relay: ' .. name .. ' does not hold an id'))
     end
     return n
 end
 
--- Where a counter that is gone has to start: above the clock and above every id that something
--- still remembers, for the clock may be behind. Second result: nothing but the counter knew what
--- was published, so what is older is forgotten.
-local function counter_restore(space, now)
-    local start = math.max(now, number_at(space.horizon, call('GET', space.horizon)) or 0,
-        number_at(space.pruned, call('GET', space.pruned)) or 0)
-    local top = call('ZREVRANGE', space.topics, 0, 0, 'WITHSCORES')
-    if top[2] then
-        return math.max(start, tonumber(top[2])), false
-    end
-    return start, true
+-- A score of the index as an id. Nil for what anybody may have written there, but not we.
+local function score_id(score)
+    local n = tonumber(score or nil)
+    return n and n > 0 and n <= MAX_ID and n % 1 == 0 and n or nil
 end
 
--- The last id a log was given, 0 if there is no log. Not its last entry: that may have been
--- deleted.
-local function log_last_id(log)
+-- The highest id in the index, nil if it has none: gone, or nothing was published yet. What is no
+-- id would hide the highest, so it goes; the topic's log still has the chain.
+local function index_top(space)
+    for _ = 1, PRUNE_STEP do
+        local top = call('ZREVRANGE', space.topics, 0, 0, 'WITHSCORES')
+        if not top[1] or score_id(top[2]) then
+            return score_id(top[2])
+        end
+        redis.log(redis.LOG_WARNING, 'sse_relay: removing ' .. quote(top[1]) .. ' from '
+            .. space.topics .. ': its score ' .. top[2] .. ' is no id')
+        call('ZREM', space.topics, top[1])
+    end
+    return nil
+end
+
+-- Where a counter that is gone has to start: above the clock and above every id that the small keys
+-- still remember, for the clock may be behind.
+local function counter_restore(space, now)
+    return math.max(now, number_at(space.horizon, call('GET', space.horizon)) or 0,
+        number_at(space.pruned, call('GET', space.pruned)) or 0, index_top(space) or 0)
+end
+
+-- ---- Logs ----
+
+-- The last id a log was given (not its last entry's: that may have been deleted), the same as text,
+-- and its last entry.
+local function log_tail(log)
+    local info, tail = call('XINFO', 'STREAM', log), {}
+    for i = 1, #info, 2 do
+        tail[info[i]] = info[i + 1]
+    end
+    local text = tail['last-generated-id']
+    return tonumber(string.match(text, '^%d+')), text, tail['last-entry']
+end
+
+-- A log that somebody gave an entry above 2^53 takes no event of ours any more. Such entries are
+-- none of ours, and no relay reads them: they go, and all others stay.
+local function log_mend(log, last)
+    local removed, foreign = 0, nil
+    repeat
+        foreign = call('XRANGE', log, id_text(MAX_ID + 1), '+', 'COUNT', DRAIN_COUNT)
+        for _, entry in ipairs(foreign) do
+            removed = removed + call('XDEL', log, entry[1])
+        end
+    until #foreign == 0
+    local _, _, entry = log_tail(log)
+    if entry then
+        call('XSETID', log, entry[1])
+    else
+        call('DEL', log)
+    end
+    redis.log(redis.LOG_WARNING, 'sse_relay: ' .. log .. ' was at ' .. last
+        .. ', above every possible id: removed ' .. removed .. ' entries that are not ours')
+end
+
+-- The last id a log was given, 0 if there is no log; and its last entry.
+local function log_floor(log)
     if call('EXISTS', log) == 0 then
         return 0
     end
-    local info = call('XINFO', 'STREAM', log)
-    for i = 1, #info, 2 do
-        if info[i] == 'last-generated-id' then
-            return tonumber(string.match(info[i + 1], '^%d+'))
+    local id, text, entry = log_tail(log)
+    if id <= MAX_ID then
+        return id, entry
+    end
+    local ok, err = pcall(log_mend, log, text)
+    if not ok then
+        error(redis.error_reply('ERR sse_relay: ' .. log .. ' is at ' .. text .. ', above every '
+            .. 'possible id, and cannot be mended (' .. (type(err) == 'table' and err.err or err)
+            .. '): delete the key'))
+    end
+    if call('EXISTS', log) == 0 then
+        return 0
+    end
+    local mended, _, last = log_tail(log)
+    return mended, last
+end
+
+local function is_ours(entry)
+    for i = 1, #entry[2], 2 do
+        if entry[2][i] == 'prev' then
+            return find(entry[1], '-0', 1, true)
         end
     end
-    return 0
+    return false
+end
+
+-- The last id of a topic that the index does not know, 0 if its log does not tell. An entry by
+-- another hand must not pass for the chain's end: its id may be any time, and one far back would
+-- hide from a cursor that Redis has lost what was between.
+local function log_last_id(space, topic)
+    local id, entry = log_floor(space.log .. topic)
+    if entry and not is_ours(entry)
+        and id <= (number_at(space.horizon, call('GET', space.horizon)) or MAX_ID) then
+        return 0
+    end
+    return id
 end
 
 -- Forgets a few topics that have been silent for index_ttl, and says so in the horizon first: a
 -- cursor below it may have missed something. :pruned equal to :horizon tells this reason from a
--- Redis that lost its data.
+-- Redis that lost its data. The last topic stays: an index that is gone has been lost.
 local function index_prune(space, now)
     local cut = '(' .. id_text(now - space.index_ttl * 1000) -- microseconds, as ids are
     local old = call('ZRANGEBYSCORE', space.topics, '-inf', cut,
         'LIMIT', 0, PRUNE_STEP, 'WITHSCORES')
-    if #old == 0 then
+    local count = #old
+    if count == 2 * call('ZCARD', space.topics) then
+        count = count - 2
+    end
+    if count <= 0 then
         return
     end
-    local highest = tonumber(old[#old])
+    local highest = tonumber(old[count])
     if highest > (number_at(space.horizon, call('GET', space.horizon)) or 0) then
         call('SET', space.horizon, id_text(highest))
         call('SET', space.pruned, id_text(highest))
     end
-    for i = 1, #old, 2 do
+    for i = 1, count, 2 do
         call('ZREM', space.topics, old[i])
     end
 end
@@ -303,6 +384,10 @@ local function event_set_option(e, name, value)
     if name == 'once' then
         e.once = value
         return not bounded_text(value) and 'once: not 1 to 512 bytes' or nil
+    elseif name == 'once_ttl' then
+        local n = integer(value, 1, MAX_ID)
+        e.once_ttl = n and id_text(n)
+        return not n and 'once_ttl: not a number of milliseconds from 1' or nil
     elseif name == 'ephemeral' then
         e.ephemeral = FLAGS[value]
         return e.ephemeral == nil and 'ephemeral: not one of 1, true, 0, false' or nil
@@ -353,19 +438,32 @@ local function event_parse(args)
         return nil, 'topic: missing'
     elseif not e.data then
         return nil, 'data: missing'
+    elseif e.once_ttl and not e.once then
+        return nil, 'once_ttl: without once'
     end
     return e
 end
 
 -- ---- Publishing ----
 
--- Fills e.prev and e.scores (both per topic), e.fresh (a topic is new to the index). Returns the
--- event's id and, where the horizon has to move with it, true. Reads only: whatever is of the wrong
--- type in Redis shows here, before anything has changed.
+-- Whether the horizon has to move: what is older than this publish is forgotten, because the index
+-- is gone. (While nothing was published, there is none, and the counter is at the horizon.)
+local function is_forgotten(space, counter)
+    if index_top(space) then
+        return false
+    end
+    local horizon = number_at(space.horizon, call('GET', space.horizon))
+    return not counter or not horizon or tonumber(counter) > horizon
+end
+
+-- Fills e.prev and e.scores (both per topic), e.counter, e.fresh (a topic is new to the index).
+-- Returns the event's id and, where the horizon has to move with it, true. Changes nothing but what
+-- is no id: whatever is of the wrong type in Redis shows here.
 local function event_place(space, e, now)
-    local last, forgotten = number_at(space.seq, call('GET', space.seq)), false
+    local counter = call('GET', space.seq)
+    local last, forgotten = number_at(space.seq, counter), false
     if not last then
-        last, forgotten = counter_restore(space, now)
+        last = counter_restore(space, now)
         e.fresh = true
     end
     local id = last + 1
@@ -375,9 +473,9 @@ local function event_place(space, e, now)
     local topics, prev, scores = e.topics, {}, {}
     for i = 1, #topics do
         local score = call('ZSCORE', space.topics, topics[i])
-        local before = tonumber(score or nil)
+        local before = score_id(score)
         if not before then
-            before = log_last_id(space.log .. topics[i])
+            before = log_last_id(space, topics[i])
             e.fresh = true
         end
         if before >= id then -- the counter was set back
@@ -385,10 +483,10 @@ local function event_place(space, e, now)
         end
         prev[i], scores[i] = id_text(before), score
     end
-    if id > MAX_ID then
-        error(redis.error_reply('ERR sse_relay: no id is left, ' .. space.seq .. ' is at 2^53'))
+    if e.fresh then
+        forgotten = is_forgotten(space, counter)
     end
-    e.prev, e.scores = prev, scores
+    e.prev, e.scores, e.counter = prev, scores, counter
     return id, forgotten
 end
 
@@ -399,6 +497,10 @@ end
 
 -- PUBLISH comes last: it alone cannot be taken back.
 local function event_write(space, e, now, id, forgotten)
+    e.written = 0
+    if id > MAX_ID then
+        error(redis.error_reply('ERR sse_publish: no id is left, ' .. space.seq .. ' is at 2^53'))
+    end
     local text = id_text(id)
     local entry = text .. '-0'
     call('SET', space.seq, text)
@@ -415,11 +517,12 @@ local function event_write(space, e, now, id, forgotten)
         local log = space.log .. topic
         call('XADD', log, 'MAXLEN', '~', space.max_events, entry,
             'data', e.data, 'prev', e.prev[i], unpack(e.fields))
+        e.written = i
         call('PEXPIRE', log, space.log_ttl)
         call('ZADD', space.topics, text, topic)
     end
     if e.once then
-        call('SET', space.once .. e.once, text, 'PX', space.once_ttl)
+        call('SET', space.once .. e.once, text, 'PX', e.once_ttl or space.once_ttl)
     end
     if e.fresh then
         index_prune(space, now)
@@ -432,10 +535,17 @@ local function event_write(space, e, now, id, forgotten)
 end
 
 -- Takes back what event_write() did before it failed: an ACL that allows some of the commands, a
--- log key of a wrong type. The counter stays: an id is never given twice.
+-- log key of a wrong type. The counter is set back only if all else was: an id that somebody may
+-- find is never given twice. (Left alone, it would look as if an index had been lost.)
 local function event_undo(space, e, id)
-    local try = redis.pcall
-    for i, topic in ipairs(e.topics) do
+    local clean = true
+    local function try(...)
+        local reply = redis.pcall(...)
+        clean = clean and not (type(reply) == 'table' and reply.err)
+        return reply
+    end
+    for i = 1, e.written do
+        local topic = e.topics[i]
         local log = space.log .. topic
         try('XDEL', log, id_text(id) .. '-0')
         if try('XLEN', log) == 0 then
@@ -450,6 +560,9 @@ local function event_undo(space, e, id)
     if e.once then
         try('DEL', space.once .. e.once)
     end
+    if clean and e.counter then
+        try('SET', space.seq, e.counter)
+    end
 end
 
 -- Asked before the first write where event_undo() would not help: with several topics, the user may
@@ -461,6 +574,20 @@ local function channels_check(space, e)
                 .. quote(topic)))
         end
     end
+end
+
+-- XADD refuses an id below what a log was given before, and would for ever: somebody wrote there,
+-- or brought back an old index. The lowest id that all of the logs take, nil if that was not it.
+local function event_id_above_logs(space, e, id, err)
+    local text = type(err) == 'table' and err.err or tostring(err)
+    if not find(text, 'in XADD is equal or smaller', 1, true)
+        and not find(text, 'stream has exhausted', 1, true) then
+        return nil
+    end
+    for _, topic in ipairs(e.topics) do
+        id = math.max(id, log_floor(space.log .. topic) + 1)
+    end
+    return id
 end
 
 local twins = 0
@@ -479,7 +606,7 @@ local function event_publish(space, e, now)
     e.tail = ',"data":' .. json(e.data) .. e.json .. '}'
     if e.ephemeral then
         if e.once then
-            call('SET', space.once .. e.once, '', 'PX', space.once_ttl)
+            call('SET', space.once .. e.once, '', 'PX', e.once_ttl or space.once_ttl)
         end
         -- On several topics it needs a mark, as it has no id by which a relay could tell its copies.
         twins = (twins + 1) % 1000
@@ -493,7 +620,15 @@ local function event_publish(space, e, now)
     local ok, result = pcall(event_write, space, e, now, id, forgotten)
     if not ok then
         event_undo(space, e, id)
-        throw(result)
+        id = event_id_above_logs(space, e, id, result)
+        if not id then
+            throw(result)
+        end
+        ok, result = pcall(event_write, space, e, now, id, forgotten)
+        if not ok then
+            event_undo(space, e, id)
+            throw(result)
+        end
     end
     return result
 end
@@ -570,26 +705,24 @@ end
 
 -- ---- What relays ask ----
 
--- Position, horizon, and pruned, as text. Creates counter and horizon where there are none, and
--- raises the counter to @seen.
+-- Position, horizon, pruned, and the counter as it was found, as text. Creates counter and horizon
+-- where there are none, and raises the counter to @seen and to everything that is known of the
+-- namespace: a relay must never be told of a last id, or of a loss, above the position, or its
+-- clients would take the events that follow for old ones.
 local function position_ensure(space, now, seen)
-    local last = number_at(space.seq, call('GET', space.seq))
+    local before = number_at(space.seq, call('GET', space.seq))
     local horizon = number_at(space.horizon, call('GET', space.horizon))
-    local before, forgotten = last, false
-    if not last then
-        last, forgotten = counter_restore(space, now)
-    end
-    if seen > last then
-        last = seen
-    end
-    if forgotten or not horizon then
+    local pruned = number_at(space.pruned, call('GET', space.pruned)) or 0
+    local top = index_top(space)
+    local last = math.max(before or now, seen, horizon or 0, pruned, top or 0)
+    if not horizon or (not top and last > horizon) then -- new, or the index is gone
         horizon = last
         call('SET', space.horizon, id_text(horizon))
     end
     if last ~= before then
         call('SET', space.seq, id_text(last))
     end
-    return id_text(last), id_text(horizon), call('GET', space.pruned) or '0'
+    return id_text(last), id_text(horizon), id_text(pruned), id_text(before or 0)
 end
 
 -- Settings to write (in order of @args) and the id a relay has seen; or nil and what is wrong.
@@ -629,7 +762,7 @@ local function sse_position(keys, args)
         return fail('sse_position', seen)
     end
     local now = clock_us()
-    local position = position_ensure(space, now, seen)
+    local position, _, _, before = position_ensure(space, now, seen)
     for _, pair in ipairs(wanted) do
         if call('HGET', space.config, pair[1]) ~= pair[2] then
             call('HSET', space.config, pair[1], pair[2])
@@ -637,7 +770,7 @@ local function sse_position(keys, args)
     end
     space_load_settings(space)
     index_prune(space, now)
-    return { position, call('GET', space.horizon) }
+    return { position, call('GET', space.horizon), before }
 end
 
 -- {cursor, topics, prefixes}, or nil and what is wrong.
@@ -681,6 +814,21 @@ local function starts_with_any(topic, prefixes)
     return false
 end
 
+-- The last ids of topics, by topic: of one that the index has lost, its log's. And the highest.
+local function topics_last(space, topics)
+    local last, highest = {}, 0
+    for _, topic in ipairs(topics) do
+        local id = score_id(call('ZSCORE', space.topics, topic))
+        if not id then
+            local ok, found = pcall(log_last_id, space, topic) -- a log key may be of any type
+            id = ok and found or 0
+        end
+        last[topic] = id
+        highest = math.max(highest, id)
+    end
+    return last, highest
+end
+
 local function sse_since(keys, args)
     local space = space_open(keys)
     if not space then
@@ -690,24 +838,25 @@ local function sse_since(keys, args)
     if not q then
         return fail('sse_since', fault)
     end
-    local position, horizon, pruned = position_ensure(space, clock_us(), 0)
+    local last, highest = topics_last(space, q.topics)
+    local position, horizon, pruned = position_ensure(space, clock_us(), highest)
     local found, listed = {}, {}
     local function list(topic, id)
         if not listed[topic] then
             listed[topic] = true
             found[#found + 1] = topic
-            found[#found + 1] = id_text(tonumber(id))
+            found[#found + 1] = id_text(id)
         end
     end
     for _, topic in ipairs(q.topics) do
-        list(topic, call('ZSCORE', space.topics, topic) or '0')
+        list(topic, last[topic])
     end
     if q.prefixes[1] then
         local after = '(' .. id_text(q.cursor)
-        local newer = call('ZRANGEBYSCORE', space.topics, after, '+inf', 'WITHSCORES')
+        local newer = call('ZRANGEBYSCORE', space.topics, after, position, 'WITHSCORES')
         for i = 1, #newer, 2 do
-            if starts_with_any(newer[i], q.prefixes) then
-                list(newer[i], newer[i + 1])
+            if score_id(newer[i + 1]) and starts_with_any(newer[i], q.prefixes) then
+                list(newer[i], score_id(newer[i + 1]))
             end
         end
     end
