@@ -12,12 +12,15 @@ PYTEST_ARGS ?=
 # Which integration tests the sanitizer runs take: a browser says nothing new there.
 ASAN_SELECT ?= not browser
 TSAN_SELECT ?= not browser
+# Added to `make torture`, for example TORTURE_ARGS='--faults cut,failover --verbose'.
+TORTURE_ARGS ?=
 # Sanitizer runs that are part of `make test`; empty leaves them out.
 TEST_SANITIZERS ?= check-asan-unit check-tsan-unit
-# Time for each fuzzer of `make fuzz`. The shell's own SECONDS is not meant.
+# Time for each fuzzer of `make fuzz` (30) and each seed of `make torture` (120). The shell's own SECONDS is not meant.
 ifneq ($(origin SECONDS),command line)
-SECONDS := 30
+SECONDS :=
 endif
+FUZZ_SECONDS = $(or $(SECONDS),30)
 
 # normal, asan, tsan or fuzz: objects of each live side by side in build/<variant>/.
 VARIANT ?= normal
@@ -209,14 +212,20 @@ test-steps:
 	@+$(MAKE) --no-print-directory integration
 	@+for step in $(TEST_SANITIZERS); do $(MAKE) --no-print-directory $$step || exit 1; done
 
+# --- under every failure ---------------------------------------------------------------------------------------------
+.PHONY: torture
+torture: $(BINARY) ## nothing lost, nothing twice under every failure: [SECONDS=120] [SEED=N | SEEDS=N,N… | SEEDS=regression]
+	@SSE_RELAY_BIN=$(abspath $(BINARY)) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) test/torture/torture.py \
+		--seconds $(or $(SECONDS),120) $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(TORTURE_ARGS)
+
 # --- fuzzing and benchmarks ------------------------------------------------------------------------------------------
 .PHONY: fuzz
 fuzz: deps-fuzz ## run each fuzzer for SECONDS=30
 	@+$(MAKE) --no-print-directory VARIANT=fuzz CC=$(CLANG) fuzzers
 	@. test/sanitizers; for fuzzer in $(FUZZERS); do \
 		name=$${fuzzer##*/}; found=build/fuzz/corpus/$$name; mkdir -p $$found; \
-		echo "$$name: $(SECONDS) s"; \
-		$$fuzzer -max_total_time=$(SECONDS) -timeout=10 -print_final_stats=1 -artifact_prefix=build/fuzz/ \
+		echo "$$name: $(FUZZ_SECONDS) s"; \
+		$$fuzzer -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 -artifact_prefix=build/fuzz/ \
 			$$found $$(ls -d test/fuzz/corpus/$$name 2>/dev/null) >$$fuzzer.log 2>&1 \
 			|| { tail -n 50 $$fuzzer.log; exit 1; }; \
 		grep -E 'number_of_executed_units|new_units_added' $$fuzzer.log; \

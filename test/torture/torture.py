@@ -1,0 +1,524 @@
+#!/usr/bin/python3
+"""Nothing lost, nothing twice: relays under every failure, judged from outside. See docs/torture.md.
+
+    test/torture/torture.py --seconds 120 --seed 7
+    test/torture/torture.py --seeds regression
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import faults  # noqa: E402
+from checker import FALSE_GAP, DUPLICATE, HOLE, KEPT, LOST, Client, Event, Judge, Ledger, Violation  # noqa: E402
+from checker import judge_log, outstanding, show  # noqa: E402
+from publishers import Publishers, fields  # noqa: E402
+from wire import Redis, RedisError, Stream, data_of, key_of  # noqa: E402
+from world import PREFIX, World, pairs, until  # noqa: E402
+
+SETTLE_S = 30
+MAX_BAD_ROUNDS = 3
+MARKER = "marker"
+MAX_EVENTS = 200
+
+SINGLE = [f"g{i}.t{j}" for i in range(4) for j in range(4)] + ["g0.t0.deep", "solo"]
+PAIRS = [f"pair.p{i}" for i in range(4)]
+TOPICS = SINGLE + PAIRS + [faults.BIG_TOPIC, faults.TRIM_TOPIC]
+
+
+class Stuck(Exception):
+    pass
+
+
+# --- who listens ---
+
+
+def make_streams(count, world, rng):
+    streams = []
+    direct = [r.port for r in world.relays]
+    for i in range(count):
+        names, types, slow = choose_wishes(i, rng)
+        query = "&".join([f"topic={n}" for n in names] + [f"event={t}" for t in types])
+        # A third goes through the proxy; the others come back to any node.
+        targets = [world.front] if rng.random() < 0.34 else direct
+        client = Client(f"client-{i}", names, types)
+        streams.append(Stream(client, query, targets, rng, slow, roving=rng.random() < 0.2))
+    return streams
+
+
+def choose_wishes(i, rng):
+    """(topics and patterns, types, slow)"""
+    place = i % 20
+    exact = SINGLE + PAIRS
+    if place < 9:
+        return [rng.choice(TOPICS)], [], False
+    if place < 12:
+        return rng.sample(exact, rng.randint(2, 5)), [], False
+    if place < 14:
+        return [rng.choice(["g0.*", "g1.*", "g2.*", "g3.>", "pair.*", "*.t1", "burst.*"])], [], False
+    if place == 14:
+        return ["g0.>", rng.choice(exact), "pair.*"], [], False
+    if place == 15:
+        return [">"], [], False
+    if place == 16:
+        return [rng.choice(exact)], ["created", MARKER], False
+    if place == 17:
+        return [rng.choice(["g1.*", "pair.*", "*.*"])], ["updated", MARKER], False
+    if place == 18:
+        return rng.sample(exact, 3), [], False
+    return [rng.choice([">", "*.*", "burst.>"])], [], True
+
+
+# --- one round ---
+
+
+class Round:
+    """From one settled moment to the next, with one fault between."""
+
+    def __init__(self, run, number, kind):
+        self.run = run
+        self.number = number
+        self.kind = kind
+        self.world = run.world
+        self.rng = random.Random(f"{run.seed}/{number}")
+        self.loss = None
+        self.single_topics = SINGLE
+        self.max_events = MAX_EVENTS
+        self.known = {}  # id → Event: what was seen in any log, or acknowledged
+        self.notes = []
+        self.violations = []
+        self.base = run.base
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def complain(self, text):
+        self.violations.append(Violation("process", "relay", text))
+
+    async def sleep(self, low, high):
+        await asyncio.sleep(self.rng.uniform(low, high))
+
+    # --- the logs ---
+
+    def _dump_commands(self):
+        return [("XRANGE", f"{PREFIX}:log:{t}", f"({self.base}-0", "+") for t in TOPICS]
+
+    def _take_dump(self, answers):
+        found = {}
+        for topic, entries in zip(TOPICS, answers):
+            if isinstance(entries, RedisError):
+                raise entries
+            for entry, flat in entries:
+                values = pairs(flat)
+                id = int(entry.split("-")[0])
+                topics = found[id].topics + (topic,) if id in found else (topic,)
+                found[id] = Event(id, key_of(values["data"].encode()), topics, values.get("event"))
+        self.known.update(found)
+        return found
+
+    async def archive(self, port=None):
+        """Remembers what the logs hold now; returns it."""
+        async with Redis(port or self.world.primary.port) as r:
+            return self._take_dump(await r.many(self._dump_commands()))
+
+    async def archive_and(self, r, *commands):
+        """The same, and @commands in the same atomic step."""
+        answers = await r.many([("MULTI",), *self._dump_commands(), *commands, ("EXEC",)])
+        self._take_dump(answers[-1][: len(TOPICS)])
+
+    async def publish_at_once(self, r, topic, count, size, atomic=False, type=None):
+        publishers = self.run.publishers
+        keys = [publishers.new_key((topic,), "b", type) for _ in range(count)]
+        commands = [
+            ("FCALL", "sse_publish", 1, PREFIX, *fields((topic,), type, data_of(k, size))) for k in keys
+        ]
+        if atomic:
+            answers = (await r.many([("MULTI",), *commands, ("EXEC",)]))[-1]
+        else:
+            answers = await r.many(commands)
+            answers = answers if isinstance(answers, list) else [answers]
+        for key, answer in zip(keys, answers):
+            if isinstance(answer, RedisError):
+                publishers.outcomes[key] = ("refused", None, (topic,))
+            else:
+                publishers.outcomes[key] = ("acked", int(answer), (topic,))
+
+    # --- the course of it ---
+
+    async def go(self):
+        prepare, inject = faults.FAULTS[self.kind]
+        run = self.run
+        if prepare:
+            await prepare(self)
+        run.publishers.running.set()
+        await self.sleep(0.3, 0.8)
+        await inject(self)
+        ended = time.monotonic()
+        await self.sleep(0.2, 0.8)
+        for stream in run.streams:
+            stream.hurry = True
+            stream.read_on()
+        try:
+            await self._settle(ended)
+        except (Stuck, TimeoutError) as error:
+            self.violations.append(Violation("stuck", "round", str(error)))
+        self.recovery = time.monotonic() - ended
+        await self._judge()
+        for stream in run.streams:
+            stream.hurry = False
+
+    async def _settle(self, ended):
+        """Until every client has had, or been told of, all that it is owed."""
+        deadline = ended + SETTLE_S
+        publishers = self.run.publishers
+        await publishers.pause()
+        await until(self._inbox_empty, "the inbox to be emptied", max(1, deadline - time.monotonic()))
+        # Without a marker, a lost tail must be found by the relays alone.
+        if self.rng.random() < 0.5:
+            self.note("quiet")
+        else:
+            await self._mark(deadline)
+        late = list(self.run.streams)
+        late_for_marks = None
+        while True:
+            ledger = await self._ledger()
+            late = [s for s in late if not s.live or outstanding(s.judged, s.records, ledger)]
+            if not late:
+                late = [s for s in self.run.streams if not s.live or outstanding(s.judged, s.records, ledger)]
+                if not late:
+                    return
+            if time.monotonic() > deadline:
+                raise Stuck(self._describe(late, ledger))
+            await asyncio.sleep(0.05)
+
+    def _describe(self, late, ledger):
+        lines = [f"{len(late)} of {len(self.run.streams)} clients have not caught up after {SETTLE_S} s"]
+        for stream in late[:5]:
+            owed = outstanding(stream.judged, stream.records, ledger)
+            last = show(stream.records[-1]) if stream.records else "nothing in this round"
+            lines.append(
+                f"{stream.judged.name} ({stream.query}): {'live' if stream.live else 'not live'}, waits for {len(owed)} "
+                f"events, first {owed[:1]}; its last record: {last}"
+            )
+        return "\n      ".join(lines)
+
+    async def _inbox_empty(self):
+        try:
+            return await self.world.primary.call("XLEN", f"{PREFIX}:inbox") == 0
+        except (OSError, RedisError):
+            return False
+
+    async def _mark(self, deadline):
+        """One event on every topic, of a type that every client takes."""
+
+        async def possible():
+            try:
+                return await self.world.primary.call("FCALL", "sse_version", 0)
+            except (OSError, RedisError):
+                return False
+
+        await until(possible, "the functions to be there again", max(1, deadline - time.monotonic()))
+        async with Redis(self.world.primary.port) as r:
+            for topic in TOPICS:
+                await self.publish_at_once(r, topic, 1, 0, type=MARKER)
+
+    async def _ledger(self):
+        """What is known of this round's events now."""
+        publishers = self.run.publishers
+        try:
+            self.final = await self.archive()
+        except (OSError, RedisError):
+            pass  # Redis is not back yet: judged by what it had
+        events = dict(self.known)
+        for key, (outcome, id, topics) in publishers.outcomes.items():
+            if id and id not in events:
+                events[id] = Event(id, key, topics, publishers.published[key][1])
+        for stream in self.run.streams:
+            for record in stream.records:
+                if record[0] == "event" and record[1] and record[1] > self.base and record[1] not in events:
+                    known = publishers.published.get(record[3])
+                    if known:
+                        events[record[1]] = Event(record[1], record[3], known[0], known[1])
+        self.lost = [e for e in events.values() if e.id not in self.final]
+        if not self.loss:
+            # Nothing may be missing. What is missing is told by judge_log(), and by clients that had it as strays.
+            events = dict(self.final)
+        else:
+            for event in self.lost:
+                if self.loss.may_take(event.topics):
+                    event.state = self.loss.state
+        losses = self.run.losses + self._reset(events)
+        return Ledger(
+            events.values(),
+            losses,
+            rewound=bool(self.loss and self.loss.reset) or self.run.rewound,
+            publishes=publishers.published,
+            older=self.run.ledger,
+        )
+
+    def _reset(self, events):
+        """The range of ids in which Redis lost data as a whole, if it did."""
+        if not self.loss or not self.loss.reset:
+            return []
+        unknown = any(o[0] == "unknown" for o in self.run.publishers.outcomes.values())
+        if not self.lost and not unknown and self.loss.state != LOST:
+            return []
+        top = max([self.base, *(e.id for e in self.lost)])
+        later = [id for id in self.final if id > top]
+        return [(self.base, min(later) - 1 if later else top + 10**9)]
+
+    async def _judge(self):
+        run = self.run
+        publishers = run.publishers
+        ledger = await self._ledger()
+        run.losses += self._reset(None)
+        run.rewound = bool(self.loss and self.loss.reset)
+        table = run.table.setdefault(self.kind, Counter())
+        table["rounds"] += 1
+        bad = []
+        for stream in run.streams:
+            judge = Judge(stream.judged, stream.records, ledger)
+            table["delivered"] += judge.delivered
+            table["gaps"] += judge.gaps
+            for what, count in judge.forgotten.items():
+                table[f"forgotten-{what}"] += count
+            if judge.violations:
+                bad.append((stream, judge.violations, stream.records))
+                self.violations += judge.violations
+            if not stream.slow and any(c in stream.query for c in "*>"):
+                table["silence"] = max(table["silence"], stream.silence)
+        may_lose = self.loss.may_take if self.loss else None
+        self.violations += judge_log(
+            ledger.events, publishers.outcomes, may_lose, {e.id for e in self.lost} if self.loss else ()
+        )
+        for violation in self.violations:
+            table[violation.kind] += 1
+        table["recovery"] = max(table["recovery"], self.recovery)
+        table["forgotten"] += sum(e.state == faults.FORGOTTEN for e in ledger.events)
+        table["lost"] += sum(e.state == LOST for e in ledger.events)
+        if self.violations:
+            run.keep(self, bad, ledger)
+        run.base = max([self.base, *(e.id for e in ledger.events)])
+        run.ledger = ledger
+        ledger.older = None
+        publishers.forget_old()
+        now = time.monotonic()
+        for stream in run.streams:
+            stream.records = []
+            stream.silence = 0.0
+            stream.last_delivery = now
+
+
+# --- a run: one seed ---
+
+
+class Run:
+    def __init__(self, seed, options):
+        self.seed = seed
+        self.options = options
+        self.rng = random.Random(seed)
+        self.dir = Path(tempfile.mkdtemp(prefix=f"sse-relay-torture-{seed}-"))
+        self.base = 0
+        self.losses = []
+        self.rewound = False
+        self.ledger = None
+        self.table = {}
+        self.bad_rounds = 0
+        self.problems = []
+        use_sentinel = {"auto": False, "yes": True, "no": False}[options.sentinel]
+        relay = {
+            "workers": 2,
+            "retry": "200ms",
+            "drain": "1s",
+            "heartbeat": "5s",
+            "queue.max_events": 128,
+            "queue.max_bytes": "256KB",
+            "log.max_events": MAX_EVENTS,
+            "max_lifetime": self.rng.choice(["0", "20s"]),
+        }
+        self.world = World(self.dir, {"sentinel": use_sentinel, "relay": relay})
+        self.publishers = Publishers(self.world, SINGLE + PAIRS, PAIRS, f"{seed}/publishers", options.rate)
+        self.streams = make_streams(options.clients, self.world, random.Random(f"{seed}/clients"))
+
+    def schedule(self):
+        """All kinds in a new order each time."""
+        kinds = self.options.faults or [k for k in faults.FAULTS if not (self.world.use_sentinel and k in faults.NETWORK)]
+        while True:
+            deck = list(kinds)
+            self.rng.shuffle(deck)
+            yield from deck
+
+    async def go(self):
+        tasks = []
+        try:
+            await self.world.start()
+            tasks = [asyncio.create_task(s.run()) for s in self.streams]
+            tasks += self.publishers.start()
+            tasks.append(asyncio.create_task(self._rove()))
+            await until(self._all_live, "all clients to be connected", 30)
+            end = time.monotonic() + self.options.seconds
+            for number, kind in enumerate(self.schedule(), 1):
+                if time.monotonic() > end or self.bad_rounds >= MAX_BAD_ROUNDS:
+                    break
+                await self._round(number, kind, tasks)
+        except Exception as error:  # of the harness, or a process that did not start
+            self.problems.append(f"{type(error).__name__}: {error}")
+            if self.options.verbose:
+                import traceback
+
+                traceback.print_exc()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for stream in self.streams:
+                stream.stop()
+            self.problems += await self.world.stop()
+        if self.ok:
+            shutil.rmtree(self.dir)
+        return self.ok
+
+    @property
+    def ok(self):
+        return not self.problems and not self.bad_rounds
+
+    async def _round(self, number, kind, tasks):
+        round = Round(self, number, kind)
+        started = time.monotonic()
+        await round.go()
+        for task in tasks:
+            if task.done() and task.exception():
+                raise task.exception()
+        self.bad_rounds += bool(round.violations)
+        if self.options.verbose or round.violations:
+            spent = time.monotonic() - started
+            verdict = ", ".join(f"{k} {n}" for k, n in Counter(v.kind for v in round.violations).items()) or "ok"
+            print(
+                f"seed {self.seed} round {number} {kind} {' '.join(round.notes)}: {verdict}; {len(self.ledger.events)} events, "
+                f"caught up {round.recovery:.1f} s, {spent:.1f} s in all",
+                flush=True,
+            )
+
+    async def _all_live(self):
+        return all(s.live for s in self.streams)
+
+    async def _rove(self):
+        rng = random.Random(f"{self.seed}/rove")
+        roving = [s for s in self.streams if s.roving]
+        while roving:
+            await asyncio.sleep(rng.uniform(0.1, 0.4))
+            rng.choice(roving).rove()
+
+    def keep(self, round, bad, ledger):
+        """Shows the first violations of each kind, and writes down all that belongs to them."""
+        shown = Counter()
+        print(f"seed {self.seed} round {round.number} {round.kind} {' '.join(round.notes)}:", flush=True)
+        for violation in round.violations:
+            shown[violation.kind] += 1
+            if shown[violation.kind] <= 3:
+                print("  " + str(violation), flush=True)
+        for kind, count in shown.items():
+            if count > 3:
+                print(f"  … {count - 3} more: {kind}", flush=True)
+        path = self.dir / f"round-{round.number}-{round.kind}.txt"
+        with open(path, "w") as out:
+            print(f"seed {self.seed}, fault {round.kind}, {round.notes}", file=out)
+            print(f"base {round.base}, losses {ledger.losses}, loss {vars(round.loss) if round.loss else None}", file=out)
+            for violation in round.violations:
+                print(violation, file=out)
+            print("\nevents:", file=out)
+            for event in ledger.events:
+                print(" ", event, ",".join(event.topics), event.type, file=out)
+            for stream, violations, records in bad[:20]:
+                print(f"\n{stream.judged.name} {stream.query} slow={stream.slow} ports={stream.targets}", file=out)
+                for record in records:
+                    print(" ", show(record), file=out)
+        print(f"  everything about it: {path}", flush=True)
+
+
+COLUMNS = [
+    ("rounds", "times"), ("delivered", "delivered"), (HOLE, "holes"), (DUPLICATE, "twice"), (FALSE_GAP, "false gaps"),
+    ("other", "other"), ("gaps", "gaps told"), ("lost", "lost"), ("forgotten", "forgotten"), ("told", "told/silent"),
+    ("recovery", "caught up s"), ("silence", "silence s"),
+]  # fmt: skip
+
+
+def print_table(table):
+    rows = [["fault", *(title for _, title in COLUMNS)]]
+    for kind in [k for k in faults.FAULTS if k in table]:
+        count = table[kind]
+        row = [kind]
+        for name, _ in COLUMNS:
+            if name == "other":
+                row.append(str(sum(count[k] for k in ("order", "stray", "log", "stuck", "process"))))
+            elif name == "told":
+                row.append(f"{count['forgotten-told']}/{count['forgotten-silent']}")
+            elif name in ("recovery", "silence"):
+                row.append(f"{count[name]:.1f}")
+            else:
+                row.append(str(count[name]))
+        rows.append(row)
+    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join([row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:])]))
+
+
+def merge(total, table):
+    for kind, count in table.items():
+        into = total.setdefault(kind, Counter())
+        for name, value in count.items():
+            into[name] = max(into[name], value) if name in ("recovery", "silence") else into[name] + value
+
+
+def regression_seeds():
+    lines = (Path(__file__).parent / "seeds").read_text().splitlines()
+    return [line.split()[0] for line in lines if line.strip() and not line.startswith("#")]
+
+
+def main():
+    parser = argparse.ArgumentParser(description="relays under every failure, judged from outside")
+    parser.add_argument("--seconds", type=float, default=120, help="for each seed")
+    parser.add_argument("--seed", default=None, help="a number; a random one if not given")
+    parser.add_argument("--seeds", default="", help="several, separated by commas; or: regression")
+    parser.add_argument("--clients", type=int, default=200)
+    parser.add_argument("--rate", type=float, default=1.0, help="1: about 100 events a second")
+    parser.add_argument("--faults", type=lambda t: t.split(","), help="only these kinds: " + ", ".join(faults.FAULTS))
+    parser.add_argument("--sentinel", choices=["auto", "yes", "no"], default="auto", help="relays use redis+sentinel://")
+    parser.add_argument("--verbose", action="store_true", help="a line for each round")
+    options = parser.parse_args()
+    for kind in options.faults or []:
+        if kind not in faults.FAULTS:
+            parser.error(f"unknown fault {kind}")
+    if options.seeds == "regression":
+        seeds = regression_seeds()
+    elif options.seeds:
+        seeds = options.seeds.split(",")
+    else:
+        seeds = [options.seed or str(random.SystemRandom().randrange(1, 10**6))]
+    total, failed = {}, []
+    for seed in seeds:
+        run = Run(seed, options)
+        print(f"seed {seed}: {options.seconds:g} s, {len(run.streams)} clients, logs in {run.dir}", flush=True)
+        if not asyncio.run(run.go()):
+            failed.append(seed)
+            for problem in run.problems:
+                print(f"seed {seed}: {problem}", flush=True)
+            print(f"seed {seed}: FAILED, kept {run.dir}", flush=True)
+        merge(total, run.table)
+    print_table(total)
+    if failed:
+        print(f"FAILED: seeds {','.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
