@@ -191,8 +191,10 @@ static void cut_page(struct replay *r, uint64_t bound, bool more)
         struct replay_item item = r->items[next];
         if (!item.event) {
             page.kept = gap_keep(r, item, page.kept);
-        } else if (item.id == page.last) {
+        } else if (item.id == page.last && !r->repair) {
             item_release(&item); /* the same event through another topic */
+        } else if (item.id == page.last) {
+            r->items[page.kept++] = item; /* a repair serves those who want only that topic, too */
         } else {
             fit = page_fit(r, &page, item.event);
             if (fit != PAGE_FITS)

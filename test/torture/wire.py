@@ -190,8 +190,13 @@ class Stream(asyncio.Protocol):
         if self._over:
             return
         self._buffer += chunk
-        if self._head and not self._take_head():
-            return
+        if self._head:
+            chunk = self._take_head()
+            if chunk is None:
+                return
+            self._buffer = chunk
+        if self._left is not None:
+            self._left -= len(chunk)
         blocks = self._buffer.split(b"\n\n")
         self._buffer = blocks.pop()
         if blocks:
@@ -200,7 +205,10 @@ class Stream(asyncio.Protocol):
             self.last_delivery = now
             for block in blocks:
                 self._take(block)
-        if self.slow and not self.hurry and self.rng.random() < 0.05:
+        if self._left is not None and self._left <= 0:
+            self._end("complete")
+            self.transport.close()
+        elif self.slow and not self.hurry and self.rng.random() < 0.05:
             self.transport.pause_reading()
             asyncio.get_running_loop().call_later(self.rng.uniform(0.2, 4), self.read_on)
 
@@ -211,16 +219,19 @@ class Stream(asyncio.Protocol):
     def _take_head(self):
         head, end, rest = self._buffer.partition(b"\r\n\r\n")
         if not end:
-            return False
+            return None
         if not head.startswith(b"HTTP/1.1 200 "):  # a full node, a proxy without nodes: it comes again
             self._end(head.split(b"\r\n", 1)[0].decode("latin-1"))
             self.transport.abort()
-            return False
-        if b"chunked" in head.lower():
+            return None
+        lines = head.lower().split(b"\r\n")
+        if any(l.startswith(b"transfer-encoding:") for l in lines):
             raise AssertionError("a chunked stream")
-        self._buffer = rest
+        # Only an answer that ends at once has a length: of a node that drains, of a proxy without nodes.
+        lengths = [int(l.split(b":")[1]) for l in lines if l.startswith(b"content-length:")]
+        self._left = lengths[0] if lengths else None
         self._head = False
-        return True
+        return rest
 
     def _take(self, block):
         id = type = data = None

@@ -121,7 +121,8 @@ class RedisNode(Process):
             raise RuntimeError(f"{self.name} ended at its start, see {self.dir}/log")
         try:
             async with Redis(port) as r:
-                return f"process_id:{self.process.pid}\r" in await r("INFO", "server")
+                ours = f"process_id:{self.process.pid}\r" in await r("INFO", "server")
+                return ours and await r("PING")  # an error while the data is read
         except (OSError, RedisError):
             return False
 
@@ -240,7 +241,8 @@ class World:
         line = '    server relay-2 "${RELAY_2}"\n'
         assert text.count(line) == 2
         path = self.haproxy.dir / "haproxy.cfg"
-        path.write_text(text.replace(line, line + '    server relay-3 "${RELAY_3}"\n'))
+        text = text.replace(line, line + "    server relay-3 \"${RELAY_3}\"\n")
+        path.write_text(text.replace("global\n", f"global\n    stats socket {self.haproxy.dir}/stats level admin\n", 1))
         env = {"FRONT_BIND": f"127.0.0.1:{self.front}"}
         for i, relay in enumerate(self.relays, 1):
             env[f"RELAY_{i}"] = f"127.0.0.1:{relay.port}"

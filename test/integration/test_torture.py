@@ -1,0 +1,28 @@
+"""A short seeded run of the torture test: every kind of fault once is for `make torture`, this is for `make test`."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from relay_process import BINARY, ROOT
+
+SECONDS = 25
+SEED = 3
+
+
+@pytest.mark.slow
+def test_nothing_lost_nothing_twice():
+    command = [sys.executable, ROOT / "test/torture/torture.py", "--seconds", SECONDS, "--seed", SEED]
+    command += ["--clients", 100, "--verbose"]
+    run = subprocess.run(
+        [str(c) for c in command],
+        env={**os.environ, "SSE_RELAY_BIN": str(BINARY), "PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    print(run.stdout)
+    assert run.returncode == 0, run.stdout[-6000:]
