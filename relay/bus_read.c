@@ -303,6 +303,8 @@ static void on_flight(struct replay *r, enum err e)
     }
     replay_reset(r);
     uint64_t rest = lane->joined > 1 ? lane->joined * REST_PER_JOB_US : 0;
+    if (e) /* a store that says no would say so as often as it is asked */
+        rest = REST_MAX_US;
     lane->next_us = clock_mono_us() + (rest < REST_MAX_US ? rest : REST_MAX_US);
     lane->joined = 0;
     bus->flights--;
