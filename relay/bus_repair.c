@@ -77,7 +77,8 @@ static void deliver_late(struct repair *repair, struct event *ev)
 static void deliver_event(struct repair *repair, struct event *ev)
 {
     struct bus *bus = repair->bus;
-    bool past = event_id(ev) <= repair->space->seen;
+    /* Not of the id that was delivered last: that is the same event on another topic. */
+    bool past = event_id(ev) < repair->space->seen;
     bool recorded = tails_last(bus->tails, event_ns(ev), event_topic(ev)) != 0;
     switch (tails_add(bus->tails, ev)) {
     case TAIL_KNOWN:
