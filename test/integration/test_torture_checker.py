@@ -239,6 +239,17 @@ def test_unknown_id_of_a_cursor_that_is_ours():
     assert kinds(records, behind) == []
 
 
+def test_late_events_of_a_server_that_was_not_followed_yet():
+    """Order forbids to give them; they must be told, but only those that order forbids."""
+    late = start() + sent(5) + [gap(2, 3, "overflow", None)] + sent(6)
+    assert judge(late, Ledger(events(3, 5, 6), forked=True)).forgotten["late"] == 1
+    assert kinds(late, Ledger(events(3, 5, 6), forked=True)) == []
+    assert FALSE_GAP in kinds(late, events(3, 5, 6))
+    assert kinds(start() + sent(5, 6), Ledger(events(3, 5, 6), forked=True)) == [HOLE]
+    early = start() + sent(1) + [gap(2, 3, "overflow", None)] + sent(5)
+    assert FALSE_GAP in kinds(early, Ledger(events(1, 3, 5), forked=True))
+
+
 def test_stray_events():
     client = Client("c", ["t"], ["a"])
     published = {"t#f1": (("t",), "a"), "u#f2": (("u",), "a"), "t#f3": (("t",), "b")}

@@ -65,10 +65,12 @@ class Violation:
 
 class Ledger:
     """The events of a round. @losses: [(low, high)]: Redis lost its data (or a part of it, by an asynchronous
-    failover) somewhere between these ids. @rewound: the position may have gone back in this round. @older: a ledger of
-    before, for what comes late."""
+    failover) somewhere between these ids. @rewound: the position may have gone back in this round. @forked: for a while
+    two servers took events, so that ids may have become known in another order than they were given. @older: a ledger
+    of before, for what comes late."""
 
-    def __init__(self, events=(), losses=(), rewound=False, publishes=None, older=None):
+    def __init__(self, events=(), losses=(), rewound=False, forked=False, publishes=None, older=None):
+        self.forked = forked
         self.older = older
         self.events = sorted(events, key=lambda e: e.id)
         self.losses = list(losses)
@@ -177,7 +179,9 @@ class Judge:
         self.violations = []
         self.delivered = 0
         self.gaps = 0
-        self.forgotten = {"had": 0, "told": 0, "silent": 0}
+        # late: kept by the log of a server that was not followed yet; the client was past it, so it could only be told.
+        self.forgotten = {"had": 0, "told": 0, "silent": 0, "late": 0}
+        self.late = set()
         self._walk()
         self._account()
 
@@ -194,6 +198,7 @@ class Judge:
     def _walk(self):
         self.undelivered = set(self.client.missed)
         self.undelivered |= {e.id for e in self.ledger.of(self.client) if e.state == LOST}
+        self.owed = {e.id for e in self.ledger.of(self.client) if self.client.wants(e)} if self.ledger.forked else set()
         for at, record in enumerate(self.records):
             getattr(self, "_on_" + record[0])(at, *record[1:])
         self.client.missed = sorted(self.undelivered)
@@ -282,14 +287,23 @@ class Judge:
             self._fault(ORDER, f"the gap's id {id} is not its end {high}", at)
         if low is not None and low >= high:
             self._fault(FALSE_GAP, f"an empty gap: {low} to {high}", at)
+        late = self._late(low, high)
+        self.late |= late
         if id is not None:
             if reason != "unknown-id":
                 self._move(at, id, "gap")
             else:
                 self.client.cursor = id
         why_not = self._gap_fault(low, high, reason)
-        if why_not:
+        if why_not and not late:
             self._fault(FALSE_GAP, f"gap {low} to {high} ({reason}): {why_not}", at)
+
+    def _late(self, low, high):
+        """Events in a gap that order forbids to give: of another server than the one that was followed."""
+        if not self.ledger.forked or self.client.cursor is None:
+            return set()
+        found = self.ledger.between(-1 if low is None else low, min(high, self.client.cursor))
+        return {e.id for e in found if e.state == KEPT and e.id in self.owed}
 
     def _gap_fault(self, low, high, reason):
         """Why this gap should not have been told, or None."""
@@ -330,11 +344,17 @@ class Judge:
                 continue
             elif not told:
                 self._hole(event, account)
+            elif event.id in self.late:
+                self.forgotten["late"] += 1
             elif event.state == KEPT:
                 self._fault(
                     FALSE_GAP,
                     f"{event} is in the log, but was told as lost",
-                    next(i for i, r in enumerate(self.records) if r[0] == "gap" and (r[2] or -1) < event.id <= r[3]),
+                    next(
+                        i
+                        for i, r in enumerate(self.records)
+                        if r[0] == "gap" and (-1 if r[2] is None else r[2]) < event.id <= r[3]
+                    ),
                 )
 
     def _hole(self, event, account):

@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import faults  # noqa: E402
-from checker import FALSE_GAP, DUPLICATE, HOLE, KEPT, LOST, Client, Event, Judge, Ledger, Violation  # noqa: E402
+from checker import DUPLICATE, FALSE_GAP, FORGOTTEN, HOLE, LOST, Client, Event, Judge, Ledger, Violation  # noqa: E402
 from checker import judge_log, outstanding, show  # noqa: E402
 from publishers import Publishers, fields  # noqa: E402
 from wire import Redis, RedisError, Stream, data_of, key_of  # noqa: E402
@@ -261,6 +261,7 @@ class Round:
             events.values(),
             losses,
             rewound=bool(self.loss and self.loss.reset) or self.run.rewound,
+            forked=bool(self.loss and self.loss.state == FORGOTTEN),
             publishes=publishers.published,
             older=self.run.ledger,
         )
@@ -303,7 +304,7 @@ class Round:
         for violation in self.violations:
             table[violation.kind] += 1
         table["recovery"] = max(table["recovery"], self.recovery)
-        table["forgotten"] += sum(e.state == faults.FORGOTTEN for e in ledger.events)
+        table["forgotten"] += sum(e.state == FORGOTTEN for e in ledger.events)
         table["lost"] += sum(e.state == LOST for e in ledger.events)
         if self.violations:
             run.keep(self, bad, ledger)
@@ -447,7 +448,7 @@ class Run:
 
 COLUMNS = [
     ("rounds", "times"), ("delivered", "delivered"), (HOLE, "holes"), (DUPLICATE, "twice"), (FALSE_GAP, "false gaps"),
-    ("other", "other"), ("gaps", "gaps told"), ("lost", "lost"), ("forgotten", "forgotten"), ("told", "told/silent"),
+    ("other", "other"), ("gaps", "gaps told"), ("lost", "lost"), ("forgotten", "forgotten"), ("told", "told/late/silent"),
     ("recovery", "caught up s"), ("silence", "silence s"),
 ]  # fmt: skip
 
@@ -461,7 +462,7 @@ def print_table(table):
             if name == "other":
                 row.append(str(sum(count[k] for k in ("order", "stray", "log", "stuck", "process"))))
             elif name == "told":
-                row.append(f"{count['forgotten-told']}/{count['forgotten-silent']}")
+                row.append(f"{count['forgotten-told']}/{count['forgotten-late']}/{count['forgotten-silent']}")
             elif name in ("recovery", "silence"):
                 row.append(f"{count[name]:.1f}")
             else:

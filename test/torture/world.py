@@ -138,8 +138,15 @@ class RedisNode(Process):
         return dict(line.split(":", 1) for line in text.split("\r\n") if ":" in line)
 
     async def call(self, *args):
-        async with Redis(self.port) as r:
-            return await r(*args)
+        """For what may be done twice: another fault may close the connection under it."""
+        for left in range(4, -1, -1):
+            try:
+                async with Redis(self.port) as r:
+                    return await r(*args)
+            except OSError:
+                if not left:
+                    raise
+                await asyncio.sleep(0.05)
 
 
 class Sentinel(Process):
