@@ -39,6 +39,7 @@ static void post_gap(struct bus *bus, const struct note_gap *like)
         gap->note.kind = NOTE_GAP;
         gap->ns = mem_dup(like->ns, strlen(like->ns));
         gap->topic = like->topic ? mem_dup(like->topic, strlen(like->topic)) : NULL;
+        gap->unless = like->unless ? mem_dup(like->unless, strlen(like->unless)) : NULL;
         bus_post(bus, w, &gap->note);
     }
 }
@@ -64,14 +65,17 @@ static void deliver_gap(struct repair *repair, const struct replay_item *item)
 static void deliver_late(struct repair *repair, struct event *ev)
 {
     char *topic = slice_dup(event_topic(ev));
+    char *twin = tails_twin(repair->bus->tails, ev);
     struct note_gap gap = {.ns = repair->space->ns,
                            .topic = topic,
                            .from = event_id(ev) - 1,
                            .to = event_id(ev),
                            .late = true,
+                           .unless = twin,
                            .reason = GAP_OVERFLOW};
     post_gap(repair->bus, &gap);
     free(topic);
+    free(twin);
 }
 
 static void deliver_event(struct repair *repair, struct event *ev)
@@ -243,8 +247,10 @@ static struct repair *repair_whole(struct bus *bus, struct space *space)
         if (name->space == space)
             add_name(repair, name->store.name);
     repair->whole = true;
+    /* The last event may have come by one of its topics, when the connection broke before the next.
+     */
     bool earlier = space->repair_from && space->repair_from < space->seen;
-    repair->cursor = earlier ? space->repair_from : space->seen;
+    repair->cursor = earlier ? space->repair_from : space->seen - 1;
     return repair;
 }
 

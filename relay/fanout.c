@@ -153,7 +153,8 @@ struct gap_offer {
 static bool gap_concerns(const struct stream *s, const struct note_gap *gap)
 {
     if (gap->late)
-        return s->client.cursor >= gap->to && s->start < gap->to;
+        return s->client.cursor >= gap->to && s->start < gap->to &&
+               !(gap->unless && subscription_wants_topic(s->client.sub, slice_of(gap->unless)));
     return s->client.cursor < gap->to && s->gap_told < gap->to;
 }
 

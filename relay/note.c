@@ -49,6 +49,7 @@ void note_gap_free(struct note_gap *gap)
         return;
     free(gap->ns);
     free(gap->topic);
+    free(gap->unless);
     free(gap);
 }
 

@@ -84,7 +84,8 @@ enum gap_reason { GAP_TRIMMED, GAP_EXPIRED, GAP_UNKNOWN_ID, GAP_OVERFLOW, GAP_RE
 struct note_gap {
     struct note note;
     char *ns;
-    char *topic; /* NULL: of any topic in the namespace */
+    char *topic;  /* NULL: of any topic in the namespace */
+    char *unless; /* whoever has this topic, too, had the event by it; or NULL */
     uint64_t from, to;
     bool moves; /* no event up to `to` follows: telling it may move the cursor */
     bool late; /* the events are about to follow, too late for streams that are past them already */

@@ -42,7 +42,7 @@ static void item_release(struct replay_item *item)
 /* Whether the horizon says that a cursor may have lost something that no chain can tell. */
 static bool below_horizon(const struct replay *r, uint64_t cursor)
 {
-    return r->kind == CURSOR_ID && cursor < r->look.horizon;
+    return r->kind == CURSOR_ID && cursor + r->repair < r->look.horizon;
 }
 
 static enum gap_reason horizon_reason(const struct replay *r)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "common/mem.h"
+#include "relay/pattern.h"
 
 struct subscription {
     atomic_uint refs;
@@ -41,6 +42,15 @@ const struct stream_request *subscription_request(const struct subscription *s)
 struct slice subscription_ns(const struct subscription *s)
 {
     return slice_of(s->request.ns);
+}
+
+bool subscription_wants_topic(const struct subscription *s, struct slice topic)
+{
+    const struct strings *names = &s->request.topics;
+    for (size_t i = 0; i < names->count; i++)
+        if (pattern_matches(slice_of(names->items[i]), topic))
+            return true;
+    return false;
 }
 
 bool subscription_wants_type(const struct subscription *s, struct slice type)

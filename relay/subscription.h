@@ -12,5 +12,7 @@ void subscription_unref(struct subscription *s); /* any thread; NULL is fine */
 
 const struct stream_request *subscription_request(const struct subscription *s);
 struct slice subscription_ns(const struct subscription *s);
+/* Whether one of its topics and patterns matches. */
+bool subscription_wants_topic(const struct subscription *s, struct slice topic);
 /* Whether it wants events of this type (SLICE_NONE: the event has none). */
 bool subscription_wants_type(const struct subscription *s, struct slice type);

@@ -81,6 +81,22 @@ static uint32_t ring_upto(const struct tail *t, uint64_t id)
     return low;
 }
 
+static bool ring_has(const struct tail *t, uint64_t id)
+{
+    uint32_t upto = ring_upto(t, id);
+    return upto && event_id(*ring_slot(t, upto - 1)) == id;
+}
+
+static bool is_of(const struct tail *t, struct slice ns)
+{
+    return t->key_len > ns.len && !t->key[ns.len] && memcmp(t->key, ns.ptr, ns.len) == 0;
+}
+
+static struct slice topic_of(const struct tail *t, struct slice ns)
+{
+    return (struct slice){t->key + ns.len + 1, t->key_len - ns.len - 1};
+}
+
 /* Puts it at index @at; what is behind moves up. */
 static void ring_insert(struct tails *tails, struct tail *t, uint32_t at, struct event *ev)
 {
@@ -207,9 +223,7 @@ enum tail_add tails_add(struct tails *tails, struct event *ev)
     if (!t)
         t = tail_new(tails, event_key(ev), prev && prev < id ? prev : id - 1);
     if (id <= t->last) {
-        uint32_t upto = ring_upto(t, id);
-        bool here = upto && event_id(*ring_slot(t, upto - 1)) == id;
-        return here || id <= t->from ? TAIL_KNOWN : TAIL_LATE;
+        return ring_has(t, id) || id <= t->from ? TAIL_KNOWN : TAIL_LATE;
     }
     /* A `prev` that is not below the id says nothing; one below the last that is known comes from a
      * Redis that has forgotten it: what we have heard is whole all the same. */
@@ -249,6 +263,18 @@ void tails_fill(struct tails *tails, struct slice ns, struct slice topic, uint64
         ring_insert(tails, t, (uint32_t)(i - first), events[i]);
     t->from = first ? event_id(events[first - 1]) : from;
     trim(tails, t);
+}
+
+char *tails_twin(struct tails *tails, struct event *ev)
+{
+    struct slice ns = event_ns(ev);
+    const struct tail *t;
+    TAILQ_FOREACH (t, &tails->order, link) {
+        if (is_of(t, ns) && !slice_eq(topic_of(t, ns), event_topic(ev)) &&
+            ring_has(t, event_id(ev)))
+            return slice_dup(topic_of(t, ns));
+    }
+    return NULL;
 }
 
 /* --- reading ---------------------------------------------------------------------------------- */
@@ -292,9 +318,7 @@ void tails_drop_unless(struct tails *tails, struct slice ns,
     struct tail *t, *next;
     for (t = TAILQ_FIRST(&tails->order); t; t = next) {
         next = TAILQ_NEXT(t, link);
-        bool same = t->key_len > ns.len && !t->key[ns.len] && memcmp(t->key, ns.ptr, ns.len) == 0;
-        struct slice topic = {t->key + ns.len + 1, t->key_len - ns.len - 1};
-        if (same && !keep(arg, topic))
+        if (is_of(t, ns) && !keep(arg, topic_of(t, ns)))
             tail_free(tails, t);
     }
 }
