@@ -1,6 +1,7 @@
 /* Moves what publishers XADDed to namespace inboxes on to its topics, by FCALL sse_drain: exactly
  * once and in order, whoever of the nodes calls it. Has a connection of its own, as it waits in
- * XREAD BLOCK. Bus thread. */
+ * XREAD BLOCK. An inbox that cannot be drained is left alone for a while, and disturbs no other.
+ * Bus thread. */
 #pragma once
 #include "relay/config.h"
 #include "relay/redis_conn.h"
@@ -11,6 +12,7 @@ struct redis_inbox *redis_inbox_new(struct ev_loop *loop, const struct redis_url
                                     struct config *config, struct metrics *metrics);
 void redis_inbox_free(struct redis_inbox *inbox);
 void redis_inbox_start(struct redis_inbox *inbox);
+void redis_inbox_drop(struct redis_inbox *inbox, const char *why);
 void redis_inbox_configure(struct redis_inbox *inbox, struct config *config);
 /* The functions can be called (or not, for now). */
 void redis_inbox_enable(struct redis_inbox *inbox, bool enabled);
