@@ -18,6 +18,7 @@ enum metric {
     M_REDIS_UP_SUBSCRIBER,
     M_REDIS_UP_COMMANDS,
     M_REDIS_UP_INBOX, /* sse_relay_redis_connected{connection=} */
+    M_REDIS_HEARD,    /* the subscriber connection hears what is published */
     M_CHANNELS,       /* Redis subscriptions */
     M_INBOX_LAG,      /* entries waiting in namespace inboxes */
     M_LOOP_LAG_US,    /* duration of the longest loop turn of the last period */
@@ -51,6 +52,7 @@ enum metric {
     M_REDIS_RECONNECTS,
     M_REDIS_COMMANDS,
     M_REDIS_ERRORS,
+    M_PROBE_MISSES,
     M_REPAIRS,
     M_HOLES,        /* repairs of single topics */
     M_READS_MEMORY, /* clients' reads answered from memory … */

@@ -1,57 +1,9 @@
-#include "relay/redis_channels.h"
-
-#include <stdlib.h>
 #include <string.h>
 
-#include "common/clock.h"
-#include "common/envelope.h"
-#include "common/hash.h"
 #include "common/mem.h"
 #include "common/names.h"
-#include "relay/log.h"
-
-enum { SUBSCRIBE_BATCH = 512 };
-
-enum channel_state { CHANNEL_NEW, CHANNEL_ASKED, CHANNEL_HEARD, CHANNEL_LEAVING };
-
-/* A channel or glob in Redis. Several patterns may share a glob. */
-struct channel {
-    char *text;
-    bool glob;
-    enum channel_state state;
-    unsigned acks_due; /* SUBSCRIBEs on the way: only the answer to the last one counts */
-    uint64_t run;      /* the run in which it last delivered */
-    uint64_t workers;
-    struct store_name **names;
-    size_t name_count;
-    bool in_todo;
-    TAILQ_ENTRY(channel) todo;
-    UT_hash_handle hh;
-};
-
-TAILQ_HEAD(channel_list, channel);
-
-struct redis_channels {
-    struct redis_conn *conn;
-    struct ev_loop *loop;
-    struct config *config;
-    const struct redis_channels_handler *handler;
-    void *arg;
-    struct metrics *metrics;
-    struct channel *direct, *globs; /* by text */
-    struct channel_list todo;       /* to be (un)subscribed at the end of the turn */
-    size_t acks_due;                /* over all channels */
-    bool resubscribing, deaf;       /* deaf: events with an id are left to the repair */
-    unsigned pauses;
-    struct envelope envelope;
-    /* the run of messages that is being received */
-    uint64_t run;
-    struct buf run_channel;
-    struct event *run_event; /* NULL: it was no event */
-    uint64_t run_workers;    /* who has it */
-    struct log_limit invalid_limit;
-    ev_prepare flush;
-};
+#include "relay/redis_channels_parts.h"
+#include "relay/redis_probe.h"
 
 /* --- the registry --------------------------------------------------------------------------- */
 
@@ -60,7 +12,7 @@ static struct channel **table_of(struct redis_channels *ch, bool glob)
     return glob ? &ch->globs : &ch->direct;
 }
 
-static struct channel *channel_find(struct redis_channels *ch, bool glob, struct slice text)
+struct channel *redis_channels_find(struct redis_channels *ch, bool glob, struct slice text)
 {
     struct channel *c, *table = *table_of(ch, glob);
     HASH_FIND(hh, table, text.ptr, text.len, c);
@@ -75,7 +27,7 @@ static struct channel *channel_of(struct redis_channels *ch, const struct store_
         name_put_glob(&text, ch->config->prefix, slice_of(name->ns), slice_of(name->name));
     else
         name_put_channel(&text, ch->config->prefix, slice_of(name->ns), slice_of(name->name));
-    struct channel *c = channel_find(ch, glob, buf_slice(&text));
+    struct channel *c = redis_channels_find(ch, glob, buf_slice(&text));
     if (!c) {
         c = mem_zero(1, sizeof(*c));
         c->text = mem_dup(text.ptr, text.len);
@@ -89,7 +41,7 @@ static struct channel *channel_of(struct redis_channels *ch, const struct store_
     return c;
 }
 
-static void todo_add(struct redis_channels *ch, struct channel *c)
+void redis_channels_todo(struct redis_channels *ch, struct channel *c)
 {
     if (c->in_todo)
         return;
@@ -104,6 +56,8 @@ static void channel_free(struct redis_channels *ch, struct channel *c)
     *table_of(ch, c->glob) = table;
     if (c->in_todo)
         TAILQ_REMOVE(&ch->todo, c, todo);
+    ch->refused -= c->state == CHANNEL_REFUSED;
+    ch->awaited -= c->awaited;
     metrics_sub(ch->metrics, M_CHANNELS, 1);
     free(c->names);
     free(c->text);
@@ -117,6 +71,13 @@ static void channel_count_workers(struct channel *c)
         c->workers |= c->names[i]->workers;
 }
 
+void redis_channels_release(struct redis_channels *ch, struct channel *c)
+{
+    bool known = c->state == CHANNEL_ASKED || c->state == CHANNEL_HEARD;
+    if (!c->name_count && !c->due && !known)
+        channel_free(ch, c);
+}
+
 void redis_channels_watch(struct redis_channels *ch, struct store_name *name)
 {
     struct channel *c = channel_of(ch, name);
@@ -125,12 +86,10 @@ void redis_channels_watch(struct redis_channels *ch, struct store_name *name)
     name->impl = c;
     channel_count_workers(c);
     name->heard = c->state == CHANNEL_HEARD;
-    if (name->heard) {
+    if (name->heard)
         ch->handler->heard(ch->arg, name);
-    } else if (c->state != CHANNEL_ASKED) {
-        c->state = CHANNEL_NEW;
-        todo_add(ch, c);
-    }
+    else if (c->state == CHANNEL_NEW)
+        redis_channels_todo(ch, c);
 }
 
 void redis_channels_unwatch(struct redis_channels *ch, struct store_name *name)
@@ -145,12 +104,10 @@ void redis_channels_unwatch(struct redis_channels *ch, struct store_name *name)
     channel_count_workers(c);
     if (c->name_count)
         return;
-    if (c->state == CHANNEL_NEW && !c->acks_due) {
-        channel_free(ch, c);
-        return;
-    }
-    c->state = CHANNEL_LEAVING;
-    todo_add(ch, c);
+    if (c->state == CHANNEL_ASKED || c->state == CHANNEL_HEARD)
+        redis_channels_todo(ch, c); /* it may be wanted again within this turn */
+    else
+        redis_channels_release(ch, c);
 }
 
 void redis_channels_rewatch(struct redis_channels *ch, struct store_name *name)
@@ -159,49 +116,14 @@ void redis_channels_rewatch(struct redis_channels *ch, struct store_name *name)
     channel_count_workers(name->impl);
 }
 
-/* --- SUBSCRIBE and its acknowledgements ------------------------------------------------------ */
+/* --- the connection ------------------------------------------------------------------------- */
 
-static void run_end(struct redis_channels *ch)
+void redis_channels_check_ready(struct redis_channels *ch)
 {
-    ch->run++;
-    buf_clear(&ch->run_channel);
-    event_unref(ch->run_event);
-    ch->run_event = NULL;
-}
-
-/* Sends one command for up to SUBSCRIBE_BATCH channels of a kind from the list. False: none of the
- * kind is left. */
-static bool send_batch(struct redis_channels *ch, bool glob, bool leaving)
-{
-    struct slice argv[SUBSCRIBE_BATCH + 1];
-    size_t argc = 1;
-    struct channel *c, *next;
-    for (c = TAILQ_FIRST(&ch->todo); c && argc <= SUBSCRIBE_BATCH; c = next) {
-        next = TAILQ_NEXT(c, todo);
-        if (c->glob != glob || (c->state == CHANNEL_LEAVING) != leaving)
-            continue;
-        TAILQ_REMOVE(&ch->todo, c, todo);
-        c->in_todo = false;
-        argv[argc++] = slice_of(c->text);
-        if (leaving)
-            continue;
-        c->state = CHANNEL_ASKED;
-        c->acks_due++;
-        ch->acks_due++;
-    }
-    if (argc == 1)
-        return false;
-    argv[0] = leaving ? (glob ? SLICE_LIT("PUNSUBSCRIBE") : SLICE_LIT("UNSUBSCRIBE"))
-                      : (glob ? SLICE_LIT("PSUBSCRIBE") : SLICE_LIT("SUBSCRIBE"));
-    redis_conn_send_push(ch->conn, argv, argc);
-    return true;
-}
-
-static void send_todo(struct redis_channels *ch)
-{
-    for (int kind = 0; kind < 4; kind++)
-        while (send_batch(ch, kind & 1, kind & 2))
-            continue;
+    if (!ch->starting || ch->awaited || !ch->proven)
+        return;
+    ch->starting = false;
+    ch->handler->ready(ch->arg);
 }
 
 static void on_flush(struct ev_loop *loop, ev_prepare *w, int revents)
@@ -209,145 +131,53 @@ static void on_flush(struct ev_loop *loop, ev_prepare *w, int revents)
     (void)loop, (void)revents;
     struct redis_channels *ch = w->data;
     if (!TAILQ_EMPTY(&ch->todo) && redis_conn_is_up(ch->conn))
-        send_todo(ch);
+        redis_channels_ask_todo(ch);
+    redis_channels_check_ready(ch); /* the last that was awaited may have gone */
 }
 
-static void check_ready(struct redis_channels *ch)
+static void on_again(struct ev_loop *loop, ev_timer *w, int revents)
 {
-    if (!ch->resubscribing || ch->acks_due)
-        return;
-    ch->resubscribing = false;
-    ch->handler->ready(ch->arg);
-}
-
-static void on_subscribed(struct redis_channels *ch, bool glob, struct slice text)
-{
-    struct channel *c = channel_find(ch, glob, text);
-    if (!c || !c->acks_due)
-        return;
-    c->acks_due--;
-    ch->acks_due--;
-    if (c->acks_due == 0 && c->state == CHANNEL_ASKED) {
-        c->state = CHANNEL_HEARD;
-        for (size_t i = 0; i < c->name_count; i++) {
-            c->names[i]->heard = true;
-            ch->handler->heard(ch->arg, c->names[i]);
-        }
-    }
-    check_ready(ch);
-}
-
-static void on_unsubscribed(struct redis_channels *ch, bool glob, struct slice text)
-{
-    struct channel *c = channel_find(ch, glob, text);
-    if (c && c->state == CHANNEL_LEAVING && !c->in_todo && !c->acks_due)
-        channel_free(ch, c);
-}
-
-/* --- messages ------------------------------------------------------------------------------- */
-
-static void count_invalid(struct redis_channels *ch, struct slice channel)
-{
-    uint64_t held;
-    metrics_add(ch->metrics, M_DROPPED_INVALID, 1);
-    if (!log_limit_pass(&ch->invalid_limit, clock_mono_us(), &held))
-        return;
-    char *text = slice_dup(channel);
-    log_put(LOG_WARN, "dropped a message that is not a valid event", "channel", text, "not_logged",
-            log_u64(held), NULL);
-    free(text);
-}
-
-static struct event *parse_message(struct redis_channels *ch, struct slice channel,
-                                   struct slice payload)
-{
-    struct event_fields fields;
-    struct slice ns, topic;
-    if (name_split_channel(channel, ch->config->prefix, &ns, &topic))
-        goto invalid;
-    enum err e = envelope_parse(&ch->envelope, payload, ns, topic, &fields);
-    if ((e && e != ERR_NOT_FOUND) || payload.len > ch->config->max_event_bytes * 8)
-        goto invalid;
-    if (ch->deaf && fields.id)
-        return NULL;
-    return store_event(ch->config, &fields, clock_mono_us());
-
-invalid:
-    count_invalid(ch, channel);
-    return NULL;
-}
-
-static void on_message(struct redis_channels *ch, struct channel *c, struct slice channel,
-                       struct slice payload)
-{
-    bool same_publish = slice_eq(buf_slice(&ch->run_channel), channel) && c->run != ch->run;
-    if (!same_publish) {
-        run_end(ch);
-        buf_put_slice(&ch->run_channel, channel);
-        ch->run_event = parse_message(ch, channel, payload);
-        ch->run_workers = 0;
-    }
-    c->run = ch->run;
-    uint64_t workers = c->workers & ~ch->run_workers;
-    if (!ch->run_event || !workers)
-        return;
-    ch->run_workers |= workers;
-    ch->handler->event(ch->arg, ch->run_event, workers);
+    (void)loop, (void)revents;
+    redis_channels_ask_again(w->data);
 }
 
 static void on_push(void *arg, const struct redis_reply *reply)
 {
     struct redis_channels *ch = arg;
-    if (redis_reply_type(reply) == REDIS_ERROR) {
-        char *text = slice_dup(redis_reply_text(reply));
-        log_put(
-            LOG_ERROR, "Redis refused a subscription; streams of that topic cannot start", "reply",
-            text, "hint",
-            "the user needs +subscribe +psubscribe and, as Redis compares the patterns letter "
-            "by letter, all channels (ACL SETUSER ... &*; docs/operations.md has the whole line)",
-            NULL);
-        free(text);
+    size_t count = redis_reply_count(reply);
+    struct slice kind = count ? redis_reply_text(redis_reply_at(reply, 0)) : SLICE_NONE;
+    bool direct = count == 3 && slice_is(kind, "message");
+    bool matched = count == 4 && slice_is(kind, "pmessage");
+    if (!direct && !matched) {
+        redis_channels_run_end(ch); /* what is subscribed changes: runs end */
+        redis_channels_answer(ch, reply);
         return;
     }
-    if (redis_reply_count(reply) < 3)
-        return;
-    struct slice kind = redis_reply_text(redis_reply_at(reply, 0));
     struct slice text = redis_reply_text(redis_reply_at(reply, 1));
-    if (slice_is(kind, "message")) {
-        struct channel *c = channel_find(ch, false, text);
-        if (c)
-            on_message(ch, c, text, redis_reply_text(redis_reply_at(reply, 2)));
-        return;
+    struct slice channel = redis_reply_text(redis_reply_at(reply, matched ? 2 : 1));
+    struct slice payload = redis_reply_text(redis_reply_at(reply, matched ? 3 : 2));
+    struct channel *c = redis_channels_find(ch, matched, text);
+    if (c) {
+        redis_channels_message(ch, c, channel, payload);
+    } else if (direct && slice_eq(text, redis_probe_channel(ch->probe))) {
+        redis_channels_run_end(ch);
+        redis_probe_hear(ch->probe, payload);
     }
-    if (slice_is(kind, "pmessage") && redis_reply_count(reply) == 4) {
-        struct channel *c = channel_find(ch, true, text);
-        if (c)
-            on_message(ch, c, redis_reply_text(redis_reply_at(reply, 2)),
-                       redis_reply_text(redis_reply_at(reply, 3)));
-        return;
-    }
-    run_end(ch); /* what is subscribed changes: runs end */
-    if (slice_is(kind, "subscribe") || slice_is(kind, "psubscribe"))
-        on_subscribed(ch, kind.ptr[0] == 'p', text);
-    else if (slice_is(kind, "unsubscribe") || slice_is(kind, "punsubscribe"))
-        on_unsubscribed(ch, kind.ptr[0] == 'p', text);
 }
 
-/* --- the connection ------------------------------------------------------------------------- */
-
-static void forget_acks(struct redis_channels *ch, struct channel *table)
+static void forget_answers(struct redis_channels *ch, struct channel *table)
 {
     struct channel *c, *tmp;
     HASH_ITER (hh, table, c, tmp) {
-        if (!c->name_count) {
-            channel_free(ch, c);
-            continue;
-        }
         c->state = CHANNEL_NEW;
-        c->acks_due = 0;
+        c->due = 0;
+        c->awaited = false;
         for (size_t i = 0; i < c->name_count; i++)
             c->names[i]->heard = false;
-        todo_add(ch, c);
+        if (c->name_count)
+            redis_channels_todo(ch, c);
+        else
+            channel_free(ch, c);
     }
 }
 
@@ -355,9 +185,16 @@ static void on_up(void *arg)
 {
     struct redis_channels *ch = arg;
     metrics_set(ch->metrics, M_REDIS_UP_SUBSCRIBER, 1);
-    ch->resubscribing = true;
-    send_todo(ch);
-    check_ready(ch);
+    ch->starting = true;
+    ch->proven = false;
+    struct channel *c;
+    TAILQ_FOREACH (c, &ch->todo, todo) {
+        c->awaited = true;
+        ch->awaited++;
+    }
+    redis_probe_begin(ch->probe);
+    redis_channels_ask_probe(ch);
+    redis_channels_ask_todo(ch);
 }
 
 static void on_down(void *arg, const char *why)
@@ -365,22 +202,45 @@ static void on_down(void *arg, const char *why)
     (void)why;
     struct redis_channels *ch = arg;
     metrics_set(ch->metrics, M_REDIS_UP_SUBSCRIBER, 0);
-    run_end(ch);
+    redis_probe_end(ch->probe);
+    redis_channels_run_end(ch);
     ch->deaf = true;
-    ch->resubscribing = false;
-    ch->acks_due = 0;
-    forget_acks(ch, ch->direct);
-    forget_acks(ch, ch->globs);
+    ch->starting = false;
+    ch->awaited = ch->refused = 0;
+    redis_channels_forget_asks(ch);
+    forget_answers(ch, ch->direct);
+    forget_answers(ch, ch->globs);
     redis_channels_pause(ch, CHANNELS_REPAIR, false);
     ch->handler->down(ch->arg);
 }
 
+static void on_probe_heard(void *arg)
+{
+    struct redis_channels *ch = arg;
+    ch->proven = true;
+    redis_channels_check_ready(ch);
+}
+
+static void on_probe_dead(void *arg, const char *why)
+{
+    struct redis_channels *ch = arg;
+    redis_conn_drop(ch->conn, why);
+}
+
+static void on_probe_replica(void *arg)
+{
+    struct redis_channels *ch = arg;
+    ch->handler->replica(ch->arg);
+}
+
 struct redis_channels *redis_channels_new(struct ev_loop *loop, const struct redis_url *url,
-                                          struct config *config,
+                                          struct redis_conn *commands, struct config *config,
                                           const struct redis_channels_handler *handler, void *arg,
                                           struct metrics *metrics)
 {
     static const struct redis_conn_handler conn_handler = {on_up, on_down, on_push};
+    static const struct redis_probe_handler probe_handler = {on_probe_heard, on_probe_dead,
+                                                             on_probe_replica};
     struct redis_channels *ch = mem_zero(1, sizeof(*ch));
     ch->loop = loop;
     ch->config = config_ref(config);
@@ -390,9 +250,12 @@ struct redis_channels *redis_channels_new(struct ev_loop *loop, const struct red
     ch->deaf = true;
     ch->run = 1;
     TAILQ_INIT(&ch->todo);
+    STAILQ_INIT(&ch->asks);
     ch->conn = redis_conn_new(loop, url, "subscriber", &conn_handler, ch, metrics);
+    ch->probe = redis_probe_new(loop, commands, config, &probe_handler, ch, metrics);
     ev_prepare_init(&ch->flush, on_flush);
-    ch->flush.data = ch;
+    ev_init(&ch->again, on_again);
+    ch->flush.data = ch->again.data = ch;
     ev_prepare_start(loop, &ch->flush);
     return ch;
 }
@@ -402,7 +265,10 @@ void redis_channels_free(struct redis_channels *ch)
     if (!ch)
         return;
     redis_conn_free(ch->conn);
+    redis_probe_free(ch->probe);
+    redis_channels_forget_asks(ch);
     ev_prepare_stop(ch->loop, &ch->flush);
+    ev_timer_stop(ch->loop, &ch->again);
     struct channel *c, *tmp;
     HASH_ITER (hh, ch->direct, c, tmp)
         channel_free(ch, c);
@@ -424,6 +290,17 @@ void redis_channels_configure(struct redis_channels *ch, struct config *config)
 {
     config_unref(ch->config);
     ch->config = config_ref(config);
+    redis_probe_configure(ch->probe, config);
+}
+
+void redis_channels_commands_up(struct redis_channels *ch)
+{
+    redis_probe_now(ch->probe);
+}
+
+void redis_channels_drop(struct redis_channels *ch, const char *why)
+{
+    redis_conn_drop(ch->conn, why);
 }
 
 void redis_channels_listen(struct redis_channels *ch)
@@ -436,4 +313,5 @@ void redis_channels_pause(struct redis_channels *ch, enum channels_pause reason,
 {
     ch->pauses = paused ? ch->pauses | reason : ch->pauses & ~(unsigned)reason;
     redis_conn_pause(ch->conn, ch->pauses != 0);
+    redis_probe_hold(ch->probe, ch->pauses != 0);
 }

@@ -15,12 +15,16 @@ struct redis_channels_handler {
         void *arg,
         struct store_name *name); /* Redis has acknowledged: nothing is missed from here on */
     void (*event)(void *arg, struct event *ev, uint64_t workers); /* borrowed */
-    void (*ready)(void *arg); /* after a connect: all names that were watched then are heard */
+    /* After a connect: all names that were watched then are heard (or refused, and tried again),
+     * and a probe has come back. */
+    void (*ready)(void *arg);
     void (*down)(void *arg);
+    void (*replica)(void *arg); /* the server of the commands connection is no primary any more */
 };
 
+/* @commands: to publish probes on; borrowed. */
 struct redis_channels *redis_channels_new(struct ev_loop *loop, const struct redis_url *url,
-                                          struct config *config,
+                                          struct redis_conn *commands, struct config *config,
                                           const struct redis_channels_handler *handler, void *arg,
                                           struct metrics *metrics);
 void redis_channels_free(struct redis_channels *channels);
@@ -30,6 +34,9 @@ void redis_channels_configure(struct redis_channels *channels, struct config *co
 void redis_channels_watch(struct redis_channels *channels, struct store_name *name);
 void redis_channels_unwatch(struct redis_channels *channels, struct store_name *name);
 void redis_channels_rewatch(struct redis_channels *channels, struct store_name *name);
+
+void redis_channels_commands_up(struct redis_channels *channels);
+void redis_channels_drop(struct redis_channels *channels, const char *why);
 
 /* From a connect until redis_channels_listen() events with an id are left to the repair, which
  * reads the log up to a position that is taken afterwards. listen() ends that and pauses, so that

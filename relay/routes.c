@@ -300,18 +300,27 @@ static void serve_health(struct routes *r, struct front_call *call)
     reply(r, call, 200, "application/json", &body, NULL);
 }
 
+/* The connections stand, but what is published does not come back on them. */
+static bool is_deaf(const struct node *node)
+{
+    return strcmp(bus_kind(node->bus), "redis") == 0 &&
+           metrics_total(node->metrics, node->workers + 1, M_REDIS_HEARD) == 0;
+}
+
 static void serve_ready(struct routes *r, struct front_call *call)
 {
     bool draining = atomic_load(&r->node->draining), up = bus_is_up(r->node->bus);
+    bool deaf = up && is_deaf(r->node);
     struct buf body = {0};
     buf_printf(&body, "{\"status\":\"%s\",\"redis\":\"%s\",\"clients\":%zu,\"node\":",
                draining ? "draining"
-               : up     ? "ready"
-                        : "redis-down",
+               : !up    ? "redis-down"
+               : deaf   ? "redis-deaf"
+                        : "ready",
                redis_status(r->node), atomic_load(&r->node->clients));
     json_put_string(&body, slice_of(r->node->name));
     buf_printf(&body, ",\"version\":\"%s\"}", r->node->version);
-    reply(r, call, up && !draining ? 200 : 503, "application/json", &body, NULL);
+    reply(r, call, up && !deaf && !draining ? 200 : 503, "application/json", &body, NULL);
 }
 
 static void serve_metrics(struct routes *r, struct front_call *call)

@@ -128,6 +128,7 @@ static void on_commands_up(void *arg)
     struct store_redis *s = arg;
     metrics_set(s->metrics, M_REDIS_UP_COMMANDS, 1);
     redis_library_ensure(s->library);
+    redis_channels_commands_up(s->channels);
 }
 
 static void on_commands_down(void *arg, const char *why)
@@ -155,6 +156,16 @@ static void on_channels_down(void *arg)
     s->channels_ready = false;
     s->unrepaired = true;
     go_down(s);
+}
+
+/* Whatever is at the address now is to be found anew, by all connections. */
+static void on_replica(void *arg)
+{
+    static const char why[] = "this Redis has become a replica";
+    struct store_redis *s = arg;
+    redis_conn_drop(s->commands, why);
+    redis_channels_drop(s->channels, why);
+    redis_inbox_drop(s->inbox, why);
 }
 
 static void on_heard(void *arg, struct store_name *name)
@@ -254,7 +265,7 @@ struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
     static const struct redis_conn_handler commands_handler = {on_commands_up, on_commands_down,
                                                                NULL};
     static const struct redis_channels_handler channels_handler = {
-        on_heard, on_event, on_channels_ready, on_channels_down};
+        on_heard, on_event, on_channels_ready, on_channels_down, on_replica};
     struct store_redis *s = mem_zero(1, sizeof(*s));
     s->bus = bus;
     s->events = events;
@@ -269,7 +280,8 @@ struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
     s->commands = redis_conn_new(loop, &s->url, "commands", &commands_handler, s, metrics);
     s->library = redis_library_new(loop, s->commands, on_library_ready, on_library_failed, s);
     s->inbox = redis_inbox_new(loop, &s->url, config, metrics);
-    s->channels = redis_channels_new(loop, &s->url, config, &channels_handler, s, metrics);
+    s->channels =
+        redis_channels_new(loop, &s->url, s->commands, config, &channels_handler, s, metrics);
     ev_init(&s->retry, on_retry);
     s->retry.data = s;
     return (struct store){&ops, s};
