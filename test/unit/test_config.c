@@ -215,6 +215,7 @@ static const struct {
      "redis://[::1]:1",
      "redis:// redis://h:0 redis://h:65536 redis://h/x unix://a http://h memory rediss://h "
      "redis+sentinel://h redis://:p%4@h"},
+    {"redis.probe", "100ms 5s 1m", "0 99ms 61s"},
     {"prefix", "s a.b:c_d-1", "a{b} a* ä"},
     {"node", "n a-b_c:1", "ä a\tb a\x7f"},
     {"workers", "0 1 64", "65 -1 1.5 x 18446744073709551616"},
