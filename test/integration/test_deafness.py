@@ -196,7 +196,6 @@ def test_a_bad_inbox_disturbs_no_other(redis, relay_factory, doors):
     line = relay.wait_log("cannot drain an inbox")
     assert "ns=bad" in line and "WRONGTYPE" in line
     errors = relay.metric("sse_relay_redis_errors_total")
-    commands = doors.redis.info("commandstats").get("cmdstat_fcall", {}).get("failed_calls", 0)
     for n in range(1, 21):
         doors.xadd("t", str(n), ns="good")
         wait_until(lambda: doors.redis.xlen(doors.key("good", "inbox")) == 0, "the good inbox")
@@ -205,7 +204,6 @@ def test_a_bad_inbox_disturbs_no_other(redis, relay_factory, doors):
     assert "cannot read the inboxes" not in relay.log_text
     assert relay.log_text.count("cannot drain an inbox") == 1
     assert relay.metric("sse_relay_redis_errors_total") - errors < 10
-    assert commands < 10
     doors.redis.delete(doors.key("bad", "inbox"))
     doors.xadd("t", "mended", ns="bad")
     wait_until(lambda: relay.metric("sse_relay_inbox_moved_total") == 21, "the mended inbox", timeout=40)
