@@ -272,7 +272,8 @@ START_TEST(test_names_that_went_while_redis_was_away_are_forgotten)
 }
 END_TEST
 
-/* Any order of wanting, not wanting, turns of the loop, refusals and lost connections. */
+/* Any order of wanting, not wanting and turns of the loop; in every other run also refusals and
+ * lost connections, which hide what is left over. */
 START_TEST(test_redis_has_in_the_end_what_is_wanted)
 {
     struct rng rng = {.state = 20 + (uint64_t)_i};
@@ -285,16 +286,17 @@ START_TEST(test_redis_has_in_the_end_what_is_wanted)
             watch(i);
         if (rng_below(&rng, 3) == 0)
             ev_run(loop, EVRUN_NOWAIT);
-        if (rng_below(&rng, 50) == 0)
+        if (_i % 2 && rng_below(&rng, 50) == 0)
             redis.refused = redis.refused ? NULL : "t0";
-        if (rng_below(&rng, 300) == 0)
+        if (_i % 2 && rng_below(&rng, 300) == 0)
             fake_redis_cut(&redis, "subscriber");
         if (rng_below(&rng, 100) == 0)
             run_for(0.02);
     }
     redis.refused = NULL;
     run_until_ready(1);
-    fake_redis_cut(&redis, "subscriber"); /* what was refused last is tried at once */
+    if (_i % 2)
+        fake_redis_cut(&redis, "subscriber"); /* what was refused last is tried at once */
     run_until(is_settled, NULL);
 }
 END_TEST
