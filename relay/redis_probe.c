@@ -30,6 +30,7 @@ struct redis_probe {
     uint64_t number, first; /* of the last probe sent; of the first on this connection */
     unsigned unanswered;    /* PUBLISHes on the way */
     size_t due;             /* answers on the subscriber connection */
+    uint64_t due_since_us;  /* for PROBE_DUE */
     bool came, answered;    /* since the last tick */
     unsigned missed;
     bool held, role_asked;
@@ -76,6 +77,7 @@ static void on_published(void *arg, const struct redis_reply *reply)
         return;
     if (reply && redis_reply_type(reply) != REDIS_ERROR) {
         probe->state = PROBE_DUE;
+        probe->due_since_us = clock_mono_us();
         return;
     }
     probe->state = PROBE_NONE;
@@ -144,13 +146,21 @@ static bool was_held(struct redis_probe *probe)
     return held_us * 2 > probe->config->redis_probe_ms * 1000;
 }
 
+/* Redis has only just sent it on: it is looked at in the next period. */
+static bool is_young(const struct redis_probe *probe)
+{
+    return probe->state == PROBE_DUE &&
+           (clock_mono_us() - probe->due_since_us) * 2 < probe->config->redis_probe_ms * 1000;
+}
+
 /* False: the connection is dead, and gone. */
 static bool check(struct redis_probe *probe)
 {
-    bool silent = probe->state == PROBE_DUE && !probe->came;
+    bool silent = probe->state == PROBE_DUE && !probe->came && !is_young(probe);
     bool stuck = probe->due && !probe->answered;
     if (!silent && !stuck) {
-        probe->missed = 0;
+        if (!is_young(probe)) /* which proves nothing yet */
+            probe->missed = 0;
         return true;
     }
     set_heard(probe, false);
@@ -183,7 +193,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *w, int revents)
     else if (!check(probe))
         return;
     period_begin(probe);
-    if (probe->listening && !probe->unanswered)
+    if (probe->listening && !probe->unanswered && !is_young(probe))
         send_probe(probe);
 }
 
