@@ -59,12 +59,14 @@ VARIANT_LDFLAGS_fuzz := -fsanitize=fuzzer,address,undefined
 PACKAGES := libmicrohttpd hiredis libcjson
 # Asked once, and only when something is compiled: on a bare machine `make deps` must work before pkg-config is there.
 # As system headers: our warnings are not for them.
-PKG_CFLAGS = $(eval PKG_CFLAGS := $$(patsubst -I%,-isystem %,$$(shell pkg-config --cflags $(PACKAGES))))$(PKG_CFLAGS)
-PKG_LIBS = $(eval PKG_LIBS := $$(shell pkg-config --libs $(PACKAGES)))$(PKG_LIBS)
+# TLS to Redis is built in where hiredis has it (1.0 on).
+TLS_PACKAGES = $(eval TLS_PACKAGES := $$(shell pkg-config --exists hiredis_ssl openssl && echo hiredis_ssl openssl))$(TLS_PACKAGES)
+PKG_CFLAGS = $(eval PKG_CFLAGS := $$(patsubst -I%,-isystem %,$$(shell pkg-config --cflags $(PACKAGES) $(TLS_PACKAGES))))$(PKG_CFLAGS)
+PKG_LIBS = $(eval PKG_LIBS := $$(shell pkg-config --libs $(PACKAGES) $(TLS_PACKAGES)))$(PKG_LIBS)
 CHECK_CFLAGS = $(eval CHECK_CFLAGS := $$(shell pkg-config --cflags check))$(CHECK_CFLAGS)
 CHECK_LIBS = $(eval CHECK_LIBS := $$(shell pkg-config --libs --static check))$(CHECK_LIBS)
 
-ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DSSE_RELAY_VERSION='"$(VERSION)"' -I. $(WARNINGS) $(PKG_CFLAGS) -pthread -fPIE \
+ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DSSE_RELAY_VERSION='"$(VERSION)"' -I. $(WARNINGS) $(PKG_CFLAGS) $(if $(TLS_PACKAGES),-DSSE_RELAY_REDIS_TLS) -pthread -fPIE \
              $(CFLAGS) $(VARIANT_CFLAGS_$(VARIANT)) $(CPPFLAGS)
 ALL_LDFLAGS = -pthread $(VARIANT_LDFLAGS_$(VARIANT)) $(LDFLAGS)
 LIBS = $(PKG_LIBS) -lev -lm

@@ -311,6 +311,7 @@ struct bus *bus_new(struct config *config, struct inbox *const *inboxes, unsigne
 {
     static const struct store_events events = {.heard = on_store_heard,
                                                .deliver = bus_deliver,
+                                               .reachable = bus_spaces_open,
                                                .up = bus_store_up,
                                                .down = bus_store_down};
     struct bus *bus = mem_zero(1, sizeof(*bus));

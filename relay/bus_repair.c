@@ -270,7 +270,6 @@ static void repairs_start(struct bus *bus)
 void bus_store_up(struct bus *bus, bool broken)
 {
     bus->store_up = true;
-    bus_spaces_open(bus);
     if (!broken) {
         if (!bus->repairing)
             repairs_end(bus);

@@ -16,6 +16,10 @@ struct strings {
 struct config {
     struct strings listen;
     char *redis; /* URL, may hold a password: print with config_redacted_url() */
+    char *redis_user, *redis_password, *redis_password_file;  /* "": as the URL says */
+    char *redis_ca, *redis_cert, *redis_key, *redis_tls_name; /* "": none, or the default */
+    char *sentinel_user, *sentinel_password, *sentinel_password_file;
+    bool password_on_command_line; /* not an option: what the start warns of */
     char *prefix, *node;
     uint64_t workers; /* resolved: never 0 */
     uint64_t heartbeat_ms, retry_ms, max_lifetime_ms, drain_ms;

@@ -3,6 +3,7 @@
 #include <string.h>
 #include "common/names.h"
 #include "relay/config_table.h"
+#include "relay/redis_tls.h"
 #include "relay/redis_url.h"
 
 static bool all_of(struct slice s, const char *also)
@@ -75,18 +76,28 @@ const char *config_check_redis(const char *item)
             return "expected a URL without spaces or control characters";
     if (slice_is(url, "memory:"))
         return NULL;
-    if (slice_has_prefix(url, SLICE_LIT("rediss://")))
-        return "this version cannot use TLS to Redis (rediss://) yet; use redis:// or unix:///path";
-    if (slice_has_prefix(url, SLICE_LIT("redis+sentinel://")))
-        return "this version cannot ask Redis Sentinel (redis+sentinel://) yet; use redis://";
     enum err e = redis_url_parse(item, &parts);
+    bool tls = parts.tls;
     redis_url_reset(&parts);
+    if (e == OK && tls && !redis_tls_is_built_in())
+        return "this build cannot use TLS to Redis: it needs a hiredis with TLS (1.0 or newer, as "
+               "in "
+               "Debian 13). Use such a build, or a local TLS tunnel (stunnel) and redis:// to that";
     if (e == OK)
         return NULL;
     if (slice_has_prefix(url, SLICE_LIT("redis://")))
         return "expected redis://[user:password@]host[:port][/db], with a port from 1 to 65535, "
                "the number of a database, and @ : / % in a password written as %40 %3A %2F %25";
-    return "expected redis://[user:password@]host[:port][/db], unix:///path or memory:";
+    if (strstr(item, "+sentinel://"))
+        return "expected redis+sentinel://[user:password@]host[:port][,host[:port]...]/master-name"
+               "[/db], with at most 32 Sentinels";
+    return "expected redis://[user:password@]host[:port][/db], rediss:// for TLS, unix:///path, "
+           "redis+sentinel://host:port,host:port/name[/db] or memory:";
+}
+
+const char *config_check_secret(const char *item)
+{
+    return strpbrk(item, "\r\n") ? "expected one line" : NULL;
 }
 
 const char *config_check_prefix(const char *item)

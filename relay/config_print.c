@@ -89,6 +89,15 @@ void config_put_docs(struct buf *b)
     }
 }
 
+/* What came from a file is not an option's value. */
+static void put_secret(struct buf *b, const struct config *c, const struct config_option *opt)
+{
+    bool redis = opt->offset == offsetof(struct config, redis_password);
+    const char *file = redis ? c->redis_password_file : c->sentinel_password_file;
+    const char *value = *(char *const *)config_field(c, opt);
+    buf_puts(b, value[0] && !file[0] ? "\"***\"" : "\"\"");
+}
+
 static void put_file_value(struct buf *b, const struct config *c, const struct config_option *opt)
 {
     const struct config_box *box = (const struct config_box *)c;
@@ -101,6 +110,8 @@ static void put_file_value(struct buf *b, const struct config *c, const struct c
         config_put_redacted_url(&url, c->redis);
         json_put_string(b, buf_slice(&url));
         buf_reset(&url);
+    } else if (opt->secret) {
+        put_secret(b, c, opt);
     } else {
         config_value_put_json(b, c, opt);
     }

@@ -45,6 +45,8 @@ enum err config_load_set(struct config_load *l, const struct config_option *opt,
             config_load_put_shown(&l->err, buf_slice(&masked));
             buf_reset(&masked);
             free(url);
+        } else if (opt->secret) {
+            buf_puts(&l->err, "***");
         } else {
             config_load_put_shown(&l->err, value);
         }
@@ -197,6 +199,9 @@ static enum err read_flags(struct config_load *l, int argc, char **argv, bool ap
         snprintf(origin, sizeof(origin), "--%s", opt->name);
         if (apply && (e = config_load_set(l, opt, value, origin)) != OK)
             return e;
+        bool is_url = opt->offset == offsetof(struct config, redis);
+        if (apply && (is_url ? config_secret_in_url(l->config->redis) : opt->secret && value.len))
+            l->config->password_on_command_line = true;
     }
     return OK;
 }
@@ -324,7 +329,9 @@ static enum err load_all(struct config_load *l, int argc, char **argv, char **en
     memset(l->seen, 0, sizeof(l->seen));
     if (e == OK)
         e = read_flags(l, argc, argv, true);
-    return e == OK ? cross_check(l) : e;
+    if (e == OK)
+        e = cross_check(l);
+    return e == OK ? config_secret_load(l->config, &l->err) : e;
 }
 
 enum err config_load(int argc, char **argv, char **environ_list, struct config **out,

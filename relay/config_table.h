@@ -21,6 +21,7 @@ struct config_option {
     uint64_t min, max;
     bool zero_ok;        /* 0 is allowed although it is below min */
     bool reloadable;     /* may change while the relay runs */
+    bool secret;         /* never printed */
     const char *initial; /* the default, as text */
     const char
         *described; /* the default in words, where `initial` is only a placeholder; else NULL */
@@ -58,9 +59,15 @@ void config_value_free(struct config *c, const struct config_option *opt);
 void config_value_put_json(struct buf *b, const struct config *c, const struct config_option *opt);
 void config_value_put_allowed(struct buf *b, const struct config_option *opt);
 
+/* config_secret.c. Reads the files that hold passwords into their options, and checks that what
+ * concerns Redis fits together; the sentence goes to *why. */
+NODISCARD enum err config_secret_load(struct config *c, struct buf *why);
+bool config_secret_in_url(const char *url); /* it holds a password */
+
 /* config_check.c: for the `check` column. */
 const char *config_check_listen(const char *item);
 const char *config_check_redis(const char *item);
+const char *config_check_secret(const char *item); /* what a line may hold */
 const char *config_check_prefix(const char *item);
 const char *config_check_origin(const char *item);
 const char *config_check_namespace(const char *item);

@@ -52,6 +52,12 @@ static int run(struct config *config, struct command_line *line)
     log_put(LOG_INFO, "starting", "version", SSE_RELAY_VERSION, "node", config->node, "redis",
             url.ptr, NULL);
     buf_reset(&url);
+    if (config->password_on_command_line)
+        log_put(LOG_WARN, "a password stands on the command line, where every user can read it",
+                "hint",
+                "use redis.password_file, or SSE_RELAY_REDIS_PASSWORD in the environment; "
+                "sentinel.password_file for Sentinels",
+                NULL);
     if (hub_new(config, SSE_RELAY_VERSION, reload, line, &hub))
         return EXIT_RUN_FAILED;
     hub_run(hub);

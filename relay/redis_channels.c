@@ -233,7 +233,7 @@ static void on_probe_replica(void *arg)
     ch->handler->replica(ch->arg);
 }
 
-struct redis_channels *redis_channels_new(struct ev_loop *loop, const struct redis_url *url,
+struct redis_channels *redis_channels_new(struct ev_loop *loop, struct redis_target *target,
                                           struct redis_conn *commands, struct config *config,
                                           const struct redis_channels_handler *handler, void *arg,
                                           struct metrics *metrics)
@@ -251,7 +251,7 @@ struct redis_channels *redis_channels_new(struct ev_loop *loop, const struct red
     ch->run = 1;
     TAILQ_INIT(&ch->todo);
     STAILQ_INIT(&ch->asks);
-    ch->conn = redis_conn_new(loop, url, "subscriber", &conn_handler, ch, metrics);
+    ch->conn = redis_conn_new(loop, target, "subscriber", &conn_handler, ch, metrics);
     ch->probe = redis_probe_new(loop, commands, config, &probe_handler, ch, metrics);
     ev_prepare_init(&ch->flush, on_flush);
     ev_init(&ch->again, on_again);

@@ -23,7 +23,7 @@ struct redis_channels_handler {
 };
 
 /* @commands: to publish probes on; borrowed. */
-struct redis_channels *redis_channels_new(struct ev_loop *loop, const struct redis_url *url,
+struct redis_channels *redis_channels_new(struct ev_loop *loop, struct redis_target *target,
                                           struct redis_conn *commands, struct config *config,
                                           const struct redis_channels_handler *handler, void *arg,
                                           struct metrics *metrics);

@@ -1,27 +1,18 @@
-/* One connection to Redis: connects, logs in, reconnects with jittered backoff, pipelines commands.
- * The only user of hiredis (its non-blocking synchronous context: see docs/architecture.md for why
- * not its async API). One thread. */
+/* One connection to Redis: connects, logs in, makes sure that it has a primary, reconnects with
+ * jittered backoff, pipelines commands. With redis_reply and redis_tls the only user of hiredis
+ * (its non-blocking synchronous context: see docs/architecture.md for why not its async API). One
+ * thread.
+ *
+ * An answer that only a Redis gives that is no usable primary (redis_reply_is_unusable) is handed
+ * out like any other; then all connections of the target are dropped. */
 #pragma once
 #include <ev.h>
 
-#include "common/slice.h"
 #include "relay/metrics.h"
-#include "relay/redis_url.h"
+#include "relay/redis_reply.h"
+#include "relay/redis_target.h"
 
 struct redis_conn;
-
-/* A reply, valid during the callback that brings it. */
-struct redis_reply;
-enum redis_type { REDIS_NIL, REDIS_INTEGER, REDIS_STRING, REDIS_ERROR, REDIS_ARRAY };
-enum redis_type redis_reply_type(const struct redis_reply *reply);
-struct slice
-redis_reply_text(const struct redis_reply *reply); /* string, status or error; else SLICE_NONE */
-int64_t redis_reply_number(
-    const struct redis_reply *reply); /* an integer, or a string of digits; else -1 */
-size_t redis_reply_count(const struct redis_reply *reply); /* elements of an array, else 0 */
-const struct redis_reply *redis_reply_at(const struct redis_reply *reply, size_t i);
-bool redis_reply_is_error(const struct redis_reply *reply,
-                          const char *prefix); /* an error that starts so */
 
 struct redis_conn_handler {
     void (*up)(void *arg); /* connected and logged in */
@@ -36,8 +27,9 @@ struct redis_conn_handler {
  */
 typedef void (*redis_done)(void *arg, const struct redis_reply *reply);
 
-/* @name: for CLIENT SETNAME and the log. @url is borrowed and must outlive it. */
-struct redis_conn *redis_conn_new(struct ev_loop *loop, const struct redis_url *url,
+/* @name: for CLIENT SETNAME and the log. @target is borrowed and must outlive it; while it has no
+ * address the connection waits for one. */
+struct redis_conn *redis_conn_new(struct ev_loop *loop, struct redis_target *target,
                                   const char *name, const struct redis_conn_handler *handler,
                                   void *arg, struct metrics *metrics);
 void redis_conn_free(

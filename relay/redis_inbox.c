@@ -89,7 +89,8 @@ static void log_undrained(struct redis_inbox *inbox, const char *ns,
                           const struct redis_reply *reply)
 {
     uint64_t held;
-    if (!log_limit_pass(&inbox->drain_limit, clock_mono_us(), &held))
+    if (redis_reply_is_unusable(reply) || /* the connections go, which is told */
+        !log_limit_pass(&inbox->drain_limit, clock_mono_us(), &held))
         return;
     char *text = slice_dup(redis_reply_text(reply));
     log_put(LOG_ERROR, "cannot drain an inbox, trying again", "ns", ns, "reply", text ? text : "",
@@ -308,7 +309,7 @@ static void on_down(void *arg, const char *why)
     inbox->refusal = NULL;
 }
 
-struct redis_inbox *redis_inbox_new(struct ev_loop *loop, const struct redis_url *url,
+struct redis_inbox *redis_inbox_new(struct ev_loop *loop, struct redis_target *target,
                                     struct config *config, struct metrics *metrics)
 {
     static const struct redis_conn_handler handler = {on_up, on_down, NULL};
@@ -318,7 +319,7 @@ struct redis_inbox *redis_inbox_new(struct ev_loop *loop, const struct redis_url
     inbox->metrics = metrics;
     for (size_t i = 0; i < config->inbox_namespaces.count; i++)
         box_get(inbox, config->inbox_namespaces.items[i])->fixed = true;
-    inbox->conn = redis_conn_new(loop, url, "inbox", &handler, inbox, metrics);
+    inbox->conn = redis_conn_new(loop, target, "inbox", &handler, inbox, metrics);
     ev_init(&inbox->retry, on_retry);
     inbox->retry.data = inbox;
     return inbox;

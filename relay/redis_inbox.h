@@ -8,7 +8,7 @@
 
 struct redis_inbox;
 
-struct redis_inbox *redis_inbox_new(struct ev_loop *loop, const struct redis_url *url,
+struct redis_inbox *redis_inbox_new(struct ev_loop *loop, struct redis_target *target,
                                     struct config *config, struct metrics *metrics);
 void redis_inbox_free(struct redis_inbox *inbox);
 void redis_inbox_start(struct redis_inbox *inbox);

@@ -56,7 +56,8 @@ static void ask_version(struct redis_library *library);
 static void on_loaded(void *arg, const struct redis_reply *reply)
 {
     struct redis_library *library = arg;
-    if (!reply)
+    if (!reply ||
+        redis_reply_is_unusable(reply)) /* the connection goes, this is tried on the next */
         return;
     if (redis_reply_type(reply) != REDIS_ERROR) {
         log_put(LOG_INFO, "loaded the function library into Redis", "version",
@@ -86,7 +87,8 @@ static void load(struct redis_library *library, bool replace)
 static void on_version(void *arg, const struct redis_reply *reply)
 {
     struct redis_library *library = arg;
-    if (!reply)
+    if (!reply ||
+        redis_reply_is_unusable(reply)) /* the connection goes, this is tried on the next */
         return;
     if (redis_reply_type(reply) == REDIS_INTEGER) {
         if (redis_reply_number(reply) >= library->version)
@@ -116,7 +118,8 @@ static void ask_version(struct redis_library *library)
 static void on_info(void *arg, const struct redis_reply *reply)
 {
     struct redis_library *library = arg;
-    if (!reply)
+    if (!reply ||
+        redis_reply_is_unusable(reply)) /* the connection goes, this is tried on the next */
         return;
     struct slice text = redis_reply_text(reply);
     static const char mark[] = "redis_version:";

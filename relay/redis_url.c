@@ -4,6 +4,9 @@
 #include <string.h>
 
 #include "common/buf.h"
+#include "common/mem.h"
+
+enum { PORT_REDIS = 6379, PORT_SENTINEL = 26379 };
 
 static int hex_digit(char c)
 {
@@ -87,11 +90,11 @@ static enum err parse_login(struct slice login, struct redis_url *out)
 }
 
 /* host, host:port, [v6], [v6]:port */
-static enum err parse_address(struct slice address, struct redis_url *out)
+static enum err parse_address(struct slice address, unsigned port, struct redis_address *out)
 {
     bool found;
     struct slice host;
-    out->port = 6379;
+    out->port = port;
     if (address.len && address.ptr[0] == '[') {
         address = (struct slice){address.ptr + 1, address.len - 1};
         host = take_until(&address, ']', &found);
@@ -103,41 +106,83 @@ static enum err parse_address(struct slice address, struct redis_url *out)
     } else {
         host = take_until(&address, ':', &found);
     }
-    uint64_t port = 0;
-    if (found && (slice_u64(address, 65535, &port) || port == 0))
+    uint64_t given = 0;
+    if (found && (slice_u64(address, 65535, &given) || given == 0))
         return ERR_INVALID;
     if (found)
-        out->port = (unsigned)port;
+        out->port = (unsigned)given;
     out->host = host.len ? decode(host) : NULL;
     return out->host ? OK : ERR_INVALID;
+}
+
+/* Cuts "user:password@" off. The last @ counts: a password may hold others. */
+static enum err take_login(struct slice *authority, struct redis_url *out)
+{
+    const char *at = memrchr(authority->ptr, '@', authority->len);
+    if (!at)
+        return OK;
+    struct slice login = {authority->ptr, (size_t)(at - authority->ptr)};
+    *authority = (struct slice){at + 1, authority->len - login.len - 1};
+    return parse_login(login, out);
 }
 
 static enum err parse_tcp(struct slice rest, struct redis_url *out)
 {
     bool found;
+    struct redis_address address = {0};
     struct slice authority = take_until(&rest, '/', &found);
-    if (parse_db(rest, &out->db))
+    if (parse_db(rest, &out->db) || take_login(&authority, out) ||
+        parse_address(authority, PORT_REDIS, &address))
         return ERR_INVALID;
-    const char *at = memrchr(authority.ptr, '@', authority.len);
-    if (at) {
-        struct slice login = {authority.ptr, (size_t)(at - authority.ptr)};
-        if (parse_login(login, out))
-            return ERR_INVALID;
-        authority = (struct slice){at + 1, authority.len - login.len - 1};
-    }
-    return parse_address(authority, out);
+    out->host = address.host;
+    out->port = address.port;
+    return OK;
 }
+
+static enum err parse_sentinel(struct slice rest, struct redis_url *out)
+{
+    bool found, more = true;
+    struct slice authority = take_until(&rest, '/', &found);
+    struct slice master = take_until(&rest, '/', &found);
+    if (!master.len || !(out->master = decode(master)) || parse_db(rest, &out->db) ||
+        take_login(&authority, out))
+        return ERR_INVALID;
+    out->sentinels = mem_zero(REDIS_SENTINELS_MAX, sizeof(*out->sentinels));
+    while (more) {
+        struct slice item = take_until(&authority, ',', &more);
+        if (out->sentinel_count == REDIS_SENTINELS_MAX ||
+            parse_address(item, PORT_SENTINEL, &out->sentinels[out->sentinel_count]))
+            return ERR_INVALID;
+        out->sentinel_count++;
+    }
+    return OK;
+}
+
+static const struct scheme {
+    struct slice prefix;
+    enum err (*parse)(struct slice rest, struct redis_url *out);
+    bool tls;
+} schemes[] = {
+    {{"redis://", 8}, parse_tcp, false},
+    {{"rediss://", 9}, parse_tcp, true},
+    {{"unix://", 7}, parse_unix, false},
+    {{"redis+sentinel://", 17}, parse_sentinel, false},
+    {{"rediss+sentinel://", 18}, parse_sentinel, true},
+};
 
 enum err redis_url_parse(const char *text, struct redis_url *out)
 {
-    static const struct slice tcp = SLICE_LIT("redis://"), local = SLICE_LIT("unix://");
     struct redis_url url = {0};
     struct slice s = slice_of(text);
     enum err e = ERR_INVALID;
-    if (slice_has_prefix(s, tcp))
-        e = parse_tcp((struct slice){s.ptr + tcp.len, s.len - tcp.len}, &url);
-    else if (slice_has_prefix(s, local))
-        e = parse_unix((struct slice){s.ptr + local.len, s.len - local.len}, &url);
+    for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
+        size_t skip = schemes[i].prefix.len;
+        if (!slice_has_prefix(s, schemes[i].prefix))
+            continue;
+        url.tls = schemes[i].tls;
+        e = schemes[i].parse((struct slice){s.ptr + skip, s.len - skip}, &url);
+        break;
+    }
     if (e)
         redis_url_reset(&url);
     else
@@ -147,6 +192,10 @@ enum err redis_url_parse(const char *text, struct redis_url *out)
 
 void redis_url_reset(struct redis_url *url)
 {
+    for (size_t i = 0; i < url->sentinel_count; i++)
+        free(url->sentinels[i].host);
+    free(url->sentinels);
+    free(url->master);
     free(url->host);
     free(url->path);
     free(url->user);

@@ -81,6 +81,10 @@ struct store_events {
     void (*heard)(struct bus *bus, struct store_name *name);
     /* A live event for the workers in @workers (a bit each). The reference is the caller's. */
     void (*deliver)(struct bus *bus, struct event *ev, uint64_t workers);
+    /* The store can be written to, though perhaps not be heard yet: every namespace is to be opened
+     * again, so that its counter is not below what was seen (a new primary whose clock is behind).
+     */
+    void (*reachable)(struct bus *bus);
     /* Events can be heard and read. When @broken, something may have been missed: the store has
      * stopped listening (paused itself) until the bus has read what was missed and calls resume().
      */

@@ -27,6 +27,7 @@ struct store_memory {
 static void op_start(void *impl)
 {
     struct store_memory *s = impl;
+    s->events->reachable(s->bus);
     s->events->up(s->bus, false);
 }
 

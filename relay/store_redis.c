@@ -35,6 +35,9 @@ static void on_library_ready(void *arg)
 {
     struct store_redis *s = arg;
     s->library_ready = true;
+    if (s->unopened)
+        s->events->reachable(s->bus);
+    s->unopened = false;
     redis_inbox_enable(s->inbox, true);
     store_redis_publish_parked(s);
     check_up(s);
@@ -49,6 +52,7 @@ static void on_library_failed(void *arg)
 void store_redis_library_lost(struct store_redis *s)
 {
     s->library_ready = false;
+    s->unopened = true;
     redis_inbox_enable(s->inbox, false);
     go_down(s);
     redis_library_ensure(s->library);
@@ -63,6 +67,8 @@ bool store_redis_is_missing_function(const struct redis_reply *reply)
 void store_redis_say_no(struct store_redis *s, const char *what, const struct redis_reply *reply)
 {
     uint64_t held;
+    if (redis_reply_is_unusable(reply))
+        return; /* the connections go, and what waits is tried on the next */
     if (store_redis_is_missing_function(reply)) {
         store_redis_library_lost(s);
         return;
@@ -82,8 +88,10 @@ static void on_retry(struct ev_loop *loop, ev_timer *w, int revents)
 {
     (void)loop, (void)revents;
     struct store_redis *s = w->data;
-    if (s->up) /* what waits is tried again */
-        s->events->up(s->bus, s->unrepaired);
+    if (!s->up)
+        return;
+    s->events->reachable(s->bus); /* what waits is tried again */
+    s->events->up(s->bus, s->unrepaired);
 }
 
 /* --- open ------------------------------------------------------------------------------------ */
@@ -91,8 +99,12 @@ static void on_retry(struct ev_loop *loop, ev_timer *w, int revents)
 static void on_opened(void *arg, const struct redis_reply *reply)
 {
     struct store_redis *s = arg;
-    if (reply && redis_reply_type(reply) == REDIS_ERROR)
+    if (!reply || redis_reply_type(reply) != REDIS_ERROR)
+        return;
+    if (s->library_ready)
         store_redis_say_no(s, "cannot open a namespace", reply);
+    else
+        s->unopened = true;
 }
 
 static void op_open(void *impl, const char *ns, uint64_t seen, bool watched)
@@ -108,8 +120,7 @@ static void op_open(void *impl, const char *ns, uint64_t seen, bool watched)
                            SLICE_LIT("index_ttl"),  slice_of(log_u64(config->index_ttl_ms)),
                            SLICE_LIT("once_ttl"),   slice_of(log_u64(config->once_ttl_ms)),
                            SLICE_LIT("seen"),       slice_of(log_u64(seen))};
-    if (s->library_ready)
-        redis_conn_send(s->commands, argv, seen ? 14 : 12, on_opened, s);
+    redis_conn_send(s->commands, argv, seen ? 14 : 12, on_opened, s);
     if (watched)
         redis_inbox_add(s->inbox, ns);
     buf_reset(&key);
@@ -127,6 +138,10 @@ static void on_commands_up(void *arg)
 {
     struct store_redis *s = arg;
     metrics_set(s->metrics, M_REDIS_UP_COMMANDS, 1);
+    /* Before anything else, even before it is known that the functions are there: until the counter
+     * is raised a publisher may get an id that is too low from a new primary. */
+    s->unopened = false;
+    s->events->reachable(s->bus);
     redis_library_ensure(s->library);
     redis_channels_commands_up(s->channels);
 }
@@ -183,6 +198,8 @@ static void on_event(void *arg, struct event *ev, uint64_t workers)
 static void op_start(void *impl)
 {
     struct store_redis *s = impl;
+    if (s->sentinel)
+        redis_sentinel_start(s->sentinel);
     redis_conn_start(s->commands);
     redis_channels_start(s->channels);
     redis_inbox_start(s->inbox);
@@ -225,6 +242,9 @@ static void op_configure(void *impl, struct config *config)
     struct store_redis *s = impl;
     config_unref(s->config);
     s->config = config_ref(config);
+    redis_target_configure(s->target, &s->url, config);
+    if (s->sentinel)
+        redis_sentinel_configure(s->sentinel, config);
     redis_channels_configure(s->channels, config);
     redis_inbox_configure(s->inbox, config);
 }
@@ -234,10 +254,12 @@ static void op_free(void *impl)
     struct store_redis *s = impl;
     store_redis_refuse_parked(s);
     ev_timer_stop(s->loop, &s->retry);
+    redis_sentinel_free(s->sentinel);
     redis_conn_free(s->commands);
     redis_channels_free(s->channels);
     redis_inbox_free(s->inbox);
     redis_library_free(s->library);
+    redis_target_free(s->target);
     redis_url_reset(&s->url);
     config_unref(s->config);
     free(s);
@@ -277,11 +299,14 @@ struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
     enum err e = redis_url_parse(config->redis, &s->url);
     assert(e == OK);
     (void)e;
-    s->commands = redis_conn_new(loop, &s->url, "commands", &commands_handler, s, metrics);
+    s->target = redis_target_new(&s->url, config);
+    if (s->url.master)
+        s->sentinel = redis_sentinel_new(loop, &s->url, config, s->target, metrics);
+    s->commands = redis_conn_new(loop, s->target, "commands", &commands_handler, s, metrics);
     s->library = redis_library_new(loop, s->commands, on_library_ready, on_library_failed, s);
-    s->inbox = redis_inbox_new(loop, &s->url, config, metrics);
+    s->inbox = redis_inbox_new(loop, s->target, config, metrics);
     s->channels =
-        redis_channels_new(loop, &s->url, s->commands, config, &channels_handler, s, metrics);
+        redis_channels_new(loop, s->target, s->commands, config, &channels_handler, s, metrics);
     ev_init(&s->retry, on_retry);
     s->retry.data = s;
     return (struct store){&ops, s};

@@ -4,6 +4,7 @@
 #include "relay/redis_channels.h"
 #include "relay/redis_inbox.h"
 #include "relay/redis_library.h"
+#include "relay/redis_sentinel.h"
 #include "relay/store_redis.h"
 
 /* A publish that waits for its answers. */
@@ -23,11 +24,14 @@ struct store_redis {
     struct config *config;
     struct metrics *metrics;
     struct redis_url url;
+    struct redis_target *target;
+    struct redis_sentinel *sentinel; /* NULL: the URL has the address */
     struct redis_conn *commands;
     struct redis_channels *channels;
     struct redis_library *library;
     struct redis_inbox *inbox;
     bool library_ready, channels_ready;
+    bool unopened;   /* the functions were not there when the namespaces were to be opened */
     bool unrepaired; /* the subscriber was away, and what it missed has not been read yet */
     bool up;         /* the bus has been told */
     struct posting_list parked;

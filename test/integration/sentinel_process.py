@@ -204,15 +204,17 @@ class SentinelGroup:
         old = self.primary().port
         sentinel = next(s for s in self.sentinels if s.process)
 
-        def ask():  # refused while it does not know a good replica, or is still at the last one
+        def moved():  # refused while it does not know a good replica; given up when that is lost meanwhile
             try:
                 sentinel.ask("failover", NAME)
-            except redis.ResponseError as error:
-                if "INPROG" not in str(error):
-                    raise
-            return True
+            except redis.ResponseError:
+                pass
+            try:
+                return poll(lambda: self.primary_port() not in (None, old), "the switch", timeout=4)
+            except AssertionError:
+                return False
 
-        poll(ask, "SENTINEL FAILOVER to be accepted")
+        poll(moved, "a failover", timeout=40)
         return self.wait_primary(not_port=old)
 
     def stop(self):

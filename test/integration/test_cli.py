@@ -59,7 +59,7 @@ def test_print_config_hides_the_password():
         (["--listen", "nowhere"], ["listen", "nowhere"]),
         (["--listen", "127.0.0.1:99999"], ["listen", "99999"]),
         (["--redis", "http://x"], ["redis", "http://x"]),
-        (["--redis", "rediss://127.0.0.1:6379"], ["redis", "rediss"]),
+        (["--redis", "rediss://127.0.0.1:0"], ["redis", "rediss"]),
         (["--prefix", "a b"], ["prefix", "a b"]),
         (["--prefix", "a{b"], ["prefix", "a{b"]),
         (["--inbox.namespaces", "a b"], ["inbox.namespaces", "a b"]),

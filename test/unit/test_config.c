@@ -9,6 +9,7 @@
 #include "common/json.h"
 #include "relay/config.h"
 #include "relay/config_table.h"
+#include "relay/redis_tls.h"
 
 #define ARGS_MAX 64
 
@@ -212,10 +213,20 @@ static const struct {
      "8080 127.0.0.1 127.0.0.1:65536 127.0.0.1:x :8080 [::]8080 [::: ::1:80 [zz]:80 a/b:80 a:1,b"},
     {"redis",
      "redis://h redis://h:1/0 redis://u:p@h:6379/15 redis://:p%40@h unix:///a memory: "
-     "redis://[::1]:1",
-     "redis:// redis://h:0 redis://h:65536 redis://h/x unix://a http://h memory rediss://h "
-     "redis+sentinel://h redis://:p%4@h"},
+     "redis://[::1]:1 redis+sentinel://u:p@h:1,[::1],i/m/3",
+     "redis:// redis://h:0 redis://h:65536 redis://h/x unix://a http://h memory rediss:// "
+     "redis+sentinel://h rediss+sentinel://h redis+sentinel://h,/m redis://:p%4@h"},
     {"redis.probe", "100ms 5s 1m", "0 99ms 61s"},
+    {"redis.user", "u relay@x", "ä"},
+    {"redis.password", "x p@:/ä", "a\nb a\r"},
+    {"redis.password_file", "", "\x01"},
+    {"redis.ca", "", "/x\x01"},
+    {"redis.cert", "", "/x\x01"},
+    {"redis.key", "", "/x\x01"},
+    {"redis.tls_name", "", "ä"},
+    {"sentinel.user", "u", "ä"},
+    {"sentinel.password", "x", "a\nb"},
+    {"sentinel.password_file", "", "\x01"},
     {"prefix", "s a.b:c_d-1", "a{b} a* ä"},
     {"node", "n a-b_c:1", "ä a\tb a\x7f"},
     {"workers", "0 1 64", "65 -1 1.5 x 18446744073709551616"},
@@ -291,8 +302,9 @@ START_TEST(test_messages_name_option_source_value_and_what_is_allowed)
     expect_error("--queue.max_bytes 1", "", "a size such as 4096, 64KB or 1MB, 4KB to 1GB");
     expect_error("--logging.level loud", "", "expected debug, info, warn or error");
     expect_error("--control_events maybe", "", "expected on or off");
-    expect_error("--redis rediss://h", "", "this version|rediss://");
-    expect_error("--redis redis+sentinel://h", "", "this version|Sentinel");
+    if (!redis_tls_is_built_in())
+        expect_error("--redis rediss://h", "", "this build|TLS|Debian 13|stunnel");
+    expect_error("--redis redis+sentinel://h", "", "redis+sentinel://|/master-name");
     expect_error("--log.ttl 8d", "", "index.ttl=\"7d\"|log.ttl=\"8d\"");
     expect_file_error("{\"heartbeat\": \"banana\"}", "heartbeat=banana (from /tmp/sse-relay-test-");
 }
@@ -303,10 +315,80 @@ START_TEST(test_messages_never_show_a_password)
     struct config *c = NULL;
     enum config_action action;
     char *msg = NULL;
-    ck_assert_int_ne(load("--redis rediss://user:s3cret@h:1", "", &c, &action, &msg), OK);
+    ck_assert_int_ne(load("--redis rediss://user:s3cret@h:0", "", &c, &action, &msg), OK);
     ck_assert_ptr_null(strstr(msg, "s3cret"));
-    ck_assert_ptr_nonnull(strstr(msg, "rediss://user:***@h:1"));
+    ck_assert_ptr_nonnull(strstr(msg, "rediss://user:***@h:0"));
     free(msg);
+    ck_assert_int_ne(load("--redis.password s3c\nret", "", &c, &action, &msg), OK);
+    ck_assert_ptr_null(strstr(msg, "s3c"));
+    ck_assert_ptr_nonnull(strstr(msg, "redis.password=*** (from --redis.password)"));
+    free(msg);
+}
+END_TEST
+
+START_TEST(test_password_comes_from_a_file)
+{
+    static const char *const same[] = {"s3c:r@t\n", "s3c:r@t", "s3c:r@t\r\nmore\n"};
+    for (size_t i = 0; i < 3; i++) {
+        file_write(same[i]);
+        struct config *c = load_ok("--redis.password_file @ --sentinel.password_file @", "");
+        ck_assert_str_eq(c->redis_password, "s3c:r@t");
+        ck_assert_str_eq(c->sentinel_password, "s3c:r@t");
+        ck_assert(!c->password_on_command_line);
+        struct buf text = {0};
+        config_put_file(&text, c);
+        buf_putc(&text, '\0');
+        ck_assert_ptr_null(strstr(text.ptr, "s3c"));
+        buf_reset(&text);
+        config_unref(c);
+        unlink(file_path);
+    }
+}
+END_TEST
+
+START_TEST(test_password_files_that_are_of_no_use_are_refused)
+{
+    expect_error("--redis.password_file /nonexistent", "",
+                 "redis.password_file|/nonexistent|No such");
+    expect_error("--redis.password_file /", "", "redis.password_file|cannot read /");
+    for (int i = 0; i < 2; i++) {
+        file_write(i ? "\nnot the first line\n" : "");
+        expect_error("--redis.password_file @", "",
+                     "redis.password_file|a password in the first line");
+        expect_error("--sentinel.password_file @", "", "sentinel.password_file|first line");
+        unlink(file_path);
+    }
+    file_write("x");
+    expect_error("--redis.password_file @ --redis.password y", "", "both set");
+    expect_error("--redis.password_file @ --redis redis://:z@h", "", "set twice");
+    unlink(file_path);
+    expect_error("--redis.user u --redis redis://v@h", "", "set twice|redis.user");
+    expect_error("--redis.ca /etc/passwd", "", "rediss://");
+}
+END_TEST
+
+START_TEST(test_password_in_the_environment_is_no_secret_told_on_the_command_line)
+{
+    struct config *c = load_ok("--redis redis://u@h", "SSE_RELAY_REDIS_PASSWORD=s3cret");
+    ck_assert_str_eq(c->redis_password, "s3cret");
+    ck_assert(!c->password_on_command_line);
+    struct buf text = {0};
+    config_put_file(&text, c);
+    buf_putc(&text, '\0');
+    ck_assert_ptr_null(strstr(text.ptr, "s3cret"));
+    ck_assert_ptr_nonnull(strstr(text.ptr, "\"redis.password\": \"***\""));
+    buf_reset(&text);
+    config_unref(c);
+    static const char *const shown[] = {"--redis redis://u:p@h", "--redis.password=p",
+                                        "--redis redis+sentinel://:p@h/m", "--sentinel.password p"};
+    for (size_t i = 0; i < 4; i++) {
+        c = load_ok(shown[i], "");
+        ck_assert_msg(c->password_on_command_line, "%s", shown[i]);
+        config_unref(c);
+    }
+    c = load_ok("", "SSE_RELAY_REDIS=redis://u:p@h");
+    ck_assert(!c->password_on_command_line);
+    config_unref(c);
 }
 END_TEST
 
@@ -554,6 +636,9 @@ int main(void)
     tcase_add_test(cases, test_every_option_of_the_table_is_covered_by_the_ranges);
     tcase_add_test(cases, test_messages_name_option_source_value_and_what_is_allowed);
     tcase_add_test(cases, test_messages_never_show_a_password);
+    tcase_add_test(cases, test_password_comes_from_a_file);
+    tcase_add_test(cases, test_password_files_that_are_of_no_use_are_refused);
+    tcase_add_test(cases, test_password_in_the_environment_is_no_secret_told_on_the_command_line);
     tcase_add_test(cases, test_unknown_names_are_errors_with_a_suggestion);
     tcase_add_test(cases, test_other_variables_are_not_ours);
     tcase_add_test(cases, test_bad_files_are_errors);

@@ -24,6 +24,8 @@ static const struct sample good[] = {
     {"redis://u:a:b@h", {.host = "h", .port = 6379, .user = "u", .password = "a:b"}},
     {"redis://u:a@b@h", {.host = "h", .port = 6379, .user = "u", .password = "a@b"}},
     {"redis://u%3a:p%2F%40@h", {.host = "h", .port = 6379, .user = "u:", .password = "p/@"}},
+    {"rediss://u:p@h:2/1",
+     {.host = "h", .port = 2, .user = "u", .password = "p", .db = 1, .tls = true}},
     {"unix:///run/redis.sock", {.path = "/run/redis.sock"}},
     {"unix:///run/redis.sock?db=2", {.path = "/run/redis.sock", .db = 2}},
     {"unix:///run/a%20b%3F", {.path = "/run/a b?"}},
@@ -39,7 +41,19 @@ static const char *const bad[] = {
     "redis://:6379",
     "redis://u:p@",
     "http://h",
-    "rediss://h",
+    "rediss:///h",
+    "redis+sentinel://",
+    "redis+sentinel://h",
+    "redis+sentinel://h/",
+    "redis+sentinel://h//1",
+    "redis+sentinel:///m",
+    "redis+sentinel://h,/m",
+    "redis+sentinel://,h/m",
+    "redis+sentinel://h,,i/m",
+    "redis+sentinel://h:0/m",
+    "redis+sentinel://h/m/x",
+    "redis+sentinel://h/m/1/2",
+    "redis+sentinel://h/m%00",
     "REDIS://h",
     "localhost:6379",
     "redis://h:",
@@ -91,9 +105,51 @@ START_TEST(test_good_urls_are_taken_apart)
     ck_text(url.password, good[_i].url.password);
     ck_assert_uint_eq(url.port, good[_i].url.port);
     ck_assert_uint_eq(url.db, good[_i].url.db);
+    ck_assert_int_eq(url.tls, good[_i].url.tls);
+    ck_assert_ptr_null(url.master);
     redis_url_reset(&url);
     ck_assert_ptr_null(url.host);
     redis_url_reset(&url); /* twice is fine */
+}
+END_TEST
+
+START_TEST(test_sentinel_urls_are_taken_apart)
+{
+    struct redis_url url;
+    ck_assert(!redis_url_parse("redis+sentinel://u:a@b@h,[::1]:7,i:26380/my%2Fname/3", &url));
+    ck_assert_pstr_eq(url.user, "u");
+    ck_assert_pstr_eq(url.password, "a@b");
+    ck_assert_uint_eq(url.sentinel_count, 3);
+    ck_assert_pstr_eq(url.sentinels[0].host, "h");
+    ck_assert_uint_eq(url.sentinels[0].port, 26379);
+    ck_assert_pstr_eq(url.sentinels[1].host, "::1");
+    ck_assert_uint_eq(url.sentinels[1].port, 7);
+    ck_assert_uint_eq(url.sentinels[2].port, 26380);
+    ck_assert_pstr_eq(url.master, "my/name");
+    ck_assert_uint_eq(url.db, 3);
+    ck_assert_ptr_null(url.host);
+    ck_assert(!url.tls);
+    redis_url_reset(&url);
+    ck_assert(!redis_url_parse("rediss+sentinel://h/m", &url));
+    ck_assert(url.tls && !url.user && !url.password && url.db == 0 && url.sentinel_count == 1);
+    redis_url_reset(&url);
+}
+END_TEST
+
+/* The list has a bound. */
+START_TEST(test_too_many_sentinels_are_refused)
+{
+    for (int count = REDIS_SENTINELS_MAX; count <= REDIS_SENTINELS_MAX + 1; count++) {
+        char text[256] = "redis+sentinel://h";
+        struct redis_url url;
+        for (int i = 1; i < count; i++)
+            strcat(text, ",h");
+        strcat(text, "/m");
+        bool fits = count == REDIS_SENTINELS_MAX;
+        ck_assert((redis_url_parse(text, &url) == OK) == fits);
+        if (fits)
+            redis_url_reset(&url);
+    }
 }
 END_TEST
 
@@ -117,7 +173,7 @@ START_TEST(test_any_mangled_url_is_refused_or_taken_whole)
                 text[i] = (char)c;
                 if (redis_url_parse(text, &url) != OK)
                     continue;
-                ck_assert(!url.host != !url.path);
+                ck_assert_int_eq(!!url.host + !!url.path + !!url.master, 1);
                 redis_url_reset(&url);
             }
         }
@@ -129,6 +185,8 @@ int main(void)
 {
     TCase *cases = tcase_create("redis_url");
     tcase_add_loop_test(cases, test_good_urls_are_taken_apart, 0, sizeof(good) / sizeof(good[0]));
+    tcase_add_test(cases, test_sentinel_urls_are_taken_apart);
+    tcase_add_test(cases, test_too_many_sentinels_are_refused);
     tcase_add_loop_test(cases, test_bad_urls_are_refused_and_leave_nothing_behind, 0,
                         sizeof(bad) / sizeof(bad[0]));
     tcase_add_test(cases, test_any_mangled_url_is_refused_or_taken_whole);

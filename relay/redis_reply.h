@@ -1,0 +1,24 @@
+/* What Redis answers, without hiredis's types. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/slice.h"
+
+/* A reply, valid during the callback that brings it. */
+struct redis_reply;
+enum redis_type { REDIS_NIL, REDIS_INTEGER, REDIS_STRING, REDIS_ERROR, REDIS_ARRAY };
+enum redis_type redis_reply_type(const struct redis_reply *reply);
+struct slice
+redis_reply_text(const struct redis_reply *reply); /* string, status or error; else SLICE_NONE */
+int64_t redis_reply_number(
+    const struct redis_reply *reply); /* an integer, or a string of digits; else -1 */
+size_t redis_reply_count(const struct redis_reply *reply); /* elements of an array, else 0 */
+const struct redis_reply *redis_reply_at(const struct redis_reply *reply, size_t i);
+bool redis_reply_is_error(const struct redis_reply *reply,
+                          const char *prefix); /* an error that starts so */
+/* An error, or EXEC's array with one, by which a Redis tells that it is no primary (any more), or
+ * does not have its data yet: READONLY, MASTERDOWN, LOADING, UNBLOCKED. */
+bool redis_reply_is_unusable(const struct redis_reply *reply);
+/* That error's text; SLICE_NONE: there is none. */
+struct slice redis_reply_unusable(const struct redis_reply *reply);

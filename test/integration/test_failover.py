@@ -1,0 +1,155 @@
+"""A primary that is demoted, or not a primary at all, behind an address that stays the same."""
+
+import threading
+
+import pytest
+
+from redis_server import RedisServer
+from relay_process import wait_until
+from sentinel_process import poll
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """Two servers, the second a replica of the first."""
+    servers = [
+        RedisServer(tmp_path / f"redis-{i}", args=["--repl-diskless-sync-delay", "0"]).start() for i in range(2)
+    ]
+    follow(servers[1], servers[0])
+    yield servers
+    for server in servers:
+        server.stop()
+
+
+def follow(replica, primary):
+    admin = replica.client()
+    admin.replicaof("127.0.0.1", primary.port)
+    poll(lambda: admin.info("replication")["master_link_status"] == "up", "the replica to be in step")
+
+
+def reasons(relay):
+    return [li for li in relay.log if "lost, reconnecting" in li or "cannot reach Redis" in li]
+
+
+def test_replica_is_not_used_until_it_is_promoted(pair, relay_factory, sse_connect):
+    primary, replica = pair
+    relay = relay_factory(redis=replica.url, ready=False)
+    relay.wait_log("this Redis is no primary, its role is slave")
+    assert relay.ready()[0] == 503
+    client = sse_connect(relay, "t", wait=False)
+    assert relay.post("/publish", json={"topic": "t", "data": "x"}).status_code == 503
+    replica.client().replicaof("NO", "ONE")
+    relay.wait_ready()
+    client.wait_connected()
+    relay.publish("t", "y")
+    assert client.wait_for(1).data == ["y"]
+
+
+def test_demotion_is_noticed_and_undone(pair, relay_factory, sse_connect):
+    """REPLICAOF under a relay with a direct address: not ready, clients kept, and all is well after REPLICAOF NO ONE."""
+    primary, other = pair
+    relay = relay_factory(redis=primary.url)
+    client = sse_connect(relay, "t")
+    ids = [relay.publish("t", "1")]
+    poll(lambda: other.client().xlen("sse:{default}:log:t") == 1, "the replica to be in step")
+    other.client().replicaof("NO", "ONE")
+    follow(primary, other)
+    wait_until(lambda: relay.ready()[0] == 503, "/ready to tell")
+    assert any("primary" in li for li in reasons(relay)), relay.log_text
+    assert relay.post("/publish", json={"topic": "t", "data": "refused"}).status_code == 503
+    ids.append(int(other.client().fcall("sse_publish", 1, "sse:{default}", "topic", "t", "data", "2")))
+    poll(lambda: primary.client().xlen("sse:{default}:log:t") == 2, "the replica to be in step")
+    primary.client().replicaof("NO", "ONE")
+    relay.wait_ready()
+    ids.append(relay.publish("t", "3"))
+    assert client.wait_for(3).data == ["1", "2", "3"]
+    assert client.ids == ids == sorted(ids) and not client.gaps and not client.closed
+
+
+def test_readonly_answer_drops_all_connections(pair, relay_factory):
+    """Also where no blocked command tells of the demotion: what is refused as READONLY does."""
+    primary, other = pair
+    relay = relay_factory(redis=primary.url, **{"inbox.namespaces": ""})
+    admin = primary.client()
+
+    def ours():
+        return {c["id"] for c in admin.client_list() if c["name"].startswith("sse-relay-")}
+
+    before = ours()
+    assert len(before) == 3
+    other.client().replicaof("NO", "ONE")
+    follow(primary, other)
+    wait_until(lambda: relay.post("/publish", json={"topic": "t", "data": "x"}).status_code == 503)
+    wait_until(lambda: relay.ready()[0] == 503, "/ready to tell")
+    wait_until(lambda: not ours() & before, "all three to be dropped")
+    primary.client().replicaof("NO", "ONE")
+    relay.wait_ready()
+
+
+def test_acl_without_role_still_works(redis, relay_factory):
+    redis.client().execute_command("ACL", "SETUSER", "norole", "on", ">p", "~*", "&*", "+@all", "-role")
+    relay = relay_factory(redis=f"redis://norole:p@127.0.0.1:{redis.port}")
+    relay.publish("t", "x")
+
+
+def test_counter_is_raised_before_anything_else(redis, relay_factory, sse_connect):
+    """After a connect the first function called is sse_position with what was seen: not only once all is subscribed."""
+    relay = relay_factory()
+    client = sse_connect(relay, "t")
+    id = relay.publish("t", "x")
+    client.wait_for(1)
+    seen, done = [], threading.Event()
+    with redis.client().monitor() as monitor:
+
+        def read():
+            for entry in monitor.listen():
+                seen.append(entry["command"])
+                if "sse_version" in entry["command"]:
+                    done.set()
+                    return
+
+        thread = threading.Thread(target=read, daemon=True)
+        thread.start()
+        admin = redis.client()
+        for connection in admin.client_list():
+            if connection["name"].startswith("sse-relay-"):
+                admin.client_kill_filter(_id=connection["id"])
+        assert done.wait(20), seen
+        thread.join()
+    calls = [c for c in seen if c.startswith(("FCALL", "INFO"))]
+    assert calls[0].startswith("FCALL sse_position 1 sse:{default}") and calls[0].endswith(f"seen {id}"), calls
+
+
+def test_redis_that_comes_back_older_and_with_a_slower_clock(redis, relay_factory, sse_connect):
+    """Restored from before the last events, which had ids an hour ahead: ids go on above them."""
+    relay = relay_factory()
+    client = sse_connect(relay, "t")
+    relay.publish("t", "1")
+    admin = redis.client()
+    admin.save()
+    admin.incrby("sse:{default}:seq", 3_600_000_000)
+    ahead = relay.publish("t", "2")
+    client.wait_for(2)
+    redis.kill()
+    redis.start()
+    relay.wait_ready()
+    after = relay.publish("t", "3")
+    assert after > ahead
+    client.wait_for(lambda c: "3" in c.data)
+    assert client.all_ids == sorted(client.all_ids)
+
+
+def test_loading_is_waited_for(tmp_path, relay_factory):
+    """A Redis that reads its data answers LOADING: no error is logged, it is asked again."""
+    args = ["--enable-debug-command", "yes", "--key-load-delay", "5", "--loading-process-events-interval-bytes", "1024"]
+    with RedisServer(tmp_path / "redis", args=args) as server:
+        relay = relay_factory(redis=server.url)
+        admin = server.client()
+        admin.execute_command("DEBUG", "POPULATE", 20000, "filler", 100)
+        admin.save()
+        server.kill()
+        server.start()
+        relay.wait_ready()
+        assert "LOADING" in relay.log_text
+        assert "level=error" not in relay.log_text
+        relay.publish("t", "x")
