@@ -78,7 +78,7 @@ class Sentinel:
         return True
 
     def client(self, **kw):
-        return redis.Redis(port=self.port, socket_timeout=5, decode_responses=True, **kw)
+        return redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=5, decode_responses=True, **kw)
 
     def ask(self, *command, **kw):
         with self.client(**kw) as c:

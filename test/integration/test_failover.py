@@ -143,13 +143,13 @@ def test_loading_is_waited_for(tmp_path, relay_factory):
     """A Redis that reads its data answers LOADING: no error is logged, it is asked again."""
     args = ["--enable-debug-command", "yes", "--key-load-delay", "5", "--loading-process-events-interval-bytes", "1024"]
     with RedisServer(tmp_path / "redis", args=args) as server:
-        relay = relay_factory(redis=server.url)
-        admin = server.client()
-        admin.execute_command("DEBUG", "POPULATE", 20000, "filler", 100)
-        admin.save()
+        server.client().execute_command("DEBUG", "POPULATE", 40000, "filler", 100)
+        server.client().save()
         server.kill()
-        server.start()
+        server._spawn()  # not start(), which waits until it is loaded
+        relay = relay_factory(redis=server.url, ready=False)
+        relay.wait_log("LOADING")
+        assert relay.ready()[0] == 503
         relay.wait_ready()
-        assert "LOADING" in relay.log_text
         assert "level=error" not in relay.log_text
         relay.publish("t", "x")
