@@ -53,7 +53,9 @@ static void log_down(struct redis_conn *conn, bool was_up)
     uint64_t skipped = 0;
     if (conn->target->quiet)
         return;
-    if (was_up || log_limit_pass(&conn->down_limit, clock_mono_us(), &skipped))
+    bool news = was_up || strcmp(conn->why, conn->told) != 0;
+    memcpy(conn->told, conn->why, sizeof(conn->told));
+    if (log_limit_pass(&conn->down_limit, clock_mono_us(), &skipped) || news)
         log_put(LOG_WARN,
                 was_up ? "Redis connection lost, reconnecting"
                        : "cannot reach Redis yet, trying on",
@@ -94,7 +96,7 @@ static void go_down_ctx(struct redis_conn *conn)
 {
     struct buf why = {0};
     if (conn->target->tls)
-        redis_tls_put_error(conn->tls, &why);
+        redis_tls_put_error(conn->target->tls, conn->tls, &why);
     if (!why.len)
         buf_puts(&why, conn->ctx && conn->ctx->errstr[0] ? conn->ctx->errstr : "connection closed");
     buf_putc(&why, '\0');

@@ -27,7 +27,8 @@ struct redis_conn {
     bool ever_up;
     bool unsent; /* hiredis holds output */
     uint64_t retry_ms, up_since_us;
-    char why[256]; /* why it went down, or has to */
+    char why[256];  /* why it went down, or has to */
+    char told[256]; /* what was logged last: another reason is news */
     struct log_limit down_limit;
     redisContext *ctx;
     struct redis_tls_session *tls; /* the context owns it; NULL: plain text */

@@ -15,7 +15,8 @@
 
 struct redis_tls {
     SSL_CTX *ctx;
-    char *name; /* NULL: the host's */
+    char *name;    /* NULL: the host's */
+    long verified; /* of the last session that failed at its beginning */
 };
 
 /* An SSL by another name: the header knows nothing of OpenSSL. */
@@ -123,6 +124,7 @@ struct redis_tls_session *redis_tls_begin(struct redis_tls *tls, void *redis_con
     SSL *ssl = SSL_new(tls->ctx);
     if (!ssl || !expect_name(ssl, tls->name ? tls->name : host) ||
         redisInitiateSSL(ctx, ssl) != REDIS_OK) {
+        tls->verified = ssl ? SSL_get_verify_result(ssl) : X509_V_OK;
         SSL_free(ssl);
         return NULL;
     }
@@ -151,18 +153,20 @@ bool redis_tls_has_pending(const struct redis_tls_session *session)
     return SSL_pending(ssl_of(session)) > 0;
 }
 
-void redis_tls_put_error(const struct redis_tls_session *session, struct buf *out)
+void redis_tls_put_error(const struct redis_tls *tls, const struct redis_tls_session *session,
+                         struct buf *out)
 {
     unsigned long error = ERR_peek_last_error();
-    long verified = session ? SSL_get_verify_result(ssl_of(session)) : X509_V_OK;
-    if (!error && verified == X509_V_OK)
-        return;
+    long verified = session ? SSL_get_verify_result(ssl_of(session)) : tls->verified;
+    if (!error)
+        return; /* a plain error of the socket */
     buf_puts(out, "TLS: ");
-    buf_puts(out, error ? last_error() : "handshake failed");
+    buf_puts(out, last_error());
     if (verified != X509_V_OK) {
         buf_puts(out, ": ");
         buf_puts(out, X509_verify_cert_error_string(verified));
     }
+    ERR_clear_error(); /* or the next session would be thought to have failed */
 }
 
 #else /* a hiredis without TLS (before 1.0) */
@@ -203,9 +207,10 @@ bool redis_tls_has_pending(const struct redis_tls_session *session)
     return false;
 }
 
-void redis_tls_put_error(const struct redis_tls_session *session, struct buf *out)
+void redis_tls_put_error(const struct redis_tls *tls, const struct redis_tls_session *session,
+                         struct buf *out)
 {
-    (void)session, (void)out;
+    (void)tls, (void)session, (void)out;
 }
 
 #endif

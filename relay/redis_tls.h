@@ -26,5 +26,7 @@ enum redis_tls_progress { TLS_WANTS_READ, TLS_WANTS_WRITE, TLS_DONE, TLS_FAILED 
 enum redis_tls_progress redis_tls_handshake(struct redis_tls_session *session);
 /* Bytes that OpenSSL holds decrypted: the socket does not tell of them. */
 bool redis_tls_has_pending(const struct redis_tls_session *session);
-/* What went wrong the last time, in words; "" where OpenSSL does not know. */
-void redis_tls_put_error(const struct redis_tls_session *session, struct buf *out);
+/* To be called after any failure: what went wrong, in words; nothing where OpenSSL does not know.
+ * @session may be NULL: redis_tls_begin() failed. */
+void redis_tls_put_error(const struct redis_tls *tls, const struct redis_tls_session *session,
+                         struct buf *out);
