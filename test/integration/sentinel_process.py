@@ -94,9 +94,11 @@ class Sentinel:
 
 
 class SentinelGroup:
-    """@args go to every Redis, @lines into every Sentinel's configuration."""
+    """@args go to every Redis, @lines into every Sentinel's configuration.
 
-    def __init__(self, directory, sentinels=3, replicas=1, down_after_ms=500, args=(), password=None, lines=()):
+    @down_after_ms: so long that a busy machine is not taken for a dead Redis; who kills one chooses a shorter time."""
+
+    def __init__(self, directory, sentinels=3, replicas=1, down_after_ms=10000, args=(), password=None, lines=()):
         self.dir = Path(directory)
         self.password = password
         args = [*args, *REPLICATION]

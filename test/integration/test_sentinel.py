@@ -60,8 +60,9 @@ def test_primary_is_found_and_both_directions_work(group, relay_factory, sse_con
 
 
 @pytest.mark.parametrize("how", ["failover", "kill"])
-def test_failover_under_live_streams(group, relay_factory, sse_connect, publishing, how):
+def test_failover_under_live_streams(group_factory, relay_factory, sse_connect, publishing, how):
     """Nobody misses what the new primary's log has, nothing comes twice, ids only go up."""
+    group = group_factory(down_after_ms=1500 if how == "kill" else 10000).start()
     relays = [relay_factory(redis=group.url) for _ in range(2)]
     streams = [sse_connect(r, *names) for r in relays for names in (["t"], ["*"], ["t", "u"])]
     accepted = []
