@@ -18,8 +18,9 @@ import redis
 from redis_server import RedisServer, START_TIMEOUT_S, free_port
 
 NAME = "mymaster"
-# What takes seconds by default takes tenths: a test waits for conditions, but it does wait.
-PERIODS = ("info-period", 200, "ping-period", 100, "publish-period", 200, "ask-period", 200)
+# What takes seconds by default takes tenths: a test waits for conditions, but it does wait. Not much less between
+# announcements: four times that is how long a Sentinel that is behind lets a new primary be one.
+PERIODS = ("info-period", 200, "ping-period", 100, "publish-period", 1000, "ask-period", 200)
 REPLICATION = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
 
 
@@ -140,13 +141,22 @@ class SentinelGroup:
         return server.client(password=self.password, **kw)
 
     def wait_replicas(self):
-        """Until every running server but the primary is a replica that is in step."""
+        """Until every running server but the primary is a replica that has all that the primary had when asked."""
         running = [s for s in self.servers if s.process]
-        in_step = lambda: self.primary_info()["connected_slaves"] == len(running) - 1  # noqa: E731
-        online = lambda: all(  # noqa: E731
-            v["state"] == "online" for k, v in self.primary_info().items() if k.startswith("slave") and k[5:].isdigit()
-        )
-        poll(lambda: in_step() and online(), "the replicas")
+        wanted = []
+
+        def in_step():
+            info = self.primary_info()
+            if info["connected_slaves"] != len(running) - 1:
+                return False
+            wanted.append(info["master_repl_offset"])
+            others = [self.admin(s).info("replication") for s in running]
+            others = [i for i in others if i["role"] == "slave"]
+            return len(others) == len(running) - 1 and all(
+                i["master_link_status"] == "up" and i["slave_repl_offset"] >= wanted[0] for i in others
+            )
+
+        poll(in_step, "the replicas")
 
     def primary_info(self):
         for server in self.servers:
@@ -202,7 +212,8 @@ class SentinelGroup:
         return poll(settled, "a new primary", timeout=40)
 
     def failover(self):
-        """SENTINEL FAILOVER; returns the new primary."""
+        """SENTINEL FAILOVER to a replica that has what was published before this call; returns the new primary."""
+        self.wait_replicas()
         old = self.primary().port
         sentinel = next(s for s in self.sentinels if s.process)
 
