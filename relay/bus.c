@@ -223,6 +223,11 @@ static void take(struct bus *bus, struct note *note)
     case NOTE_CONFIG:
         take_config(bus, (struct note_config *)note);
         return;
+    case NOTE_DRAIN:
+        free(note);
+        if (bus->store.ops->drain)
+            bus->store.ops->drain(bus->store.impl);
+        return;
     case NOTE_STOP:
         free(note);
         ev_break(bus->loop, EVBREAK_ALL);
@@ -230,7 +235,6 @@ static void take(struct bus *bus, struct note *note)
     case NOTE_EVENTS:
     case NOTE_GAP:
     case NOTE_CENSUS:
-    case NOTE_DRAIN:
         break;
     }
     abort(); /* nobody sends these to the bus */

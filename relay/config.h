@@ -29,6 +29,9 @@ struct config {
     uint64_t tail_max_events, tail_max_bytes;
     uint64_t log_max_events, log_ttl_ms, index_ttl_ms, once_ttl_ms;
     uint64_t replay_max_events, redis_probe_ms;
+    uint64_t publish_timeout_ms /* 0: nothing waits */, publish_max_waiting,
+        publish_max_waiting_bytes;
+    uint64_t publish_wait_replicas; /* 0: do not ask for confirmation */
     uint64_t max_event_bytes, max_topics, max_clients /* 0: by the file limit */, max_header_bytes;
     struct strings cors_origins, inbox_namespaces;
     bool control_events, events_type_from_topic;

@@ -300,6 +300,11 @@ static void resolve(struct config *c)
 static enum err cross_check(struct config_load *l)
 {
     const struct config *c = l->config;
+    if (c->publish_wait_replicas && !c->publish_timeout_ms) {
+        buf_puts(&l->err, "publish.wait_replicas needs a publish.timeout above 0: that is how long "
+                          "the replicas are waited for");
+        return ERR_INVALID;
+    }
     if (c->index_ttl_ms >= c->log_ttl_ms)
         return OK;
     buf_puts(&l->err, "index.ttl=");

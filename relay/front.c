@@ -431,6 +431,11 @@ void front_end(struct front_call *call)
 
 /* --- accessors ------------------------------------------------------------------------------- */
 
+int front_fd(const struct front_call *call)
+{
+    return call->peer->fd;
+}
+
 struct slice front_method(const struct front_call *call)
 {
     return slice_of(call->method);

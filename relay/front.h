@@ -46,6 +46,7 @@ struct slice front_method(const struct front_call *call);
 struct slice front_path(const struct front_call *call);
 struct slice front_header(const struct front_call *call, const char *name);
 const struct request_view *front_view(const struct front_call *call);
+int front_fd(const struct front_call *call); /* its socket; only to look at */
 
 /* The caller's own pointer, NULL at first. */
 void front_set_user(struct front_call *call, void *user);

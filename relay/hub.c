@@ -67,13 +67,18 @@ static void set_limits(struct hub *hub)
 
 /* --- signals --------------------------------------------------------------------------------- */
 
+static void post(struct inbox *inbox, enum note_kind kind)
+{
+    struct note *note = mem_zero(1, sizeof(*note));
+    note->kind = kind;
+    inbox_push(inbox, &note->item);
+}
+
 static void post_all(struct hub *hub, enum note_kind kind)
 {
-    for (unsigned i = 0; i < hub->node.workers; i++) {
-        struct note *note = mem_zero(1, sizeof(*note));
-        note->kind = kind;
-        inbox_push(hub->node.inboxes[i], &note->item);
-    }
+    for (unsigned i = 0; i < hub->node.workers; i++)
+        post(hub->node.inboxes[i], kind);
+    post(bus_inbox(hub->node.bus), kind);
 }
 
 static void on_drain_poll(struct ev_loop *loop, ev_timer *w, int revents)

@@ -55,6 +55,7 @@ const struct metrics_row metrics_rows[METRIC_COUNT] = {
     GAUGE(M_REDIS_HEARD, "redis_heard", "Whether what is published comes back as a message."),
     GAUGE(M_CHANNELS, "channels", "Redis channels and patterns subscribed to."),
     GAUGE(M_INBOX_LAG, "inbox_waiting_entries", "Entries that wait in namespace inboxes."),
+    GAUGE(M_PUBLISH_WAITING, "publish_waiting", "Publish requests that wait for Redis."),
     ROW(M_LOOP_LAG_US, METRIC_PER_SET, "loop_lag_seconds", NULL, NULL,
         "Longest turn of a thread's event loop in the last period."),
     ROW(M_DRAINING, METRIC_LARGEST, "draining", NULL, NULL, "Whether the node is draining."),
@@ -93,6 +94,8 @@ const struct metrics_row metrics_rows[METRIC_COUNT] = {
     COUNTER_OF(M_READS_LOG, "replay_reads_total", "source", "log", reads_help),
     COUNTER(M_INBOX_MOVED, "inbox_moved_total", "Entries moved on from namespace inboxes."),
     COUNTER(M_PUBLISH_REFUSED, "publish_refused_total", "Publish requests that were refused."),
+    COUNTER(M_PUBLISH_RETRIED, "publish_retried_total", "Publish requests sent to Redis again."),
+    COUNTER(M_PUBLISH_TIMED_OUT, "publish_timed_out_total", "Publish requests given up at publish.timeout."),
 };
 
 /* Decades in steps of 1, 2.5, 5: fine enough for percentiles, few enough to scrape. */

@@ -17,11 +17,12 @@ enum metric {
     M_TOPICS,       /* names with subscribers */
     M_REDIS_UP_SUBSCRIBER,
     M_REDIS_UP_COMMANDS,
-    M_REDIS_UP_INBOX, /* sse_relay_redis_connected{connection=} */
-    M_REDIS_HEARD,    /* the subscriber connection hears what is published */
-    M_CHANNELS,       /* Redis subscriptions */
-    M_INBOX_LAG,      /* entries waiting in namespace inboxes */
-    M_LOOP_LAG_US,    /* duration of the longest loop turn of the last period */
+    M_REDIS_UP_INBOX,  /* sse_relay_redis_connected{connection=} */
+    M_REDIS_HEARD,     /* the subscriber connection hears what is published */
+    M_CHANNELS,        /* Redis subscriptions */
+    M_INBOX_LAG,       /* entries waiting in namespace inboxes */
+    M_LOOP_LAG_US,     /* duration of the longest loop turn of the last period */
+    M_PUBLISH_WAITING, /* publish requests that wait for Redis */
     M_DRAINING,
     /* counters */
     M_STREAMS_OPENED,
@@ -59,6 +60,8 @@ enum metric {
     M_READS_LOG,    /* … and reads of the log for one or more of the others */
     M_INBOX_MOVED,  /* entries moved on from inboxes */
     M_PUBLISH_REFUSED,
+    M_PUBLISH_RETRIED,
+    M_PUBLISH_TIMED_OUT,
     METRIC_COUNT
 };
 

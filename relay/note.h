@@ -59,13 +59,23 @@ struct note_read {
     size_t count;
 };
 
+/* What a publisher can rely on after an error. */
+enum publish_outcome {
+    PUBLISH_NOT,     /* certainly not published */
+    PUBLISH_UNKNOWN, /* it may have been */
+    PUBLISH_DONE,    /* published: `ids` holds what an error answer tells, too */
+};
+
 struct note_publish {
     struct note note;
     unsigned worker;
     void *owner; /* worker thread only; NULL once the HTTP client is gone */
+    int fd;      /* the HTTP client's socket, to look whether it hung up; stays open while the note
+                    is with the bus, as its call is suspended */
     struct publish_request request;
     /* filled by the bus */
-    unsigned status;   /* 200, or an HTTP error */
+    unsigned status; /* 200, or an HTTP error */
+    enum publish_outcome outcome;
     struct buf detail; /* why, when it is an error */
     uint64_t *ids;     /* one for each item; 0: ephemeral */
 };

@@ -10,12 +10,13 @@
 
 enum { REDIS_MAJOR_MIN = 7 };
 static const double RETRY_S = 3.0;
+static const double RETRY_SOON_S = 0.2; /* what passes by itself */
 
 struct redis_library {
     struct ev_loop *loop;
     struct redis_conn *conn;
     void (*ready)(void *arg);
-    void (*failed)(void *arg);
+    void (*failed)(void *arg, const char *why);
     void *arg;
     int64_t version; /* of the embedded text */
     bool busy;
@@ -30,6 +31,29 @@ static int64_t embedded_version(void)
     return at ? strtol(at + sizeof(mark) - 1, NULL, 10) : 0;
 }
 
+static void retry_in(struct redis_library *library, double seconds)
+{
+    ev_timer_stop(library->loop, &library->retry);
+    ev_timer_set(&library->retry, seconds, 0.);
+    ev_timer_start(library->loop, &library->retry);
+}
+
+/* A Redis that still loads its data, and the like: publishers wait for it, so it is asked often. */
+static bool is_passing(struct redis_library *library, const struct redis_reply *reply)
+{
+    if (redis_reply_type(reply) != REDIS_ERROR || redis_reply_is_error(reply, "READONLY ") ||
+        !redis_error_is_passing(redis_reply_text(reply)))
+        return false;
+    char *text = slice_dup(redis_reply_text(reply));
+    if (!library->complained)
+        log_put(LOG_WARN, "Redis is there, but does not answer calls yet", "reply", text, NULL);
+    library->complained = true;
+    library->failed(library->arg, text);
+    free(text);
+    retry_in(library, RETRY_SOON_S);
+    return true;
+}
+
 static void complain(struct redis_library *library, const struct redis_reply *reply,
                      const char *problem, const char *hint)
 {
@@ -37,11 +61,9 @@ static void complain(struct redis_library *library, const struct redis_reply *re
     if (!library->complained)
         log_put(LOG_ERROR, problem, "reply", text ? text : "", "hint", hint, NULL);
     library->complained = true;
+    library->failed(library->arg, text ? text : problem);
     free(text);
-    library->failed(library->arg);
-    ev_timer_stop(library->loop, &library->retry);
-    ev_timer_set(&library->retry, RETRY_S, 0.);
-    ev_timer_start(library->loop, &library->retry);
+    retry_in(library, RETRY_S);
 }
 
 static void finish(struct redis_library *library)
@@ -70,6 +92,8 @@ static void on_loaded(void *arg, const struct redis_reply *reply)
         ask_version(library);
         return;
     }
+    if (is_passing(library, reply))
+        return;
     complain(library, reply, "Redis did not accept the function library",
              "load it by hand as a user who may: redis-cli -x FUNCTION LOAD REPLACE < "
              "sse_relay.lua (in share/sse-relay or common/ of the sources); the relay goes on "
@@ -101,6 +125,8 @@ static void on_version(void *arg, const struct redis_reply *reply)
         load(library, false);
         return;
     }
+    if (is_passing(library, reply))
+        return;
     complain(
         library, reply, "Redis does not let the relay call its functions",
         "the Redis user needs +fcall, what the functions call, and the keys of the prefix (ACL "
@@ -152,8 +178,8 @@ static void on_retry(struct ev_loop *loop, ev_timer *w, int revents)
 }
 
 struct redis_library *redis_library_new(struct ev_loop *loop, struct redis_conn *conn,
-                                        void (*ready)(void *arg), void (*failed)(void *arg),
-                                        void *arg)
+                                        void (*ready)(void *arg),
+                                        void (*failed)(void *arg, const char *why), void *arg)
 {
     struct redis_library *library = mem_zero(1, sizeof(*library));
     library->loop = loop;

@@ -5,11 +5,11 @@
 
 struct redis_library;
 
-/* @ready: the functions can be called. @failed: not for now, what waits for them should not wait
- * any longer; the problem is logged, with what to do, and tried again every few seconds. */
+/* @ready: the functions can be called. @failed: not for now, and @why; the problem is logged, with
+ * what to do, and tried again every few seconds. */
 struct redis_library *redis_library_new(struct ev_loop *loop, struct redis_conn *conn,
-                                        void (*ready)(void *arg), void (*failed)(void *arg),
-                                        void *arg);
+                                        void (*ready)(void *arg),
+                                        void (*failed)(void *arg, const char *why), void *arg);
 void redis_library_free(struct redis_library *library); /* after the connection is closed */
 /* On a fresh connection, or when a function was missing. Does nothing while under way. */
 void redis_library_ensure(struct redis_library *library);

@@ -91,3 +91,13 @@ bool redis_reply_is_unusable(const struct redis_reply *reply)
 {
     return redis_reply_unusable(reply).ptr != NULL;
 }
+
+bool redis_error_is_passing(struct slice error)
+{
+    static const char *const codes[] = {"LOADING ",    "BUSY ",     "MASTERDOWN ", "READONLY ",
+                                        "NOREPLICAS ", "TRYAGAIN ", "CLUSTERDOWN "};
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+        if (slice_has_prefix(error, slice_of(codes[i])))
+            return true;
+    return false;
+}

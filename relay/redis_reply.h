@@ -15,6 +15,9 @@ int64_t redis_reply_number(
     const struct redis_reply *reply); /* an integer, or a string of digits; else -1 */
 size_t redis_reply_count(const struct redis_reply *reply); /* elements of an array, else 0 */
 const struct redis_reply *redis_reply_at(const struct redis_reply *reply, size_t i);
+/* An error by which Redis says that it did nothing, and that it may do so in a moment: it is still
+ * loading, has no primary or no replica, is a replica itself, is busy. */
+bool redis_error_is_passing(struct slice error);
 bool redis_reply_is_error(const struct redis_reply *reply,
                           const char *prefix); /* an error that starts so */
 /* An error, or EXEC's array with one, by which a Redis tells that it is no primary (any more), or

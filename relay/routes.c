@@ -238,6 +238,7 @@ static void publish(struct routes *r, struct front_call *call)
     x->call = call;
     x->publish = note;
     note->owner = x;
+    note->fd = front_fd(call);
     front_set_user(call, x);
     inbox_push(bus_inbox(r->node->bus), &note->note.item);
 }
@@ -250,23 +251,46 @@ static void put_id(struct buf *b, uint64_t id)
         buf_puts(b, "{\"id\":null}");
 }
 
+static void put_ids(struct buf *b, const struct note_publish *note)
+{
+    buf_puts(b, note->request.batch ? "[" : "");
+    for (size_t i = 0; i < note->request.count; i++) {
+        buf_puts(b, i ? "," : "");
+        put_id(b, note->ids[i]);
+    }
+    buf_puts(b, note->request.batch ? "]" : "");
+}
+
+/* Members beside those of RFC 9457: whether it was published, and then with which ids. */
+static void reply_unpublished(struct routes *r, const struct note_publish *note,
+                              struct front_call *call)
+{
+    static const char *const published[] = {
+        [PUBLISH_NOT] = "false", [PUBLISH_UNKNOWN] = "null", [PUBLISH_DONE] = "true"};
+    struct headers h = {0};
+    struct buf body = {0};
+    if (note->status == 503 && note->outcome == PUBLISH_NOT)
+        header_add(&h, "Retry-After", "1");
+    request_put_problem(&body, note->status, buf_slice(&note->detail));
+    body.len--; /* the brace */
+    buf_printf(&body, ",\"published\":%s", published[note->outcome]);
+    if (note->outcome == PUBLISH_DONE) {
+        buf_puts(&body, ",\"events\":");
+        put_ids(&body, note);
+    }
+    buf_putc(&body, '}');
+    reply(r, call, note->status, "application/problem+json", &body, &h);
+}
+
 void routes_take_published(struct routes *r, struct note_publish *note)
 {
     struct exchange *x = note->owner;
     if (x && note->status == 200) {
         struct buf body = {0};
-        buf_puts(&body, note->request.batch ? "[" : "");
-        for (size_t i = 0; i < note->request.count; i++) {
-            buf_puts(&body, i ? "," : "");
-            put_id(&body, note->ids[i]);
-        }
-        buf_puts(&body, note->request.batch ? "]" : "");
+        put_ids(&body, note);
         reply(r, x->call, 200, "application/json", &body, NULL);
     } else if (x) {
-        struct headers h = {0};
-        if (note->status == 503)
-            header_add(&h, "Retry-After", "1");
-        reply_problem(r, x->call, note->status, buf_slice(&note->detail), &h);
+        reply_unpublished(r, note, x->call);
     }
     if (x)
         x->publish = NULL;

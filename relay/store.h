@@ -111,6 +111,9 @@ struct store_ops {
     void (*range)(void *store, struct store_range *range);
     /* Publishes all or nothing; fills status, detail, ids; then bus_published(). */
     void (*publish)(void *store, struct note_publish *publish);
+    /* The node ends within config->drain_ms: what waits is answered by then. NULL: nothing waits.
+     */
+    void (*drain)(void *store);
     void (*pause)(void *store, bool paused); /* backpressure: stop or go on reading live events */
     void (*hold)(void *store);               /* stop reading live events until resume() */
     void (*resume)(void *store);             /* after up(broken): what was missed has been read */

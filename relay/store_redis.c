@@ -39,13 +39,13 @@ static void on_library_ready(void *arg)
         s->events->reachable(s->bus);
     s->unopened = false;
     redis_inbox_enable(s->inbox, true);
-    store_redis_publish_parked(s);
     check_up(s);
+    store_redis_posts_release(s);
 }
 
-static void on_library_failed(void *arg)
+static void on_library_failed(void *arg, const char *why)
 {
-    store_redis_refuse_parked(arg);
+    store_redis_posts_obstacle(arg, "the function library is not ready", why);
 }
 
 /* Somebody flushed the functions, or this is a Redis that never had them. */
@@ -58,9 +58,9 @@ void store_redis_library_lost(struct store_redis *s)
     redis_library_ensure(s->library);
 }
 
-bool store_redis_is_missing_function(const struct redis_reply *reply)
+bool store_redis_is_missing_function(struct slice error)
 {
-    return redis_reply_is_error(reply, "ERR Function not found");
+    return slice_has_prefix(error, SLICE_LIT("ERR Function not found"));
 }
 
 /* An answer that says no, which the next one may not. */
@@ -69,7 +69,8 @@ void store_redis_say_no(struct store_redis *s, const char *what, const struct re
     uint64_t held;
     if (redis_reply_is_unusable(reply))
         return; /* the connections go, and what waits is tried on the next */
-    if (store_redis_is_missing_function(reply)) {
+    if (redis_reply_type(reply) == REDIS_ERROR &&
+        store_redis_is_missing_function(redis_reply_text(reply))) {
         store_redis_library_lost(s);
         return;
     }
@@ -107,7 +108,7 @@ static void on_opened(void *arg, const struct redis_reply *reply)
         s->unopened = true;
 }
 
-static void op_open(void *impl, const char *ns, uint64_t seen, bool watched)
+void store_redis_open(void *impl, const char *ns, uint64_t seen, bool watched)
 {
     struct store_redis *s = impl;
     const struct config *config = s->config;
@@ -148,13 +149,12 @@ static void on_commands_up(void *arg)
 
 static void on_commands_down(void *arg, const char *why)
 {
-    (void)why;
     struct store_redis *s = arg;
     metrics_set(s->metrics, M_REDIS_UP_COMMANDS, 0);
     redis_library_stop(s->library);
     s->library_ready = false;
     redis_inbox_enable(s->inbox, false);
-    store_redis_refuse_parked(s);
+    store_redis_posts_obstacle(s, "Redis cannot be reached", why);
     go_down(s);
 }
 
@@ -201,6 +201,7 @@ static void op_start(void *impl)
     if (s->sentinel)
         redis_sentinel_start(s->sentinel);
     redis_conn_start(s->commands);
+    store_redis_posts_start(s);
     redis_channels_start(s->channels);
     redis_inbox_start(s->inbox);
 }
@@ -245,6 +246,7 @@ static void op_configure(void *impl, struct config *config)
     redis_target_configure(s->target, &s->url, config);
     if (s->sentinel)
         redis_sentinel_configure(s->sentinel, config);
+    store_redis_posts_configure(s);
     redis_channels_configure(s->channels, config);
     redis_inbox_configure(s->inbox, config);
 }
@@ -252,7 +254,7 @@ static void op_configure(void *impl, struct config *config)
 static void op_free(void *impl)
 {
     struct store_redis *s = impl;
-    store_redis_refuse_parked(s);
+    store_redis_posts_end(s);
     ev_timer_stop(s->loop, &s->retry);
     redis_sentinel_free(s->sentinel);
     redis_conn_free(s->commands);
@@ -276,11 +278,12 @@ struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
                                          .watch = op_watch,
                                          .unwatch = op_unwatch,
                                          .rewatch = op_rewatch,
-                                         .open = op_open,
+                                         .open = store_redis_open,
                                          .close = op_close,
                                          .look = store_redis_look,
                                          .range = store_redis_range,
                                          .publish = store_redis_publish,
+                                         .drain = store_redis_posts_drain,
                                          .pause = op_pause,
                                          .hold = op_hold,
                                          .resume = op_resume};
@@ -295,7 +298,6 @@ struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
     s->config = config_ref(config);
     s->metrics = metrics;
     s->unrepaired = true;
-    TAILQ_INIT(&s->parked);
     enum err e = redis_url_parse(config->redis, &s->url);
     assert(e == OK);
     (void)e;
@@ -307,6 +309,7 @@ struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
     s->inbox = redis_inbox_new(loop, s->target, config, metrics);
     s->channels =
         redis_channels_new(loop, s->target, s->commands, config, &channels_handler, s, metrics);
+    store_redis_posts_init(s);
     ev_init(&s->retry, on_retry);
     s->retry.data = s;
     return (struct store){&ops, s};

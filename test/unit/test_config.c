@@ -245,6 +245,10 @@ static const struct {
     {"redis.check", "100ms 1h", "99ms 61m 0"},
     {"tail.max_events", "0 65536", "65537 -1"},
     {"tail.max_bytes", "64KB 64GB", "65535 65GB 0"},
+    {"publish.timeout", "0 100ms 10m", "99ms 601s"},
+    {"publish.max_waiting", "1 1000000", "0 1000001"},
+    {"publish.max_waiting_bytes", "64KB 64GB", "65535 65GB"},
+    {"publish.wait_replicas", "0 16", "17"},
     {"max_event_bytes", "1KB 64MB", "1023 65MB"},
     {"max_topics", "1 1024", "0 1025"},
     {"max_clients", "0 10000000", "10000001"},
@@ -306,6 +310,8 @@ START_TEST(test_messages_name_option_source_value_and_what_is_allowed)
         expect_error("--redis rediss://h", "", "this build|TLS|Debian 13|stunnel");
     expect_error("--redis redis+sentinel://h", "", "redis+sentinel://|/master-name");
     expect_error("--log.ttl 8d", "", "index.ttl=\"7d\"|log.ttl=\"8d\"");
+    expect_error("--publish.wait_replicas 1 --publish.timeout 0", "",
+                 "publish.wait_replicas needs a publish.timeout above 0");
     expect_file_error("{\"heartbeat\": \"banana\"}", "heartbeat=banana (from /tmp/sse-relay-test-");
 }
 END_TEST
