@@ -44,6 +44,7 @@ struct store_redis_posts {
     bool held;          /* Redis said "not now": the first is tried until it passes */
     bool outage;        /* some wait because Redis is away, not only for their turn */
     bool told;          /* the log has been told */
+    uint64_t waited;    /* of this outage, sent so far */
     bool wait_out;      /* a WAIT is being waited for: nothing is sent meanwhile */
     bool wait_paused;   /* after a WAIT that failed */
     int64_t confirmed;  /* replicas, by the last WAIT */

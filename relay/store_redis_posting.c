@@ -25,6 +25,7 @@ static void refuse(struct posting *p, unsigned status, enum publish_outcome outc
 static void on_refused(struct posting *p, struct slice error)
 {
     static const char ours[] = "ERR sse_publish: ";
+    p->unknown |= p->partly;
     if (store_redis_is_missing_function(error)) {
         store_redis_posts_obstacle(p->store, "the function library is not ready", "it was gone");
         store_redis_library_lost(p->store);

@@ -14,6 +14,8 @@
 #include "relay/store_redis_parts.h"
 
 static const double AGAIN_S = 0.1; /* after an answer that said "not now" */
+/* At the end of a drain, for the answers that are on their way; less than the node's own grace. */
+enum { END_GRACE_US = 2000000 };
 
 /* --- the lists ------------------------------------------------------------------------------- */
 
@@ -98,10 +100,13 @@ static uint64_t due_us(const struct posting *p)
 {
     const struct store_redis *s = p->store;
     uint64_t timeout_us = s->config->publish_timeout_ms * 1000;
-    /* Told not to wait: what was sent is answered, or its connection breaks. */
-    uint64_t due =
-        !timeout_us && p->state == POSTING_SENT ? UINT64_MAX : p->arrived_us + timeout_us;
-    return s->posts.end_us && s->posts.end_us < due ? s->posts.end_us : due;
+    uint64_t end_us = s->posts.end_us ? s->posts.end_us : UINT64_MAX;
+    uint64_t due = p->arrived_us + timeout_us;
+    if (p->state == POSTING_SENT && !timeout_us)
+        due = UINT64_MAX; /* told not to wait: it is answered, or its connection breaks */
+    if (p->state > POSTING_WAITING && s->posts.end_us)
+        end_us = (p->arrived_us > end_us ? p->arrived_us : end_us) + END_GRACE_US;
+    return end_us < due ? end_us : due;
 }
 
 static void expire(struct posting *p)
@@ -239,7 +244,9 @@ static bool send_waiting(struct posting *p)
         return true;
     }
     metrics_add(s->metrics, M_PUBLISH_RETRIED, p->unknown || p->published);
-    return send_or_wait(p);
+    bool sent = send_or_wait(p);
+    s->posts.waited += sent;
+    return sent;
 }
 
 static void send_all_waiting(struct store_redis *s)
@@ -247,7 +254,6 @@ static void send_all_waiting(struct store_redis *s)
     struct posting_list *waiting = &s->posts.lists[POSTING_WAITING];
     char ns[NAME_NS_MAX + 1] = "";
     struct posting *p;
-    uint64_t count = s->posts.waiting;
     while (can_send(s) && (p = TAILQ_FIRST(waiting))) {
         /* Redis may have lost the retention settings meanwhile. */
         if (s->posts.outage && strcmp(ns, p->note->request.ns) != 0) {
@@ -259,10 +265,11 @@ static void send_all_waiting(struct store_redis *s)
     }
     if (!TAILQ_EMPTY(waiting))
         return;
-    if (s->posts.told)
+    if (s->posts.told && s->posts.waited)
         log_put(LOG_INFO, "publish requests that waited for Redis are sent", "count",
-                log_u64(count), NULL);
+                log_u64(s->posts.waited), NULL);
     s->posts.told = s->posts.outage = false;
+    s->posts.waited = 0;
 }
 
 /* Where replicas must confirm, posts go out at the end of the turn, all together. */

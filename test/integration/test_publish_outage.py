@@ -9,6 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import requests
 
 from raw_http import open_socket, read_all, status_of
 from redis_server import RedisServer
@@ -400,7 +401,7 @@ def test_connections_killed_in_a_loop_under_load(redis, relay_factory, pool, tmp
     relay = relay_factory({**LONG, "log.max_events": 100000, "publish.wait_replicas": replicas})
     admin = redis.client()
     with RedisServer(tmp_path / "replica", args=["--replicaof", f"127.0.0.1 {redis.port}"]) as replica:
-        wait_until(lambda: replica.client().info("replication")["master_link_status"] == "up", "the replica")
+        wait_replica(redis, replica)
         done = threading.Event()
 
         def publisher(who):
@@ -466,6 +467,22 @@ def test_too_few_replicas_are_waited_for(redis, relay_factory, pool, doors):
     assert logged(redis) == ["1"] and logged(redis, "b") == ["0", "1", "2"]
 
 
+def test_redis_that_loads_its_data_is_waited_for(relay_factory, pool, tmp_path):
+    slow = ["--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024"]
+    with RedisServer(tmp_path / "slow", args=slow) as server:
+        relay = relay_factory(LONG, redis=server.url)
+        relay.publish("t", "1")
+        server.client().mset({f"k{n}": "x" * 1024 for n in range(100)})
+        server.client().save()
+        server.kill()
+        answer = pool.submit(post, relay, "2")
+        wait_waiting(relay, 1)
+        server.start()
+        assert answer.result().status_code == 200
+        assert logged(server) == ["1", "2"]
+        relay.wait_log("does not answer calls yet.*LOADING")
+
+
 def test_library_that_may_not_be_loaded_is_waited_for(redis, relay_factory, pool):
     redis.client().function_load(LIBRARY.read_text())
     relay = relay_factory(LONG, redis=make_user(redis, "strict", "-function|load"))
@@ -512,11 +529,17 @@ def test_out_of_memory_is_not_waited_for(redis, relay_factory, doors):
 # --- replicas must confirm ---
 
 
+def wait_replica(primary, replica):
+    """Until both call it connected: only then a WAIT counts it."""
+    one, two = primary.client(), replica.client()
+    wait_until(lambda: two.info("replication")["master_link_status"] == "up", "the replica")
+    wait_until(lambda: one.info("replication")["slave0"]["state"] == "online", "the replica")
+
+
 @pytest.fixture
 def replica(redis, tmp_path):
     with RedisServer(tmp_path / "replica", args=["--replicaof", f"127.0.0.1 {redis.port}"]) as server:
-        r = server.client()
-        wait_until(lambda: r.info("replication")["master_link_status"] == "up", "the replica")
+        wait_replica(redis, server)
         yield server
 
 
@@ -538,6 +561,7 @@ def test_200_means_that_the_replica_has_it(redis, replica, relay_factory, pool):
 
 def test_posts_share_a_wait(redis, replica, relay_factory, pool):
     relay = relay_factory(LONG, **{"publish.wait_replicas": 1})
+    redis.client().config_resetstat()
     os.kill(replica.pid, signal.SIGSTOP)
     try:
         answers = [pool.submit(post, relay, n) for n in range(60)]
@@ -550,20 +574,19 @@ def test_posts_share_a_wait(redis, replica, relay_factory, pool):
 
 def test_replica_that_does_not_confirm_is_504_and_says_that_it_is_published(redis, replica, relay_factory):
     relay = relay_factory({"publish.timeout": "300ms", "publish.wait_replicas": 1})
-    relay.publish("t", "1")
     os.kill(replica.pid, signal.SIGSTOP)
     try:
-        answer = post(relay, "2")
+        answer = post(relay, "1")
         detail = assert_problem(answer, 504)
         assert answer.json()["published"] is True and "0 of 1" in detail
         id = answer.json()["events"]["id"]
         assert id in detail
         assert redis.client().xrevrange("sse:{default}:log:t", count=1)[0][0] == f"{id}-0"
-        batch = relay.post("/publish", json=[{"topic": "t", "data": n} for n in (3, 4)])
+        batch = relay.post("/publish", json=[{"topic": "t", "data": n} for n in (2, 3)])
         assert batch.status_code == 504 and len(batch.json()["events"]) == 2
     finally:
         os.kill(replica.pid, signal.SIGCONT)
-    wait_until(lambda: post(relay, "5").status_code == 200, "confirmation")
+    wait_until(lambda: post(relay, "4").status_code == 200, "confirmation")
     assert logged(redis)[:4] == ["1", "2", "3", "4"]
 
 
@@ -622,6 +645,21 @@ def test_waiting_posts_get_their_answer_before_a_draining_node_ends(redis, relay
     for answer in answers:
         assert "before this node ends" in check_not_published(answer.result())
     assert relay.wait() == 0
+
+
+def test_posts_on_a_draining_node_are_published(relay, redis, sse_connect):
+    """Its drain is over, and a stream that does not read keeps it for a moment: what comes then is published, too."""
+    stream = sse_connect(relay, "t")
+    relay.terminate()
+    outcomes = []
+    while relay.running:
+        try:
+            outcomes.append(post(relay, len(outcomes)).status_code)
+        except requests.RequestException:
+            break
+    assert set(outcomes) <= {200}
+    assert len(logged(redis)) >= len(outcomes)
+    stream.close()
 
 
 def test_redis_that_comes_back_while_the_node_drains(redis, relay_factory, pool):
