@@ -91,6 +91,32 @@ def test_post_to_a_relay_that_starts_before_redis(redis, relay_factory, pool):
     assert logged(redis) == ["1"]
 
 
+def test_post_that_waited_gets_no_id_again_from_a_redis_without_data(redis, relay_factory, sse_connect, doors, pool):
+    """The ids were ahead of the clock: without the node's knowledge the new Redis would start below them."""
+    relay = relay_factory(LONG)
+    stream = sse_connect(relay, "t")
+    doors.redis.incrby(doors.key("default", "seq"), 3600 * 10**6)
+    last = relay.publish("t", 1)
+    stream.wait_for(1)
+    lose(redis, relay)
+    answer = pool.submit(post, relay, 2)
+    wait_waiting(relay, 1)
+    redis.restart(keep_data=False)
+    assert int(answer.result().json()["id"]) > last
+    assert stream.wait_for(2).data == ["1", "2"]
+
+
+def test_post_that_waited_is_kept_as_long_as_configured(redis, relay_factory, pool):
+    """Nobody listens to its namespace here, and the Redis that comes back knows no settings."""
+    relay = relay_factory(LONG, **{"log.ttl": "3h"})
+    lose(redis, relay)
+    answers = [pool.submit(relay.post, f"/publish?ns={ns}", json={"topic": "t", "data": "x"}) for ns in "abab"]
+    wait_waiting(relay, 4)
+    redis.restart(keep_data=False)
+    assert [a.result().status_code for a in answers] == [200] * 4
+    assert all(redis.client().pttl(f"sse:{{{ns}}}:log:t") > 2 * 3600 * 1000 for ns in "ab")
+
+
 def test_post_that_waited_too_long_is_503_and_never_published(redis, relay_factory):
     relay = relay_factory({"publish.timeout": "300ms"})
     lose(redis, relay)
