@@ -494,8 +494,7 @@ def test_too_few_replicas_are_waited_for(redis, relay_factory, pool, doors):
 
 
 def test_redis_that_loads_its_data_is_waited_for(relay_factory, pool, tmp_path):
-    slow = ["--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024"]
-    with RedisServer(tmp_path / "slow", args=slow) as server:
+    with RedisServer(tmp_path / "slow", args=["--loading-process-events-interval-bytes", "1024"]) as server:
         relay = relay_factory(LONG, redis=server.url)
         relay.publish("t", "1")
         server.client().mset({f"k{n}": "x" * 1024 for n in range(100)})
@@ -503,10 +502,13 @@ def test_redis_that_loads_its_data_is_waited_for(relay_factory, pool, tmp_path):
         server.kill()
         answer = pool.submit(post, relay, "2")
         wait_waiting(relay, 1)
-        server.start()
+        server.args += ["--key-load-delay", "150000"]  # of 100 keys: until the relay has noticed
+        started = pool.submit(server.start)
+        relay.wait_log("does not answer calls yet.*LOADING")
+        server.client().config_set("key-load-delay", 0)
+        started.result()
         assert answer.result().status_code == 200
         assert logged(server) == ["1", "2"]
-        relay.wait_log("does not answer calls yet.*LOADING")
 
 
 def test_library_that_may_not_be_loaded_is_waited_for(redis, relay_factory, pool):
