@@ -685,6 +685,7 @@ def test_posts_on_a_draining_node_are_published(relay, redis, sse_connect):
             outcomes.append(post(relay, len(outcomes)).status_code)
         except requests.RequestException:
             break
+    assert relay.wait() == 0
     assert set(outcomes) <= {200}
     assert len(logged(redis)) >= len(outcomes)
     stream.close()
