@@ -1,9 +1,12 @@
-/* HTTP: the only user of libmicrohttpd. One daemon per worker and address, in external epoll mode
- * on the worker's loop. Takes requests in whole, sends answers, and hands a stream's socket over
- * once its headers are in the kernel: the connection is suspended then, and libmicrohttpd does not
- * touch it until front_end(). All on the worker's thread. */
+/* HTTP: the only user of libmicrohttpd. One daemon per worker, in external epoll mode on the
+ * worker's loop, without a listening socket: connections are accepted here, at the rate and up to
+ * the number that the limits say; others wait in the kernel's queue. Takes requests in whole, sends
+ * answers, and hands a stream's socket over once its headers are in the kernel: the connection is
+ * suspended then, and libmicrohttpd does not touch it until front_end(). All on the worker's
+ * thread. */
 #pragma once
 #include <ev.h>
+#include <stdatomic.h>
 
 #include "relay/metrics.h"
 #include "relay/request.h"
@@ -27,15 +30,27 @@ struct front_handler {
 };
 
 struct front_limits {
-    unsigned max_connections;
+    /* Taken at the start. */
+    unsigned max_connections; /* of the daemon: more than there can ever be files */
     size_t max_header_bytes;
+    /* Connections that are not streams, over all addresses of this worker. With so many, those that
+     * idle are closed, oldest first, and new ones wait. Half as many requests with a body may be
+     * under way. */
+    size_t max_others;
+    /* Changed by front_configure(). */
+    double accept_rate; /* connections per second on each address; 0: no limit */
     size_t max_body_bytes;
+    size_t max_held_bytes; /* of request bodies, over all workers */
 };
 
-/* @listen_fd: bound and listening; closed by front_free(). NULL when libmicrohttpd refuses, with
- * errno. */
-struct front *front_new(struct ev_loop *loop, int listen_fd, const struct front_limits *limits,
+/* @listen_fds: bound, listening, non-blocking; closed by front_free(), or by this when it fails.
+ * @held_bytes: of request bodies; shared by all workers, outlives them. NULL when libmicrohttpd
+ * refuses, with errno. */
+struct front *front_new(struct ev_loop *loop, const int *listen_fds, size_t count,
+                        const struct front_limits *limits, atomic_size_t *held_bytes,
                         const struct front_handler *handler, void *arg, struct metrics *metrics);
+/* For requests and connections from now on. */
+void front_configure(struct front *front, const struct front_limits *limits);
 /* Ends what is still open, calling over() for each. */
 void front_free(struct front *front);
 /* Calls that the handler has seen and that are not over. */

@@ -16,8 +16,11 @@
 #include "relay/store_redis.h"
 #include "relay/worker.h"
 
+/* What is open beside HTTP connections. */
 enum {
-    FILES_RESERVED = 128 /* beside clients: Redis, epoll, listening sockets, publishers in flight */
+    FILES_RESERVED = 64, /* Redis and its reconnects, the log, the bus's loop, /proc for /metrics */
+    FILES_PER_WORKER = 8, /* its loop's and libmicrohttpd's epoll and wake-up files */
+    OTHERS_MAX = 4096,    /* HTTP connections that are not streams */
 };
 static const double DRAIN_POLL_S = 0.05;
 static const double DRAIN_GRACE_S = 6.0; /* for the last streams' last bytes */
@@ -51,18 +54,29 @@ static size_t raise_file_limit(void)
     return limit.rlim_cur == RLIM_INFINITY ? 1 << 20 : (size_t)limit.rlim_cur;
 }
 
+/* Shares the files out. Streams are what they are for; an eighth, within bounds, is for connections
+ * that publish, ask, or have not said yet what they want. */
 static void set_limits(struct hub *hub)
 {
-    size_t files = raise_file_limit();
-    size_t fit = files > 2 * FILES_RESERVED ? files - FILES_RESERVED : files / 2;
-    size_t asked = hub->config->max_clients;
+    struct node *node = &hub->node;
+    const struct config *config = hub->config;
+    size_t files = node->files = raise_file_limit();
+    size_t reserved = FILES_RESERVED + config->workers * (FILES_PER_WORKER + config->listen.count);
+    if (reserved > files / 2)
+        reserved = files / 2;
+    size_t least = 8 * config->workers, others = files / 8;
+    others = others > OTHERS_MAX ? OTHERS_MAX : others < least ? least : others;
+    if (others > (files - reserved) / 2)
+        others = (files - reserved) / 2;
+    size_t fit = files - reserved - others, asked = config->max_clients;
     if (asked > fit)
         log_put(LOG_WARN, "max_clients is more than the open-file limit allows; using what fits",
                 "max_clients", log_u64(asked), "fits", log_u64(fit), "hint",
                 "raise LimitNOFILE= (systemd) or ulimit -n", NULL);
-    hub->node.max_clients = asked && asked < fit ? asked : fit;
+    node->max_others = others;
+    node->max_clients = asked && asked < fit ? asked : fit;
     log_put(LOG_INFO, "limits", "open_files", log_u64(files), "max_clients",
-            log_u64(hub->node.max_clients), NULL);
+            log_u64(node->max_clients), "other_connections", log_u64(others), NULL);
 }
 
 /* --- signals --------------------------------------------------------------------------------- */

@@ -10,7 +10,9 @@
 
 #include "common/mem.h"
 
-enum { BACKLOG = 4096 };
+/* The queue in which connections wait when they come faster than accept.rate: as long as the kernel
+ * allows, which is net.core.somaxconn. */
+enum { BACKLOG = 65535 };
 
 static enum err resolve(const char *text, struct sockaddr_storage *out, socklen_t *out_len,
                         struct buf *why)

@@ -34,6 +34,7 @@ static const char clients_help[] = "Streams, by what they are doing.";
 static const char redis_help[] = "Whether the connection to Redis stands.";
 static const char closed_help[] = "Streams that have ended, by reason.";
 static const char http_help[] = "HTTP responses, by class of status.";
+static const char pauses_help[] = "Times that waiting connections were left waiting, by reason.";
 static const char dropped_help[] = "Events that were not delivered where they could have been.";
 static const char reads_help[] =
     "Reads for clients: answered from memory, or from the log for all who ask the same.";
@@ -46,6 +47,7 @@ const struct metrics_row metrics_rows[METRIC_COUNT] = {
     GAUGE_OF(M_CLIENTS_LIVE, "clients", "state", "live", clients_help),
     GAUGE_OF(M_CLIENTS_CLOSING, "clients", "state", "closing", clients_help),
     GAUGE(M_CONNECTIONS, "connections", "Open HTTP connections, streams or not."),
+    GAUGE(M_HTTP_BODY_BYTES, "http_body_bytes", "Bytes of request bodies that are held."),
     GAUGE(M_QUEUED_EVENTS, "queued_events", "Events that wait in client queues."),
     GAUGE(M_QUEUED_BYTES, "queued_bytes", "Bytes that wait in client queues."),
     GAUGE(M_TOPICS, "topics", "Topics and patterns with subscribers, added up over the workers."),
@@ -69,6 +71,12 @@ const struct metrics_row metrics_rows[METRIC_COUNT] = {
     COUNTER_OF(M_HTTP_4XX, "http_responses_total", "class", "4xx", http_help),
     COUNTER_OF(M_HTTP_5XX, "http_responses_total", "class", "5xx", http_help),
     COUNTER(M_HTTP_TIMEOUTS, "http_timeouts_total", "Connections closed for dribbling or idling."),
+    COUNTER(M_HTTP_EVICTED, "http_evicted_total", "Connections closed to make room for new ones."),
+    COUNTER(M_HTTP_BODIES_REFUSED, "http_bodies_refused_total", "Requests refused as too many bodies were under way."),
+    COUNTER(M_ACCEPTED, "connections_accepted_total", "HTTP connections that have been accepted."),
+    COUNTER_OF(M_ACCEPT_PAUSE_RATE, "accept_pauses_total", "reason", "rate", pauses_help),
+    COUNTER_OF(M_ACCEPT_PAUSE_CONNECTIONS, "accept_pauses_total", "reason", "connections", pauses_help),
+    COUNTER_OF(M_ACCEPT_PAUSE_FILES, "accept_pauses_total", "reason", "files", pauses_help),
     COUNTER(M_EVENTS_RECEIVED, "events_received_total", "Events that have arrived from the bus."),
     COUNTER(M_EVENTS_PUBLISHED, "events_published_total", "Events accepted at POST /publish."),
     COUNTER(M_EVENTS_DELIVERED, "events_delivered_total", "Events handed to client sockets."),

@@ -12,6 +12,7 @@ enum metric {
     M_CLIENTS_LIVE,
     M_CLIENTS_CLOSING, /* sse_relay_clients{state=} */
     M_CONNECTIONS,     /* HTTP connections, streams or not */
+    M_HTTP_BODY_BYTES, /* request bodies held */
     M_QUEUED_EVENTS,
     M_QUEUED_BYTES, /* over all client queues */
     M_TOPICS,       /* names with subscribers */
@@ -35,6 +36,12 @@ enum metric {
     M_HTTP_4XX,
     M_HTTP_5XX,      /* sse_relay_http_responses_total{class=} */
     M_HTTP_TIMEOUTS, /* connections closed for dribbling or idling */
+    M_HTTP_EVICTED,  /* …to make room for new ones */
+    M_HTTP_BODIES_REFUSED,
+    M_ACCEPTED,
+    M_ACCEPT_PAUSE_RATE,
+    M_ACCEPT_PAUSE_CONNECTIONS,
+    M_ACCEPT_PAUSE_FILES, /* sse_relay_accept_pauses_total{reason=} */
     M_EVENTS_RECEIVED,
     M_EVENTS_PUBLISHED,
     M_EVENTS_DELIVERED,

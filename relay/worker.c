@@ -6,7 +6,7 @@
 #include "common/mem.h"
 #include "relay/routes.h"
 
-enum { CONNECTIONS_BEYOND_CLIENTS = 1024 };
+enum { EVENTS_PER_BODY = 8, BODIES_HELD = 8 };
 static const double LAG_PERIOD_S = 10.0;
 static const double DRAIN_POLL_S = 0.05;
 
@@ -17,8 +17,7 @@ struct worker {
     struct node *node;
     struct fanout *fanout;
     struct routes *routes;
-    struct front **fronts;
-    size_t front_count;
+    struct front *front;
     bool drained;
     uint64_t turn_us, lag_us; /* start of the turn; the longest of the period */
     ev_prepare turn_end;
@@ -26,10 +25,31 @@ struct worker {
     ev_timer lag_period, drain_poll;
 };
 
+/* --- limits ---------------------------------------------------------------------------------- */
+
+/* Its even share of what the node may take: the kernel spreads connections by a hash. */
+static struct front_limits front_limits(const struct worker *w, const struct config *config)
+{
+    struct front_limits limits = {.max_connections = (unsigned)w->node->files,
+                                  .max_header_bytes = config->max_header_bytes,
+                                  .max_others = w->node->max_others / w->node->workers,
+                                  .accept_rate =
+                                      (double)config->accept_rate / (double)w->node->workers,
+                                  .max_body_bytes = config->max_event_bytes * EVENTS_PER_BODY,
+                                  .max_held_bytes = config->publish_max_held_bytes};
+    if (!limits.max_held_bytes)
+        limits.max_held_bytes = limits.max_body_bytes * BODIES_HELD;
+    if (limits.max_body_bytes > limits.max_held_bytes)
+        limits.max_body_bytes = limits.max_held_bytes;
+    return limits;
+}
+
 /* --- notes ----------------------------------------------------------------------------------- */
 
 static void configure(struct worker *w, struct note_config *note)
 {
+    struct front_limits limits = front_limits(w, note->config);
+    front_configure(w->front, &limits);
     fanout_configure(w->fanout, note->config);
     routes_configure(w->routes, note->config);
     config_unref(note->config);
@@ -122,10 +142,8 @@ static void on_drain_poll(struct ev_loop *loop, ev_timer *watcher, int revents)
 {
     (void)loop, (void)revents;
     struct worker *w = watcher->data;
-    size_t calls = fanout_streams(w->fanout);
-    for (size_t i = 0; i < w->front_count; i++)
-        calls += front_calls(w->fronts[i]); /* a publish in flight is answered, too */
-    if (w->drained || calls)
+    size_t calls = fanout_streams(w->fanout) + front_calls(w->front);
+    if (w->drained || calls) /* a publish in flight is answered, too */
         return;
     w->drained = true;
     atomic_fetch_add(&w->node->drained, 1);
@@ -168,21 +186,14 @@ static void watchers_start(struct worker *w)
 enum err worker_setup(struct worker *w, struct node *node, struct config *config,
                       const int *listen_fds, size_t count)
 {
-    struct front_limits limits = {.max_connections =
-                                      (unsigned)node->max_clients + CONNECTIONS_BEYOND_CLIENTS,
-                                  .max_header_bytes = config->max_header_bytes,
-                                  .max_body_bytes = config->max_event_bytes * 8};
     w->node = node;
     w->fanout = fanout_new(w->loop, w->number, node, config);
     w->routes = routes_new(w->fanout, node, w->number, config);
-    w->fronts = mem_zero(count, sizeof(struct front *));
-    for (size_t i = 0; i < count; i++) {
-        w->fronts[i] = front_new(w->loop, listen_fds[i], &limits, &routes_handler, w->routes,
-                                 node->metrics[w->number]);
-        if (!w->fronts[i])
-            return ERR_IO;
-        w->front_count++;
-    }
+    struct front_limits limits = front_limits(w, config);
+    w->front = front_new(w->loop, listen_fds, count, &limits, &node->body_bytes, &routes_handler,
+                         w->routes, node->metrics[w->number]);
+    if (!w->front)
+        return ERR_IO;
     watchers_start(w);
     return OK;
 }
@@ -196,9 +207,8 @@ void worker_close(struct worker *w)
 {
     if (w->fanout)
         fanout_end_all(w->fanout);
-    for (size_t i = 0; i < w->front_count; i++)
-        front_free(w->fronts[i]);
-    w->front_count = 0;
+    front_free(w->front);
+    w->front = NULL;
 }
 
 void worker_free(struct worker *w)
@@ -206,7 +216,6 @@ void worker_free(struct worker *w)
     if (!w)
         return;
     worker_close(w);
-    free(w->fronts);
     struct inbox_item *item;
     while ((item = inbox_pop(w->inbox)))
         note_drop((struct note *)item);

@@ -1,4 +1,4 @@
-/* A worker: a thread with a loop, its HTTP daemons, its clients and its topic index. Nothing of it
+/* A worker: a thread with a loop, its HTTP daemon, its clients and its topic index. Nothing of it
  * is touched by other threads but its inbox. */
 #pragma once
 #include "relay/node.h"

@@ -207,11 +207,11 @@ def clients():
 
 @pytest.fixture
 def relay_factory(request, tmp_path, clients):
-    """relay_factory({"queue.max_events": 5}, workers=1, …) starts a relay and waits for /ready."""
+    """relay_factory({"queue.max_events": 5}, workers=1, …) starts a relay and waits for /ready. @files: its limit."""
     relays = []
     request.node.relay_logs = []
 
-    def start(config=None, ready=True, args=(), env=None, **more):
+    def start(config=None, ready=True, args=(), env=None, files=None, **more):
         config = {
             "listen": "127.0.0.1:0",
             "workers": 2,
@@ -222,7 +222,7 @@ def relay_factory(request, tmp_path, clients):
         if "redis" not in config:
             config["redis"] = request.getfixturevalue("redis").url
         config = {k: v for k, v in config.items() if v is not None}
-        relay = Relay(tmp_path, config, args, env)
+        relay = Relay(tmp_path, config, args, env, files)
         relays.append(relay)
         request.node.relay_logs.append(relay.log_path)
         return relay.start(ready)

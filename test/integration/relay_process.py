@@ -60,8 +60,9 @@ def run_relay(*args, env=None, timeout=None):
 
 
 class Relay:
-    def __init__(self, directory, config, args=(), env=None):
+    def __init__(self, directory, config, args=(), env=None, files=None):
         self.config = config
+        self.command = ["prlimit", f"--nofile={files}:{files}"] if files else []
         self.args = [*flags_of(config), *map(str, args)]
         self.env = env
         self.log_path = Path(directory) / f"relay-{len(list(Path(directory).glob('relay-*')))}.log"
@@ -72,7 +73,7 @@ class Relay:
     def start(self, ready=True):
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                [str(BINARY), *self.args],
+                [*self.command, str(BINARY), *self.args],
                 env=clean_environment(self.env),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

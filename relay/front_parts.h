@@ -1,0 +1,126 @@
+/* What the parts of front share, for them only: front.c drives libmicrohttpd, front_accept.c takes
+ * connections and keeps them in bounds, front_call.c takes requests and answers them. */
+#pragma once
+#include <ev.h>
+#include <microhttpd.h>
+
+#include "relay/bucket.h"
+#include "relay/front.h"
+#include "relay/log.h"
+#include "relay/wheel.h"
+
+enum {
+    HEADER_DEADLINE_MS =
+        10000, /* from the connection's start to the end of its first request's headers */
+    REQUEST_DEADLINE_MS = 30000, /* from there to the end of the answer, streams apart */
+    IDLE_DEADLINE_MS = 75000,    /* between requests */
+};
+
+struct peer;
+LIST_HEAD(call_list, front_call);
+TAILQ_HEAD(ending_list, front_call);
+TAILQ_HEAD(peer_list, peer);
+
+/* A listening socket. */
+struct gate {
+    struct front *front;
+    int fd;
+    struct bucket bucket;
+    ev_io acceptable;
+    ev_timer pause; /* running: nothing is accepted */
+};
+
+struct front {
+    struct ev_loop *loop;
+    struct MHD_Daemon *daemon;
+    const struct front_handler *handler;
+    void *arg;
+    struct metrics *metrics;
+    struct front_limits limits;
+    struct wheel *wheel;
+    struct gate *gates;
+    size_t gate_count;
+    struct peer_list others; /* not streams; by the time of their last change, oldest first */
+    size_t other_count;
+    size_t bodies;             /* calls with a body, until they are over */
+    atomic_size_t *held_bytes; /* of bodies, over all workers */
+    struct log_limit accept_limit, crowd_limit, body_limit;
+    struct call_list suspended;
+    struct ending_list ending;
+    size_t calls;  /* that the handler has seen and that are not over */
+    bool stopping; /* nothing may be suspended any more */
+    ev_io epoll;
+    ev_timer tick, end_batch, again;
+};
+
+enum peer_state {
+    PEER_FRESH, /* its first request's headers are not complete */
+    PEER_BUSY,
+    PEER_IDLE, /* between requests */
+    PEER_STREAM,
+};
+
+/* One TCP connection. */
+struct peer {
+    struct wheel_entry deadline; /* first: the wheel hands this pointer back */
+    struct front *front;
+    int fd;
+    enum peer_state state;
+    bool evicted;
+    uint64_t since_ms;       /* when the state changed */
+    struct front_call *call; /* NULL: none */
+    TAILQ_ENTRY(peer) other_link;
+};
+
+enum call_state {
+    CALL_READING,
+    CALL_HANDLING,
+    CALL_ANSWERED,
+    CALL_PREAMBLE,
+    CALL_STREAMING,
+    CALL_ENDING
+};
+
+struct front_call {
+    struct front *front;
+    struct MHD_Connection *connection;
+    struct peer *peer;
+    enum call_state state;
+    bool suspended, in_handler;
+    bool seen;                /* by the handler: it is told when the call is over */
+    bool has_body;            /* counted in front.bodies */
+    bool too_large, too_many; /* the body is read to its end, and refused then */
+    size_t held;              /* counted in front.held_bytes */
+    char *method, *path;
+    struct buf body, preamble;
+    struct request_pair *query;
+    size_t query_count;
+    struct request_view view;
+    struct MHD_Response *response; /* made while suspended, queued after the resume */
+    unsigned status;
+    void *user;
+    LIST_ENTRY(front_call) suspended_link;
+    TAILQ_ENTRY(front_call) ending_link;
+};
+
+uint64_t front_now_ms(void);
+
+/* front.c. Between libmicrohttpd's callbacks and our own time: */
+void call_suspend(struct front_call *call);
+void call_resume(struct front_call *call);
+
+/* front_call.c: libmicrohttpd's callbacks. */
+enum MHD_Result front_on_request(void *front, struct MHD_Connection *connection, const char *url,
+                                 const char *method, const char *version, const char *upload,
+                                 size_t *upload_size, void **req_cls);
+void front_on_completed(void *front, struct MHD_Connection *connection, void **req_cls,
+                        enum MHD_RequestTerminationCode code);
+
+/* front_accept.c */
+void front_on_connection(void *front, struct MHD_Connection *connection, void **socket_context,
+                         enum MHD_ConnectionNotificationCode code);
+void peer_set_state(struct peer *peer, enum peer_state state);
+/* Takes the sockets over and begins to accept. */
+void gates_open(struct front *front, const int *listen_fds, size_t count);
+void gates_configure(struct front *front);
+void gates_close(struct front *front);
