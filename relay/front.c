@@ -26,16 +26,20 @@ uint64_t front_now_ms(void)
 
 /* --- driving libmicrohttpd ------------------------------------------------------------------- */
 
-/* A resume needs up to three passes before its connection moves. */
+/* A resume needs up to three passes before its connection moves. When many have ended, 0.9.75 may
+ * close some of them only in the next pass, and does not say that it needs one. */
 static void front_run(struct front *front)
 {
     MHD_UNSIGNED_LONG_LONG timeout;
     int runs = 0;
+    bool again;
     do {
+        size_t before = front->completed;
         MHD_run(front->daemon);
-    } while (++runs < RUNS_PER_TURN && MHD_get_timeout(front->daemon, &timeout) == MHD_YES &&
-             timeout == 0);
-    if (runs == RUNS_PER_TURN) {
+        again = front->completed != before ||
+                (MHD_get_timeout(front->daemon, &timeout) == MHD_YES && timeout == 0);
+    } while (++runs < RUNS_PER_TURN && again);
+    if (again) {
         /* After the streams' flush: feeding an event here would be served before it, for ever. */
         ev_timer_set(&front->again, 0., 0.);
         ev_timer_start(front->loop, &front->again);
@@ -55,7 +59,7 @@ static void on_again(struct ev_loop *loop, ev_timer *w, int revents)
 }
 
 /* On 0.9.75 a resume wakes nothing: the daemon must be run by hand. */
-static void run_soon(struct front *front)
+void front_run_soon(struct front *front)
 {
     ev_feed_event(front->loop, &front->epoll, EV_READ);
 }
@@ -78,7 +82,7 @@ void call_resume(struct front_call *call)
     LIST_REMOVE(call, suspended_link);
     wheel_set(call->front->wheel, &call->peer->deadline, front_now_ms() + REQUEST_DEADLINE_MS);
     MHD_resume_connection(call->connection);
-    run_soon(call->front);
+    front_run_soon(call->front);
 }
 
 static void on_end_batch(struct ev_loop *loop, ev_timer *w, int revents)

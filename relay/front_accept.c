@@ -53,6 +53,7 @@ static size_t evict(struct front *front)
         }
     }
     metrics_add(front->metrics, M_HTTP_EVICTED, done);
+    front_run_soon(front);
     return done;
 }
 

@@ -219,6 +219,7 @@ void front_on_completed(void *cls, struct MHD_Connection *connection, void **req
     if (!call)
         return;
     *req_cls = NULL;
+    front->completed++;
     if (call->seen) {
         front->calls--;
         front->handler->over(front->arg, call);

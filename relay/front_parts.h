@@ -47,8 +47,9 @@ struct front {
     struct log_limit accept_limit, crowd_limit, body_limit;
     struct call_list suspended;
     struct ending_list ending;
-    size_t calls;  /* that the handler has seen and that are not over */
-    bool stopping; /* nothing may be suspended any more */
+    size_t completed; /* requests, ever */
+    size_t calls;     /* that the handler has seen and that are not over */
+    bool stopping;    /* nothing may be suspended any more */
     ev_io epoll;
     ev_timer tick, end_batch, again;
 };
@@ -108,6 +109,7 @@ uint64_t front_now_ms(void);
 /* front.c. Between libmicrohttpd's callbacks and our own time: */
 void call_suspend(struct front_call *call);
 void call_resume(struct front_call *call);
+void front_run_soon(struct front *front);
 
 /* front_call.c: libmicrohttpd's callbacks. */
 enum MHD_Result front_on_request(void *front, struct MHD_Connection *connection, const char *url,

@@ -176,6 +176,17 @@ def test_all_streams_fit_beside_a_thousand_idle_connections(redis, relay_factory
     assert relay.metric("sse_relay_accept_pauses_total", reason="files") == 0
 
 
+def test_streams_that_end_together_give_their_places_back(redis, relay_factory, swarm):
+    relay = relay_factory(workers=1, files=700)
+    most = relay.stats()["max_clients"]
+    for _ in range(5):
+        crowd = swarm([relay], most, "t").wait_connected(timeout=60)
+        crowd.close()
+        relay.wait_clients(0)
+        wait_until(lambda: relay.metric("sse_relay_connections") == 1, "the closed connections to be gone")
+    assert relay.ready()[0] == 200
+
+
 # --- files ---
 
 
