@@ -14,7 +14,8 @@ enum {
     ACCEPTS_PER_TURN = 64,    /* so that events are sent in between */
     PAUSE_MS = 10,            /* at least: a storm's connections are taken by the handful */
     FILES_PAUSE_MS = 100,     /* nobody tells when there are files again */
-    FRESH_GRACE_MS = 1000,    /* a new connection may take this long to make its request… */
+    FRESH_GRACE_MS = 3000,    /* a new connection may take this long to make its request, so that
+                                 one lost packet is forgiven… */
     ANSWERED_GRACE_MS = 5000, /* …and to take its answer, even when others wait */
 };
 

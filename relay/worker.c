@@ -37,6 +37,8 @@ static struct front_limits front_limits(const struct worker *w, const struct con
                                       (double)config->accept_rate / (double)w->node->workers,
                                   .max_body_bytes = config->max_event_bytes * EVENTS_PER_BODY,
                                   .max_held_bytes = config->publish_max_held_bytes};
+    if (limits.max_others < 2) /* one to ask, one to publish */
+        limits.max_others = 2;
     if (!limits.max_held_bytes)
         limits.max_held_bytes = limits.max_body_bytes * BODIES_HELD;
     if (limits.max_body_bytes > limits.max_held_bytes)

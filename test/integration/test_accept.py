@@ -149,7 +149,7 @@ def test_request_under_way_is_not_closed_for_others(redis, relay_factory, socket
 
 def test_connections_that_say_nothing_make_room(redis, relay_factory, sockets, sse_connect, doors):
     relay = relay_factory(workers=1, files=300)
-    sockets(relay, 100)
+    sockets(relay, 60)
     client = sse_connect(relay, "t")
     doors.fcall("t", "x")
     assert client.wait_for(1).data == ["x"]
@@ -164,7 +164,7 @@ def test_all_streams_fit_beside_a_thousand_idle_connections(redis, relay_factory
     for _ in range(20):
         for s in sockets(relay, 50, HEALTH):
             assert status_of(read_head(s)) == 200
-    crowd = swarm([relay], most, "t").wait_connected(timeout=60)
+    crowd = swarm([relay], most, "t", resume=True).wait_connected(timeout=60)
     assert relay.ready()[0] == 200
     assert relay.stats()["clients"] == most
     refused = relay.get("/events?topic=t")
@@ -180,7 +180,7 @@ def test_streams_that_end_together_give_their_places_back(redis, relay_factory, 
     relay = relay_factory(workers=1, files=700)
     most = relay.stats()["max_clients"]
     for _ in range(5):
-        crowd = swarm([relay], most, "t").wait_connected(timeout=60)
+        crowd = swarm([relay], most, "t", resume=True).wait_connected(timeout=60)
         crowd.close()
         relay.wait_clients(0)
         wait_until(lambda: relay.metric("sse_relay_connections") == 1, "the closed connections to be gone")
