@@ -8,11 +8,9 @@ import asyncio
 import signal
 
 from checker import FORGOTTEN, LOST
-from wire import Redis, RedisError, data_of
-from world import PREFIX, free_port, until
+from wire import Redis, RedisError
+from world import IMPATIENT_MS, PATIENT_MS, PREFIX, free_port, until
 
-PATIENT_MS = 60000
-IMPATIENT_MS = 1000
 BIG_TOPIC = "burst.big"
 TRIM_TOPIC = "burst.trim"
 
@@ -63,10 +61,6 @@ async def relay_stop(round):
 # --- Redis dies ---
 
 
-async def patient(round):
-    await round.world.sentinel_patience(PATIENT_MS)
-
-
 async def redis_kill_keep(round):
     await round.world.primary.kill()
     await round.sleep(0, 1.5)
@@ -91,7 +85,6 @@ async def redis_stop(round):
 
 
 async def failover_possible(round):
-    await round.world.sentinel_patience(IMPATIENT_MS)
     await until(round.world.is_replicated, "the replica", 60)
     await until(round.world.sentinels_agree, "the Sentinels to agree", 60)
 
@@ -108,7 +101,10 @@ async def _promoted(round, new):
         except (OSError, RedisError):
             return False
 
-    await until(done, "the Sentinels to promote the replica", 40)
+    try:
+        await until(done, "the Sentinels to promote the replica", 40)
+    finally:
+        await world.sentinel_patience(PATIENT_MS)
     world.primary = new
     # A proxy in front of Redis may keep connections to the old one, or cut them.
     world.point(new, cut=round.rng.random() < 0.7)
@@ -120,6 +116,7 @@ async def failover(round):
     old, new = world.primary, world.replica
     round.loss = Loss(FORGOTTEN, reset=True)
     await round.archive()
+    await world.sentinel_patience(IMPATIENT_MS)
     await old.kill()
     await _promoted(round, new)
     await _autopsy(round, old)
@@ -135,6 +132,7 @@ async def failover_lagged(round):
         await r("CONFIG", "SET", "masterauth", "wrong")  # so that it cannot come back
         await r("CLIENT", "KILL", "TYPE", "master")
     await round.sleep(0.3, 2.5)
+    await world.sentinel_patience(IMPATIENT_MS)
     await old.kill()
     await _promoted(round, new)
     await new.call("CONFIG", "SET", "masterauth", "")
@@ -284,9 +282,9 @@ FAULTS = {
     "relay-kill": (None, relay_kill),
     "relay-term": (None, relay_term),
     "relay-stop": (None, relay_stop),
-    "redis-kill-keep": (patient, redis_kill_keep),
-    "redis-kill-empty": (patient, redis_kill_empty),
-    "redis-stop": (patient, redis_stop),
+    "redis-kill-keep": (None, redis_kill_keep),
+    "redis-kill-empty": (None, redis_kill_empty),
+    "redis-stop": (None, redis_stop),
     "failover": (failover_possible, failover),
     "failover-lagged": (failover_possible, failover_lagged),
     "failover-asked": (failover_possible, failover_asked),

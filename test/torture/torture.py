@@ -23,7 +23,7 @@ from checker import DUPLICATE, FALSE_GAP, FORGOTTEN, HOLE, LOST, Client, Event, 
 from checker import judge_log, outstanding, show  # noqa: E402
 from publishers import Publishers, fields  # noqa: E402
 from wire import Redis, RedisError, Stream, data_of, key_of  # noqa: E402
-from world import PREFIX, World, pairs, until  # noqa: E402
+from world import PREFIX, World, knows_sentinel, pairs, until  # noqa: E402
 
 SETTLE_S = 30
 MAX_BAD_ROUNDS = 3
@@ -335,7 +335,9 @@ class Run:
         self.table = {}
         self.bad_rounds = 0
         self.problems = []
-        use_sentinel = {"auto": False, "yes": True, "no": False}[options.sentinel]
+        # Its own source of chance: the schedule of a seed is the same either way.
+        by_seed = random.Random(f"{seed}/sentinel").random() < 0.5 and knows_sentinel()
+        use_sentinel = {"auto": by_seed, "yes": True, "no": False}[options.sentinel]
         relay = {
             "workers": 2,
             "retry": "200ms",
@@ -481,8 +483,10 @@ def merge(total, table):
 
 
 def regression_seeds():
+    """[(seed, faults or None for all)]"""
     lines = (Path(__file__).parent / "seeds").read_text().splitlines()
-    return [line.split()[0] for line in lines if line.strip() and not line.startswith("#")]
+    found = [line.split()[:2] for line in lines if line.strip() and not line.startswith("#")]
+    return [(seed, None if names == "all" else names.split(",")) for seed, names in found]
 
 
 def main():
@@ -502,13 +506,14 @@ def main():
     if options.seeds == "regression":
         seeds = regression_seeds()
     elif options.seeds:
-        seeds = options.seeds.split(",")
+        seeds = [(seed, options.faults) for seed in options.seeds.split(",")]
     else:
-        seeds = [options.seed or str(random.SystemRandom().randrange(1, 10**6))]
+        seeds = [(options.seed or str(random.SystemRandom().randrange(1, 10**6)), options.faults)]
     total, failed = {}, []
-    for seed in seeds:
+    for seed, options.faults in seeds:
         run = Run(seed, options)
-        print(f"seed {seed}: {options.seconds:g} s, {len(run.streams)} clients, logs in {run.dir}", flush=True)
+        how = "Sentinel" if run.world.use_sentinel else "forwarders"
+        print(f"seed {seed}: {options.seconds:g} s, {len(run.streams)} clients, {how}, logs in {run.dir}", flush=True)
         if not asyncio.run(run.go()):
             failed.append(seed)
             for problem in run.problems:

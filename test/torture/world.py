@@ -2,7 +2,6 @@
 
 import asyncio
 import ctypes
-import json
 import os
 import random
 import shutil
@@ -19,6 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("SSE_RELAY_BIN") or ROOT / "build" / "sse-relay").resolve()
 PREFIX = "sse:{default}"
 START_S = 20
+# A busy machine must not look like a dead server to Sentinels: they are impatient only while a failover is wanted.
+PATIENT_MS = 60000
+IMPATIENT_MS = 1000
 
 _taken = set()
 _libc = ctypes.CDLL(None)
@@ -38,6 +40,11 @@ def free_port():
                 continue
         _taken.add(port)
         return port
+
+
+def knows_sentinel():
+    """Whether this relay can ask Sentinels itself."""
+    return b"redis+sentinel" in subprocess.run([str(BINARY), "--help"], stdout=subprocess.PIPE).stdout
 
 
 def _die_with_parent():
@@ -156,7 +163,7 @@ class Sentinel(Process):
         (self.dir / "sentinel.conf").write_text(
             f"port {self.port}\nbind 127.0.0.1\ndir {self.dir}\n"
             f"sentinel monitor main 127.0.0.1 {primary.port} 2\n"
-            "sentinel down-after-milliseconds main 1000\n"
+            f"sentinel down-after-milliseconds main {PATIENT_MS}\n"
             "sentinel failover-timeout main 4000\n"
         )
 
