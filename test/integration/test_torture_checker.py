@@ -59,6 +59,13 @@ def test_a_client_that_never_had_an_id_begins_anew():
     assert kinds(records, events(1, 2, 3, 4)) == []
 
 
+def test_a_client_that_comes_as_somebody_new_begins_anew():
+    records = start() + sent(1) + [("close", "left")] + start(id=3) + sent(4)
+    assert kinds(records, events(1, 2, 3, 4)) == []
+    records = start() + sent(1) + [("close", "left")] + start(id=2) + sent(4)
+    assert kinds(records, events(1, 2, 3, 4)) == [HOLE]
+
+
 def test_other_topics_and_types_are_not_owed():
     client = Client("c", ["t"], ["a"])
     ledger = events(1, type="a") + events(2, type="b") + events(3, topic="u", type="a")

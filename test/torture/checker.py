@@ -206,6 +206,8 @@ class Judge:
     def _on_open(self, at, cursor):
         self.client.cursor = None
         self.client.opened_with = cursor
+        if cursor is None:
+            self.client.last_id = 0  # a new life
         self.client.ephemeral = set()
         self.client.ephemeral_last = {}
 

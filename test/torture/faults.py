@@ -272,6 +272,23 @@ async def pile(round):
     await asyncio.gather(*(FAULTS[n][1](round) for n in names))
 
 
+async def pile_lost(round):
+    """Data is lost while something else is broken, too."""
+    what = round.rng.choice(["redis-kill-empty", "flushall", "del-log", "failover", "failover-lagged"])
+    beside = round.rng.choice(["relay-kill", "relay-stop", "kill-both", "kill-pubsub", "cut", "stall", "delay"])
+    round.note(f"pile: {what} and {beside}")
+    await asyncio.gather(FAULTS[what][1](round), _soon(round, beside))
+
+
+async def _soon(round, name):
+    """Sometimes before the other, sometimes in the middle of it. What meets a dead Redis has nothing to do there."""
+    await round.sleep(0, 0.8)
+    try:
+        await FAULTS[name][1](round)
+    except (OSError, RedisError):
+        pass
+
+
 async def nothing(round):
     await round.sleep(0.5, 1)
 
@@ -300,6 +317,7 @@ FAULTS = {
     "flushall": (None, flushall),
     "trim": (None, trim),
     "pile": (None, pile),
+    "pile-lost": (failover_possible, pile_lost),
 }
 # Those that need the forwarders between relays and Redis.
 NETWORK = ("cut", "stall", "delay")

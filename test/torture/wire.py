@@ -157,8 +157,10 @@ class Stream(asyncio.Protocol):
             self.transport.abort()
 
     def rove(self):
-        """Leaves for another node."""
+        """Leaves for another node; sometimes as somebody else, who was never there."""
         if self.transport and self.live and not self.hurry:
+            if self.rng.random() < 0.15:
+                self.cursor = None
             self._end("left")
             self.transport.abort()
 
