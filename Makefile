@@ -83,7 +83,10 @@ BINARY := $(if $(filter normal,$(VARIANT)),build/sse-relay,$(OBJ)/sse-relay)
 UNIT_MAINS := $(wildcard test/unit/test_*.c)
 UNIT_HELPERS := $(filter-out $(UNIT_MAINS),$(wildcard test/unit/*.c))
 UNIT_PROGRAMS := $(UNIT_MAINS:test/unit/%.c=$(OBJ)/test/unit/%)
-BENCH_PROGRAMS := $(patsubst test/bench/%.c,build/normal/test/bench/%,$(wildcard test/bench/*.c))
+BENCH_TOOL := build/sse-bench
+BENCH_BASELINE := build/normal/test/bench/epoll_baseline
+BENCH_MAINS := test/bench/sse_bench.c test/bench/epoll_baseline.c
+BENCH_OBJECTS := $(patsubst %.c,build/normal/%.o,$(filter-out $(BENCH_MAINS),$(wildcard test/bench/*.c)))
 FUZZERS := $(patsubst test/fuzz/%.c,build/fuzz/test/fuzz/%,$(wildcard test/fuzz/fuzz_*.c))
 FORMATTED := $(wildcard common/*.[ch] relay/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] test/bench/*.[ch])
 PYTEST_DIRS := $(wildcard test/lua test/integration)
@@ -240,10 +243,17 @@ $(FUZZERS): build/fuzz/test/fuzz/%: build/fuzz/test/fuzz/%.o $(LIBRARY)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
 .PHONY: bench
-bench: $(BENCH_PROGRAMS) $(BINARY) ## build the benchmarks, and run test/bench/run where there is one
+bench: bench-programs $(BINARY) ## build the benchmarks, and run test/bench/run where there is one
 	@if [ -x test/bench/run ]; then SSE_RELAY_BIN=$(abspath $(BINARY)) test/bench/run; fi
 
-$(BENCH_PROGRAMS): build/normal/test/bench/%: build/normal/test/bench/%.o $(LIBRARY)
+.PHONY: bench-programs
+bench-programs: $(BENCH_TOOL) $(BENCH_BASELINE) ## build the load generator: build/sse-bench
+
+# Always as users build: a benchmark of a sanitizer's build says nothing.
+$(BENCH_TOOL): build/normal/test/bench/sse_bench.o $(BENCH_OBJECTS) build/normal/libsse_relay.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+$(BENCH_BASELINE): build/normal/test/bench/epoll_baseline.o build/normal/test/bench/loop.o build/normal/libsse_relay.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 

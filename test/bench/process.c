@@ -1,0 +1,129 @@
+#include "process.h"
+#include "common/mem.h"
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void add_pid(struct processes *p, int pid)
+{
+    for (uint32_t i = 0; i < p->count; i++)
+        if (p->pids[i] == pid)
+            return;
+    p->pids = mem_resize(p->pids, (p->count + 1) * sizeof *p->pids);
+    p->pids[p->count++] = pid;
+}
+
+/* Reads a small file of /proc; returns its length, 0 if there is none. */
+static size_t read_file(const char *path, char *out, size_t size)
+{
+    FILE *file = fopen(path, "r");
+    size_t n = file ? fread(out, 1, size - 1, file) : 0;
+    if (file)
+        fclose(file);
+    out[n] = '\0';
+    return n;
+}
+
+/* Calls @visit with the number of each thread of @pid. */
+static void each_thread(int pid, void (*visit)(int pid, int tid, void *arg), void *arg)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/task", pid);
+    DIR *dir = opendir(path);
+    struct dirent *entry;
+    while (dir && (entry = readdir(dir)))
+        if (entry->d_name[0] != '.')
+            visit(pid, atoi(entry->d_name), arg);
+    if (dir)
+        closedir(dir);
+}
+
+static void add_children(int pid, int tid, void *arg)
+{
+    char path[96], text[4096], *save = NULL;
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", pid, tid);
+    read_file(path, text, sizeof text);
+    for (char *word = strtok_r(text, " \n", &save); word; word = strtok_r(NULL, " \n", &save))
+        add_pid(arg, atoi(word));
+}
+
+bool processes_init(struct processes *p, const struct text_list *pids)
+{
+    char path[64];
+    for (uint32_t i = 0; i < pids->count; i++) {
+        int pid = atoi(pids->items[i]);
+        snprintf(path, sizeof path, "/proc/%d/stat", pid);
+        if (pid <= 0 || access(path, R_OK) != 0) {
+            fprintf(stderr, "sse-bench: %s: no such process\n", pids->items[i]);
+            return false;
+        }
+        add_pid(p, pid);
+    }
+    for (uint32_t i = 0; i < p->count; i++) /* grows meanwhile */
+        each_thread(p->pids[i], add_children, p);
+    return true;
+}
+
+void processes_reset(struct processes *p)
+{
+    free(p->pids);
+    *p = (struct processes){0};
+}
+
+static void add_runtime(int pid, int tid, void *arg)
+{
+    char path[96], text[128];
+    snprintf(path, sizeof path, "/proc/%d/task/%d/schedstat", pid, tid);
+    if (read_file(path, text, sizeof text))
+        *(double *)arg += (double)strtoull(text, NULL, 10) / 1e9;
+}
+
+/* stat counts ticks of 10 ms, which is enough for the split between user and system; schedstat has
+ * the sum to the nanosecond, where the kernel keeps it. */
+static struct cpu_time cpu_of(int pid)
+{
+    char path[64], text[1024];
+    unsigned long long user = 0, sys = 0;
+    double exact = 0;
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    read_file(path, text, sizeof text);
+    const char *rest = strrchr(text, ')');
+    if (!rest || sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user,
+                        &sys) != 2)
+        return (struct cpu_time){0};
+    each_thread(pid, add_runtime, &exact);
+    double ticks = (double)(user + sys), second = (double)sysconf(_SC_CLK_TCK);
+    double scale = exact > 0 && ticks > 0 ? exact / (ticks / second) : 1;
+    return (struct cpu_time){(double)user / second * scale, (double)sys / second * scale};
+}
+
+struct cpu_time processes_cpu(const struct processes *p)
+{
+    struct cpu_time sum = {0};
+    for (uint32_t i = 0; i < p->count; i++) {
+        struct cpu_time one = cpu_of(p->pids[i]);
+        sum.user_s += one.user_s;
+        sum.system_s += one.system_s;
+    }
+    return sum;
+}
+
+struct cpu_time cpu_between(struct cpu_time from, struct cpu_time to)
+{
+    return (struct cpu_time){to.user_s - from.user_s, to.system_s - from.system_s};
+}
+
+uint64_t processes_pss(const struct processes *p)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < p->count; i++) {
+        char path[64], text[2048];
+        snprintf(path, sizeof path, "/proc/%d/smaps_rollup", p->pids[i]);
+        read_file(path, text, sizeof text);
+        const char *at = strstr(text, "\nPss:");
+        sum += at ? strtoull(at + 5, NULL, 10) * 1024 : 0;
+    }
+    return sum;
+}
