@@ -83,10 +83,10 @@ BINARY := $(if $(filter normal,$(VARIANT)),build/sse-relay,$(OBJ)/sse-relay)
 UNIT_MAINS := $(wildcard test/unit/test_*.c)
 UNIT_HELPERS := $(filter-out $(UNIT_MAINS),$(wildcard test/unit/*.c))
 UNIT_PROGRAMS := $(UNIT_MAINS:test/unit/%.c=$(OBJ)/test/unit/%)
-BENCH_TOOL := build/sse-bench
-BENCH_BASELINE := build/normal/test/bench/epoll_baseline
+BENCH_TOOL := $(if $(filter normal,$(VARIANT)),build/sse-bench,$(OBJ)/sse-bench)
+BENCH_BASELINE := $(OBJ)/test/bench/epoll_baseline
 BENCH_MAINS := test/bench/sse_bench.c test/bench/epoll_baseline.c
-BENCH_OBJECTS := $(patsubst %.c,build/normal/%.o,$(filter-out $(BENCH_MAINS),$(wildcard test/bench/*.c)))
+BENCH_OBJECTS := $(patsubst %.c,$(OBJ)/%.o,$(filter-out $(BENCH_MAINS),$(wildcard test/bench/*.c)))
 FUZZERS := $(patsubst test/fuzz/%.c,build/fuzz/test/fuzz/%,$(wildcard test/fuzz/fuzz_*.c))
 FORMATTED := $(wildcard common/*.[ch] relay/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] test/bench/*.[ch])
 PYTEST_DIRS := $(wildcard test/lua test/integration)
@@ -163,6 +163,8 @@ unit-programs: $(UNIT_PROGRAMS)
 $(OBJ)/test/unit/%: $(OBJ)/test/unit/%.o $(UNIT_HELPERS:%.c=$(OBJ)/%.o) $(LIBRARY)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBS)
+# The parts of the load generator that others must be able to trust.
+$(OBJ)/test/unit/test_bench: $(BENCH_OBJECTS)
 .SECONDARY: $(UNIT_MAINS:%.c=$(OBJ)/%.o) $(UNIT_HELPERS:%.c=$(OBJ)/%.o)
 
 .PHONY: check integration
@@ -173,8 +175,8 @@ check: unit-programs ## unit tests (VARIANT=asan or tsan for a sanitizer build)
 STEADY = $(if $(filter tsan,$(VARIANT)),$$(setarch -R true 2>/dev/null && echo setarch -R))
 PYTEST = env PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -o cache_dir=$(abspath build/pytest-cache)
 
-integration: $(BINARY) ## Lua and integration tests with the built relay and a real Redis
-	SSE_RELAY_BIN=$(abspath $(BINARY)) $(STEADY) $(PYTEST) --junitxml=$(OBJ)/integration.xml $(PYTEST_ARGS) $(PYTEST_DIRS)
+integration: $(BINARY) $(BENCH_TOOL) ## Lua and integration tests with the built relay and a real Redis
+	SSE_RELAY_BIN=$(abspath $(BINARY)) SSE_BENCH_BIN=$(abspath $(BENCH_TOOL)) $(STEADY) $(PYTEST) --junitxml=$(OBJ)/integration.xml $(PYTEST_ARGS) $(PYTEST_DIRS)
 
 .PHONY: check-asan check-asan-unit check-asan-integration check-tsan check-tsan-unit check-tsan-integration
 check-asan: ## unit and integration tests under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -249,11 +251,10 @@ bench: bench-programs $(BINARY) ## build the benchmarks, and run test/bench/run 
 .PHONY: bench-programs
 bench-programs: $(BENCH_TOOL) $(BENCH_BASELINE) ## build the load generator: build/sse-bench
 
-# Always as users build: a benchmark of a sanitizer's build says nothing.
-$(BENCH_TOOL): build/normal/test/bench/sse_bench.o $(BENCH_OBJECTS) build/normal/libsse_relay.a
+$(BENCH_TOOL): $(OBJ)/test/bench/sse_bench.o $(BENCH_OBJECTS) $(LIBRARY)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
-$(BENCH_BASELINE): build/normal/test/bench/epoll_baseline.o build/normal/test/bench/loop.o build/normal/libsse_relay.a
+$(BENCH_BASELINE): $(OBJ)/test/bench/epoll_baseline.o $(OBJ)/test/bench/loop.o $(LIBRARY)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 

@@ -101,7 +101,8 @@ static const struct row rows[] = {
      "missed, and are live. --rate goes on publishing meanwhile (0)"},
     {"over", 0, T_TIME, AT(over_ms), NULL, "TIME",
      "spread the connects evenly over this time (0: as fast as possible)"},
-    {"missed", 'm', T_COUNT, AT(missed), NULL, "N", "events to publish beforehand (10)"},
+    {"missed", 'm', T_COUNT, AT(missed), NULL, "N",
+     "events to publish beforehand on each topic (10)"},
     {"cursor", 'c', T_ENUM, AT(cursor), cursor_words, "HOW",
      "Last-Event-ID: none; one: all missed all of these events; spread:\n"
      "each another number of them (one)"},
@@ -353,6 +354,8 @@ static bool complete(struct options *o)
         return fail("--storm", "cursors are ids, which only --publish fcall and http tell");
     if (o->storm && o->cursor != CURSOR_NONE && o->missed == 0)
         return fail("--missed", "at least 1, or --cursor none");
+    if (o->storm && o->cursor == CURSOR_NONE && o->rate)
+        return fail("--rate", "what a client without a cursor should get of it nobody can say");
     if (o->storm && o->publish_connections > 1)
         return fail("--publish-connections", "a storm uses one");
     return true;

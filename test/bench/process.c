@@ -80,23 +80,22 @@ static void add_runtime(int pid, int tid, void *arg)
         *(double *)arg += (double)strtoull(text, NULL, 10) / 1e9;
 }
 
-/* stat counts ticks of 10 ms, which is enough for the split between user and system; schedstat has
- * the sum to the nanosecond, where the kernel keeps it. */
 static struct cpu_time cpu_of(int pid)
 {
     char path[64], text[1024];
     unsigned long long user = 0, sys = 0;
-    double exact = 0;
+    struct cpu_time out = {0};
     snprintf(path, sizeof path, "/proc/%d/stat", pid);
     read_file(path, text, sizeof text);
     const char *rest = strrchr(text, ')');
     if (!rest || sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user,
                         &sys) != 2)
-        return (struct cpu_time){0};
-    each_thread(pid, add_runtime, &exact);
-    double ticks = (double)(user + sys), second = (double)sysconf(_SC_CLK_TCK);
-    double scale = exact > 0 && ticks > 0 ? exact / (ticks / second) : 1;
-    return (struct cpu_time){(double)user / second * scale, (double)sys / second * scale};
+        return out;
+    double second = (double)sysconf(_SC_CLK_TCK);
+    out.user_s = (double)user / second;
+    out.system_s = (double)sys / second;
+    each_thread(pid, add_runtime, &out.exact_s);
+    return out;
 }
 
 struct cpu_time processes_cpu(const struct processes *p)
@@ -104,15 +103,25 @@ struct cpu_time processes_cpu(const struct processes *p)
     struct cpu_time sum = {0};
     for (uint32_t i = 0; i < p->count; i++) {
         struct cpu_time one = cpu_of(p->pids[i]);
+        sum.exact_s += one.exact_s;
         sum.user_s += one.user_s;
         sum.system_s += one.system_s;
     }
     return sum;
 }
 
+/* The ticks say how much of the exact time was the user's. */
 struct cpu_time cpu_between(struct cpu_time from, struct cpu_time to)
 {
-    return (struct cpu_time){to.user_s - from.user_s, to.system_s - from.system_s};
+    struct cpu_time out = {to.exact_s - from.exact_s, to.user_s - from.user_s,
+                           to.system_s - from.system_s};
+    double ticks = out.user_s + out.system_s;
+    if (out.exact_s > 0) {
+        double user = ticks > 0 ? out.user_s / ticks : .5;
+        out.user_s = out.exact_s * user;
+        out.system_s = out.exact_s - out.user_s;
+    }
+    return out;
 }
 
 uint64_t processes_pss(const struct processes *p)

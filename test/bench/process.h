@@ -9,8 +9,10 @@ struct processes { /* zero-initialised is empty */
     uint32_t count;
 };
 
+/* Of a moment, or between two of them. */
 struct cpu_time {
-    double user_s, system_s;
+    double exact_s; /* of the threads that live, to the nanosecond; 0: the kernel does not tell */
+    double user_s, system_s; /* to a clock tick, 10 ms; between two moments, scaled to exact_s */
 };
 
 /* Takes @pids and their children as they are now. False: a message is on stderr. */

@@ -135,7 +135,7 @@ static void text_verdict(const struct bench *b)
     }
     if (b->failure[0])
         printf("%-12s %s\n", "FAILED", b->failure);
-    if (report_is_good(b) && b->ledger.count)
+    if (report_is_good(b) && b->streams.deliveries)
         printf("%-12s every client got every event once%s\n", "verified",
                b->options.order == ORDER_ANY ? "" : ", in order");
 }

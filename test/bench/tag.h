@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { TAG_MAX = 80 }; /* bytes of the longest tag */
+enum { TAG_MAX = 96 }; /* bytes of the longest tag */
 
 struct tag {
     uint32_t run;   /* tells this run's events from all others */

@@ -1,0 +1,203 @@
+"""sse-bench: its verdict on a server that is right, and on one that is not."""
+
+import json
+import os
+import socketserver
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from relay_process import ROOT, clean_environment
+from sse_client import TIMEOUT_S
+
+TOOL = Path(os.environ.get("SSE_BENCH_BIN") or ROOT / "build" / "sse-bench").resolve()
+
+pytestmark = pytest.mark.skipif(not TOOL.exists(), reason=f"{TOOL} is not built")
+
+
+def bench(*args, status=0):
+    """Runs it; its report."""
+    done = subprocess.run(
+        [str(TOOL), "--quiet", "--json", "-", *map(str, args)],
+        env=clean_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        timeout=2 * TIMEOUT_S,
+        text=True,
+    )
+    assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
+    return json.loads(done.stdout) if done.stdout else done.stderr
+
+
+def of_relay(relay, redis):
+    url = f"{relay.url}/events?topic=%t"
+    return ["--url", url, "--redis", redis.url if redis else "none"]
+
+
+def brief(count=50):
+    return ["-n", count, "-d", "300ms", "--warmup", "50ms"]
+
+
+# --- a server that is right ---
+
+
+@pytest.mark.parametrize("door", ["fcall", "inbox", "channel", "http"])
+def test_every_door(relay, redis, door):
+    report = bench(*of_relay(relay, redis), *brief(), "-p", door, "-w", 4, "-P", relay.pid)
+    assert report["ok"] and report["ready"] == 50
+    assert report["deliveries"] == 50 * report["published"] > 0
+    assert report["run"]["server_user_s"] + report["run"]["server_system_s"] > 0
+    assert report["run"]["commands"]["publish"] > 0
+
+
+def test_a_rate_is_kept_and_latency_counts_from_when_an_event_was_due(relay, redis):
+    report = bench(*of_relay(relay, redis), *brief(), "-r", 200)
+    assert report["ok"]
+    assert report["run"]["events"] == pytest.approx(60, abs=30)
+    ms = report["latency_ms"]
+    assert 0 < ms["min"] <= ms["p50"] <= ms["p99"] <= ms["p999"] <= ms["max"]
+
+
+def test_topics_and_patterns(relay, redis):
+    some = ["--topics", 40, "-k", 6, "--patterns", 2, "-w", 8]
+    report = bench(*of_relay(relay, redis), *brief(), *some)
+    assert report["ok"] and report["published"] < report["deliveries"] < 50 * report["published"]
+
+
+def test_without_redis(relay_factory):
+    relay = relay_factory(redis="memory:")
+    several = ["-p", "http", "--publish-connections", 4, "-w", 8]
+    report = bench(*of_relay(relay, None), *brief(), *several)
+    assert report["ok"] and report["deliveries"] == 50 * report["published"]
+
+
+@pytest.mark.parametrize("cursor", ["none", "one", "spread"])
+def test_storm(relay, redis, cursor):
+    rate = [] if cursor == "none" else ["-r", 50]
+    options = ["--storm", "-n", 300, "-m", 20, "-c", cursor, *rate]
+    report = bench(*of_relay(relay, redis), *options)
+    assert report["ok"]
+    assert report["caught_up"] == 300 and report["live_seconds"] > 0
+    if cursor == "one":  # all of the missed ones, and the marker
+        assert report["deliveries"] >= 300 * 21
+        assert report["run"]["commands"]["fcall"] > 0
+
+
+def test_wrong_usage(relay):
+    assert "not understood" in bench("-n", "many", status=2)
+    assert "not an option" in bench("more", status=2)
+    assert "no such process" in bench("-P", 2**31 - 1, status=2)
+    assert "ids" in bench("--storm", "-p", "inbox", status=2)
+
+
+# --- a server that is not ---
+
+
+class Liar(socketserver.ThreadingTCPServer):
+    """POST /pub sends its body to all streams: with a fault at the fifth."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, fault):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.fault = fault
+        self.lock = threading.Lock()
+        self.streams, self.count, self.held = [], 0, b""
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def publish(self, data):
+        with self.lock:
+            self.count += 1
+            frame = b"id: %d\ndata: %s\n\n" % (self.count, data)
+            if self.count == 5:
+                frame = self.fault(self, frame)
+            elif self.held:
+                frame, self.held = frame + self.held, b""
+            for i, stream in enumerate(self.streams):
+                if frame == "end":
+                    stream.shutdown(2)
+                else:  # the fault hits one stream only
+                    good = b"id: %d\ndata: %s\n\n" % (self.count, data)
+                    stream.sendall(frame if i == 0 else good)
+
+
+class Handler(socketserver.StreamRequestHandler):
+    def handle(self):
+        while request := self.rfile.readline():
+            length = 0
+            while (line := self.rfile.readline()) not in (b"\r\n", b""):
+                if line.lower().startswith(b"content-length:"):
+                    length = int(line.split(b":")[1])
+            if request.startswith(b"POST"):
+                self.server.publish(self.rfile.read(length))
+                self.wfile.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+            elif self.server.fault == "busy":
+                self.wfile.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+            else:
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+                self.server.streams.append(self.request)
+
+
+def lose(liar, frame):
+    return b""
+
+
+def repeat(liar, frame):
+    return frame + frame
+
+
+def swap(liar, frame):
+    liar.held = frame
+    return b""
+
+
+def cut_short(liar, frame):
+    return frame[:-4] + b"\n\n"
+
+
+def gap(liar, frame):
+    return b"event: x.gap\ndata: {}\n\n" + frame
+
+
+def invent(liar, frame):
+    return frame + frame.replace(b" 5 0 5 ", b" 5000 0 5000 ")
+
+
+def end(liar, frame):
+    return "end"
+
+
+@pytest.mark.parametrize(
+    "fault, name, more",
+    [
+        (lose, "lost", []),
+        (repeat, "repeated", []),
+        (swap, "order", ["-w", 4]),
+        (swap, "order", ["-w", 4, "--order", "id"]),
+        (cut_short, "size", []),
+        (gap, "gap", []),
+        (invent, "alien", []),
+        (end, "ended", []),
+        ("busy", "status", []),
+    ],
+)
+def test_a_fault_is_found(fault, name, more):
+    liar = Liar(fault)
+    try:
+        urls = ["-u", f"{liar.url}/sub", "--publish-url", f"{liar.url}/pub", "--redis", "none"]
+        report = bench(*urls, *brief(3), "-p", "http", "--timeout", "500ms", *more, status=1)
+    finally:
+        liar.shutdown()
+        liar.server_close()
+    assert not report["ok"]
+    assert report["faults"][name] > 0, report
+    assert report["first_fault"]

@@ -1,0 +1,295 @@
+/* The load generator's own account: if it is wrong, no figure and no verdict is right. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+#include "rng.h"
+#include "test/bench/histogram.h"
+#include "test/bench/ledger.h"
+#include "test/bench/sse_reader.h"
+#include "test/bench/tag.h"
+#include "test/bench/topics.h"
+
+/* --- histogram --- */
+
+static struct histogram histogram;
+
+START_TEST(test_percentiles_are_exact_for_small_values)
+{
+    histogram_reset(&histogram);
+    for (uint64_t i = 1; i <= 100; i++)
+        histogram_add(&histogram, i);
+    ck_assert_uint_eq(histogram_at(&histogram, 0), 1);
+    ck_assert_uint_eq(histogram_at(&histogram, .5), 50);
+    ck_assert_uint_eq(histogram_at(&histogram, .99), 99);
+    ck_assert_uint_eq(histogram_at(&histogram, 1), 100);
+    ck_assert_uint_eq(histogram.min_ns, 1);
+    ck_assert_double_eq_tol(histogram_mean(&histogram), 50.5, 1e-9);
+}
+END_TEST
+
+static int compare(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+START_TEST(test_percentiles_are_at_most_one_percent_too_high_and_never_too_low)
+{
+    enum { N = 20000 };
+    static uint64_t values[N];
+    static const double fractions[] = {.001, .1, .5, .9, .99, .999, 1};
+    struct rng rng = rng_seeded("histogram");
+    histogram_reset(&histogram);
+    for (size_t i = 0; i < N; i++) {
+        values[i] = rng_next(&rng) >> (24 + rng_below(&rng, 40)); /* all magnitudes up to 2^40 */
+        histogram_add(&histogram, values[i]);
+    }
+    qsort(values, N, sizeof values[0], compare);
+    for (size_t i = 0; i < sizeof fractions / sizeof fractions[0]; i++) {
+        double rank = fractions[i] * N;
+        uint64_t exact = values[(size_t)(rank + .999999) - 1];
+        uint64_t got = histogram_at(&histogram, fractions[i]);
+        ck_assert_uint_ge(got, exact);
+        ck_assert_double_le((double)got, (double)exact * 1.01);
+    }
+    ck_assert_uint_eq(histogram_at(&histogram, 1), values[N - 1]);
+}
+END_TEST
+
+START_TEST(test_a_histogram_takes_any_value_and_none)
+{
+    histogram_reset(&histogram);
+    ck_assert_uint_eq(histogram_at(&histogram, .5), 0);
+    histogram_add(&histogram, UINT64_MAX);
+    ck_assert_uint_eq(histogram_at(&histogram, .5), UINT64_MAX);
+    histogram_add(&histogram, 0);
+    ck_assert_uint_eq(histogram_at(&histogram, .5), 0);
+}
+END_TEST
+
+/* --- tag --- */
+
+START_TEST(test_a_tag_is_read_as_it_was_written)
+{
+    struct tag in = {UINT32_MAX, UINT32_MAX, 1 << 24, UINT32_MAX, UINT64_C(1) << 62}, out;
+    char data[200 + TAG_MAX];
+    for (size_t size = 0; size <= 200; size += 20) {
+        size_t len = tag_write(&in, data, size);
+        ck_assert_uint_ge(len, size);
+        ck_assert_uint_le(len, size < TAG_MAX ? TAG_MAX : size);
+        ck_assert(tag_read(data, len, &out));
+        ck_assert_uint_eq(out.run, in.run);
+        ck_assert_uint_eq(out.g, in.g);
+        ck_assert_uint_eq(out.topic, in.topic);
+        ck_assert_uint_eq(out.s, in.s);
+        ck_assert_uint_eq(out.at_ns, in.at_ns);
+        for (size_t cut = 0; cut < 40; cut++)
+            ck_assert(!tag_read(data, cut, &out));
+    }
+}
+END_TEST
+
+START_TEST(test_a_tag_is_found_within_what_a_server_made_of_it)
+{
+    static const char wrapped[] = "{\"data\":\"sb1 7 8 9 10 11 abc\"}", alien[] = "sb1 7 8 x";
+    struct tag out;
+    ck_assert(tag_read(wrapped, sizeof wrapped - 1, &out));
+    ck_assert_uint_eq(out.at_ns, 11);
+    ck_assert(!tag_read(alien, sizeof alien - 1, &out));
+}
+END_TEST
+
+/* --- SSE reader --- */
+
+struct seen {
+    size_t count;
+    struct sse_event events[8];
+};
+
+static void note(void *arg, const struct sse_event *ev)
+{
+    struct seen *seen = arg;
+    ck_assert_uint_lt(seen->count, 8);
+    seen->events[seen->count++] = *ev;
+}
+
+/* Feeds the answer in two pieces (or more: byte by byte when @cut is 0). */
+static enum sse_phase feed(const char *answer, size_t cut, struct seen *seen)
+{
+    struct sse_reader reader = {0};
+    char scratch[4096];
+    size_t len = strlen(answer), at = 0;
+    memset(seen, 0, sizeof *seen);
+    while (at < len) {
+        size_t part = cut == 0 ? 1 : at == 0 && cut < len ? cut : len - at;
+        size_t kept = sse_reader_resume(&reader, scratch);
+        memcpy(scratch + kept, answer + at, part);
+        sse_reader_take(&reader, scratch, kept, kept + part, note, seen);
+        at += part;
+    }
+    enum sse_phase phase = reader.phase;
+    sse_reader_reset(&reader);
+    return phase;
+}
+
+static void check_seen(const struct seen *seen)
+{
+    ck_assert_uint_eq(seen->count, 3);
+    ck_assert_int_eq(seen->events[0].kind, SSE_CONNECTED);
+    ck_assert_uint_eq(seen->events[0].id, 41);
+    ck_assert_int_eq(seen->events[1].kind, SSE_EVENT);
+    ck_assert_uint_eq(seen->events[1].id, 42);
+    ck_assert(seen->events[1].has_tag);
+    ck_assert_uint_eq(seen->events[1].tag.g, 2);
+    ck_assert_uint_eq(seen->events[1].data_len, 17);
+    ck_assert_int_eq(seen->events[2].kind, SSE_GAP);
+    ck_assert(!seen->events[2].has_tag);
+}
+
+#define HEAD "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+
+START_TEST(test_events_are_the_same_wherever_reads_are_cut)
+{
+    static const char plain[] =
+        HEAD "\r\n:ok\nretry: 3000\nid: 41\nevent: relay.connected\ndata: {}\n\n"
+             ":\nid: 42\ndata: sb1 1 2 3 4 5 xyz\n\nevent: t\n\n"
+             "event:a.gap\r\ndata:x\r\n\r\n";
+    static const char chunked[] =
+        HEAD "Transfer-Encoding: chunked\r\n\r\n"
+             "2F\r\n:ok\nretry: 3000\nid: 41\nevent: relay.connected\ndata\r\n"
+             "1;x=y\r\n:\r\n"
+             "41\r\n {}\n\n:\nid: 42\ndata: sb1 1 2 3 4 5 xyz\n\nevent:a.gap\r\ndata:x\r\n\r\n\r\n"
+             "0\r\n\r\n";
+    struct seen seen;
+    for (size_t cut = 0; cut < sizeof plain; cut++) {
+        ck_assert_int_eq(feed(plain, cut, &seen), SSE_BODY);
+        check_seen(&seen);
+    }
+    for (size_t cut = 0; cut < sizeof chunked; cut++) {
+        ck_assert_int_eq(feed(chunked, cut, &seen), SSE_BODY);
+        check_seen(&seen);
+    }
+}
+END_TEST
+
+START_TEST(test_what_is_no_stream_is_told_apart)
+{
+    struct seen seen;
+    ck_assert_int_eq(feed("HTTP/1.1 503 Busy\r\nRetry-After: 1\r\n\r\ndata: x\n\n", 5, &seen),
+                     SSE_REFUSED);
+    ck_assert_int_eq(feed("SSH-2.0-OpenSSH_9.2p1 of some length\r\n\r\n", 9, &seen), SSE_BROKEN);
+    ck_assert_uint_eq(seen.count, 0);
+}
+END_TEST
+
+/* --- topics --- */
+
+static const char *text_of(struct buf *buf)
+{
+    buf_putc(buf, '\0');
+    buf->len = 0;
+    return buf->ptr;
+}
+
+START_TEST(test_targets_repeat_what_names_the_topic)
+{
+    struct topics t = {"b.%g.%d", 40, 10, 3, 1};
+    struct buf out = {0};
+    topics_put_target(&t, "/events?a=1&topic=%t&c=%i%%", 2, &out);
+    /* The third client: the third group, and topics 4 and 5. */
+    ck_assert_str_eq(text_of(&out), "/events?a=1&topic=b.2.%2A&topic=b.0.4&topic=b.0.5&c=2%");
+    topics_put_target(&t, "/all", 7, &out);
+    ck_assert_str_eq(text_of(&out), "/all");
+    buf_reset(&out);
+}
+END_TEST
+
+START_TEST(test_a_clients_topics_are_sorted_and_unique)
+{
+    struct topics t = {"b.%g.%d", 25, 10, 3, 1};
+    uint32_t set[16];
+    ck_assert_uint_eq(topics_set_max(&t), 12);
+    ck_assert_uint_eq(topics_set(&t, 0, set), 10); /* topics 0 and 1 are in group 0 */
+    ck_assert_uint_eq(topics_set(&t, 2, set), 7);  /* the last group has five, and 4 and 5 */
+    static const uint32_t expected[] = {4, 5, 20, 21, 22, 23, 24};
+    ck_assert_mem_eq(set, expected, sizeof expected);
+}
+END_TEST
+
+/* --- ledger --- */
+
+START_TEST(test_an_event_is_complete_when_answered_and_received_by_all)
+{
+    struct ledger l;
+    ledger_init(&l, 1, 2);
+    ck_assert_uint_eq(ledger_add(&l, 0, 2, 5, LEDGER_MEASURED), 1);
+    ledger_receive(&l, 1);
+    ledger_ack(&l, 1, true, 99);
+    ck_assert_uint_eq(l.open, 1);
+    ledger_receive(&l, 1);
+    ck_assert_uint_eq(l.open, 0);
+    ledger_receive(&l, 1); /* one too many changes nothing here */
+    ck_assert_uint_eq(l.open, 0);
+    ck_assert_uint_eq(ledger_add(&l, 1, 3, 6, 0), 2);
+    ledger_ack(&l, 2, false, 0);
+    ck_assert_uint_eq(l.open, 0);
+    ck_assert_uint_eq(l.failed, 1);
+    ck_assert_uint_eq(l.complete_measured, 1);
+    ck_assert_ptr_null(ledger_get(&l, 3));
+    ledger_reset(&l);
+}
+END_TEST
+
+START_TEST(test_sums_tell_what_a_client_should_have)
+{
+    enum { TOPICS = 5, EVENTS = 200 };
+    static const uint32_t asked[] = {1, 3};
+    struct rng rng = rng_seeded("ledger");
+    struct ledger l;
+    ledger_init(&l, 1, TOPICS);
+    struct ledger_sum all = {0}, late = {0};
+    for (uint64_t g = 1; g <= EVENTS; g++) {
+        uint32_t topic = (uint32_t)rng_below(&rng, TOPICS);
+        ck_assert_uint_eq(ledger_add(&l, topic, 0, 0, 0), g);
+        ledger_ack(&l, g, g % 7 != 0, g);
+        if (g % 7 == 0 || (topic != 1 && topic != 3))
+            continue;
+        all.count++;
+        all.hash += tag_hash(g);
+        late.count += g > 100;
+        late.hash += g > 100 ? tag_hash(g) : 0;
+    }
+    struct ledger_index *index = ledger_index_new(&l, TOPICS);
+    struct ledger_sum sum = ledger_index_sum(index, asked, 2, 0, EVENTS);
+    ck_assert_uint_eq(sum.count, all.count);
+    ck_assert_uint_eq(sum.hash, all.hash);
+    sum = ledger_index_sum(index, asked, 2, 100, EVENTS);
+    ck_assert_uint_eq(sum.count, late.count);
+    ck_assert_uint_eq(sum.hash, late.hash);
+    ledger_index_free(index);
+    ledger_reset(&l);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("bench");
+    TCase *tc = tcase_create("bench");
+    tcase_add_test(tc, test_percentiles_are_exact_for_small_values);
+    tcase_add_test(tc, test_percentiles_are_at_most_one_percent_too_high_and_never_too_low);
+    tcase_add_test(tc, test_a_histogram_takes_any_value_and_none);
+    tcase_add_test(tc, test_a_tag_is_read_as_it_was_written);
+    tcase_add_test(tc, test_a_tag_is_found_within_what_a_server_made_of_it);
+    tcase_add_test(tc, test_events_are_the_same_wherever_reads_are_cut);
+    tcase_add_test(tc, test_what_is_no_stream_is_told_apart);
+    tcase_add_test(tc, test_targets_repeat_what_names_the_topic);
+    tcase_add_test(tc, test_a_clients_topics_are_sorted_and_unique);
+    tcase_add_test(tc, test_an_event_is_complete_when_answered_and_received_by_all);
+    tcase_add_test(tc, test_sums_tell_what_a_client_should_have);
+    suite_add_tcase(suite, tc);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
