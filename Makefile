@@ -84,8 +84,8 @@ UNIT_MAINS := $(wildcard test/unit/test_*.c)
 UNIT_HELPERS := $(filter-out $(UNIT_MAINS),$(wildcard test/unit/*.c))
 UNIT_PROGRAMS := $(UNIT_MAINS:test/unit/%.c=$(OBJ)/test/unit/%)
 BENCH_TOOL := $(if $(filter normal,$(VARIANT)),build/sse-bench,$(OBJ)/sse-bench)
-BENCH_BASELINE := $(OBJ)/test/bench/epoll_baseline
-BENCH_MAINS := test/bench/sse_bench.c test/bench/epoll_baseline.c
+BENCH_HELPERS := $(OBJ)/test/bench/epoll_baseline $(OBJ)/test/bench/match
+BENCH_MAINS := test/bench/sse_bench.c test/bench/epoll_baseline.c test/bench/match.c
 BENCH_OBJECTS := $(patsubst %.c,$(OBJ)/%.o,$(filter-out $(BENCH_MAINS),$(wildcard test/bench/*.c)))
 FUZZERS := $(patsubst test/fuzz/%.c,build/fuzz/test/fuzz/%,$(wildcard test/fuzz/fuzz_*.c))
 FORMATTED := $(wildcard common/*.[ch] relay/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] test/bench/*.[ch])
@@ -249,12 +249,12 @@ bench: bench-programs $(BINARY) ## build the benchmarks, and run test/bench/run 
 	@if [ -x test/bench/run ]; then SSE_RELAY_BIN=$(abspath $(BINARY)) test/bench/run; fi
 
 .PHONY: bench-programs
-bench-programs: $(BENCH_TOOL) $(BENCH_BASELINE) ## build the load generator: build/sse-bench
+bench-programs: $(BENCH_TOOL) $(BENCH_HELPERS) ## build the load generator: build/sse-bench
 
 $(BENCH_TOOL): $(OBJ)/test/bench/sse_bench.o $(BENCH_OBJECTS) $(LIBRARY)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
-$(BENCH_BASELINE): $(OBJ)/test/bench/epoll_baseline.o $(OBJ)/test/bench/loop.o $(LIBRARY)
+$(BENCH_HELPERS): %: %.o $(OBJ)/test/bench/loop.o $(LIBRARY)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
