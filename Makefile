@@ -138,13 +138,15 @@ build/relay_page.c: relay/page.html deploy/embed test/page_csp Makefile
 always:
 
 # --- dependencies ----------------------------------------------------------------------------------------------------
-.PHONY: deps deps-run deps-fuzz
+.PHONY: deps deps-run deps-fuzz deps-bench
 deps: ## install what building, running and testing need (Debian packages)
 	@deploy/install-deps build run test
 deps-run:
 	@deploy/install-deps build run
 deps-fuzz:
 	@deploy/install-deps build fuzz
+deps-bench:
+	@deploy/install-deps build bench || echo "bench: peers that are not installed will be skipped"
 
 # --- try it ----------------------------------------------------------------------------------------------------------
 .PHONY: run stack
@@ -244,9 +246,12 @@ $(FUZZERS): build/fuzz/test/fuzz/%: build/fuzz/test/fuzz/%.o $(LIBRARY)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
+# What to run, for example BENCH_ARGS='--quick fanout'.
+BENCH_ARGS ?=
 .PHONY: bench
-bench: bench-programs $(BINARY) ## build the benchmarks, and run test/bench/run where there is one
-	@if [ -x test/bench/run ]; then SSE_RELAY_BIN=$(abspath $(BINARY)) test/bench/run; fi
+bench: deps-bench ## measure this machine: build/bench/report.md (BENCH_ARGS='--quick fanout' for a part)
+	@+$(MAKE) --no-print-directory all bench-programs
+	@SSE_RELAY_BIN=$(abspath $(BINARY)) $(PYTHON) test/bench/run $(BENCH_ARGS)
 
 .PHONY: bench-programs
 bench-programs: $(BENCH_TOOL) $(BENCH_HELPERS) ## build the load generator: build/sse-bench

@@ -143,11 +143,6 @@ void publisher_start(struct publisher *p)
     p->due = 0;
 }
 
-void publisher_stop(struct publisher *p)
-{
-    p->running = false;
-}
-
 /* A topic stays with its connection, so that its events keep their order. */
 static struct link *choose_link(struct publisher *p, uint32_t topic)
 {
@@ -201,6 +196,12 @@ void publisher_turn(struct publisher *p)
     }
     for (uint64_t i = 0; p->links && i < p->options->publish_connections; i++)
         link_flush(p->links[i]);
+}
+
+void publisher_stop(struct publisher *p)
+{
+    publisher_turn(p); /* what is due by now is owed: a late event must not be left out */
+    p->running = false;
 }
 
 uint64_t publisher_wake_ns(const struct publisher *p)

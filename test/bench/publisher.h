@@ -29,7 +29,7 @@ bool publisher_init(struct publisher *p, struct loop *loop, const struct options
                     struct ledger *ledger, const uint32_t *receivers);
 void publisher_reset(struct publisher *p);
 void publisher_start(struct publisher *p);
-void publisher_stop(struct publisher *p);
+void publisher_stop(struct publisher *p); /* what is due by now is still published */
 /* Publishes what is due. Call once each turn. */
 void publisher_turn(struct publisher *p);
 /* When publisher_turn has next something to do of itself; UINT64_MAX: never. */
