@@ -58,20 +58,18 @@ bool bench_init(struct bench *b, int argc, char **argv)
     uint32_t run = (uint32_t)(clock_wall_us() ^ (uint64_t)getpid() << 20);
     ledger_init(&b->ledger, run, o->topics.count);
     streams_init(&b->streams, &b->loop, o, &b->ledger);
-    b->receivers = streams_receivers(o);
     return raise_file_limit(o->clients) && processes_init(&b->server, &o->server_pids) &&
            processes_init(&b->redis, &o->redis_pids) && connect_redis(b) &&
-           publisher_init(&b->publisher, &b->loop, o, &b->ledger, b->receivers);
+           publisher_init(&b->publisher, &b->loop, o, &b->ledger, b->streams.receivers);
 }
 
 void bench_reset(struct bench *b)
 {
-    if (b->receivers) {
+    if (b->loop.fd >= 0) {
         publisher_reset(&b->publisher);
         streams_reset(&b->streams);
         ledger_reset(&b->ledger);
         loop_reset(&b->loop);
-        free(b->receivers);
     }
     if (b->control)
         redisFree(b->control);
@@ -166,6 +164,8 @@ static bool turn(struct bench *b, uint64_t until_ns)
         bench_fail(b, "interrupted");
     if (publisher_is_down(&b->publisher))
         bench_fail(b, "a publishing connection broke");
+    if (!b->opening && b->streams.opened && b->streams.ready == 0)
+        bench_fail(b, "all streams are gone");
     if (b->ledger.failed > PUBLISH_ERRORS_MAX)
         bench_fail(b, "too many publishes were refused");
     return !b->failure[0];

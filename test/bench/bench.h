@@ -31,7 +31,6 @@ struct bench {
     struct ledger ledger;
     struct publisher publisher;
     struct streams streams;
-    uint32_t *receivers; /* [topic] */
     struct processes server, redis;
     struct redisContext *control; /* NULL: no Redis to ask */
     bool opening;                 /* streams are to be opened */

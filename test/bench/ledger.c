@@ -82,6 +82,13 @@ void ledger_receive(struct ledger *l, uint64_t g)
         close_event(l, ev);
 }
 
+uint64_t ledger_first_open(struct ledger *l)
+{
+    while (l->first_open < l->count && is_complete(&l->events[l->first_open]))
+        l->first_open++;
+    return l->first_open + 1;
+}
+
 struct ledger_index {
     const struct ledger *ledger;
     size_t *start; /* [topic]: where its events begin; one more at the end */

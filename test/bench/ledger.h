@@ -30,6 +30,7 @@ struct ledger {
     uint64_t complete_measured;
     struct ledger_event *events;
     size_t capacity;
+    uint64_t first_open;    /* so many events from the first on are known to be complete */
     uint32_t *topic_events; /* [topic]: events so far */
 };
 
@@ -44,6 +45,9 @@ struct tag ledger_tag(const struct ledger *l, uint64_t g);
 void ledger_ack(struct ledger *l, uint64_t g, bool ok, uint64_t id);
 /* One receiver has it, or never will. */
 void ledger_receive(struct ledger *l, uint64_t g);
+
+/* A number below which all events are complete. */
+uint64_t ledger_first_open(struct ledger *l);
 
 /* What a set of topics held, for a comparison with what a client got. */
 struct ledger_sum {

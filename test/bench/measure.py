@@ -44,8 +44,8 @@ def sse_bench(server, redis, args, core=None):
         raise Failed(done.stderr.strip() or f"sse-bench ended with {done.returncode}")
     report = json.loads(done.stdout)
     if not report["ok"]:
-        faults = {k: v for k, v in report["faults"].items() if v}
-        raise Failed(report["failure"] or f"{faults}: {report['first_fault']}")
+        faults = [f"{name} {count}" for name, count in report["faults"].items() if count]
+        raise Failed(" ".join(filter(None, [report["failure"], *faults, report["first_fault"]])))
     if report["ready"] and report["published"] and not report["storm"] and not report["run"]["deliveries"]:
         raise Failed("no event was delivered within the measured time")
     return report

@@ -13,7 +13,7 @@ struct publisher {
     struct ledger *ledger;
     struct link **links; /* options->publish_connections of them */
     struct link_owner owner;
-    const uint32_t *receivers; /* [topic]: clients that get its events */
+    const uint32_t *receivers; /* [topic]: clients that will get its events */
     uint64_t random;
     uint32_t next_topic;
     uint32_t flags;    /* of the events published from now on: LEDGER_MEASURED, LEDGER_PAST */

@@ -37,16 +37,17 @@ __attribute__((format(printf, 4, 5))) static void fault(struct stream *st, enum 
     va_end(args);
 }
 
-/* What the stream would have got is not waited for any more. */
-static void forgive_open_events(struct stream *st)
+/* What the stream would have got, and will be published from now on, does not wait for it. */
+static void stop_waiting_for(struct stream *st)
 {
     struct ledger *l = st->all->ledger;
     const struct options *o = st->all->options;
-    if (l->open == 0)
-        return;
     uint32_t *topics = mem_alloc(topics_set_max(&o->topics) * sizeof *topics);
     size_t count = topics_set(&o->topics, st->number, topics);
-    for (uint64_t g = st->last_g + 1; g <= l->count; g++)
+    for (size_t i = 0; i < count; i++)
+        st->all->receivers[topics[i]]--;
+    uint64_t first = ledger_first_open(l);
+    for (uint64_t g = first > st->last_g ? first : st->last_g + 1; l->open && g <= l->count; g++)
         for (size_t i = 0; i < count; i++)
             if (ledger_get(l, g)->topic == topics[i])
                 ledger_receive(l, g);
@@ -63,7 +64,7 @@ static void stream_end(struct stream *st)
     st->phase = STREAM_ENDED;
     loop_close(s->loop, &st->source);
     sse_reader_reset(&st->reader);
-    forgive_open_events(st);
+    stop_waiting_for(st);
 }
 
 static void stream_is_ready(struct stream *st)
@@ -293,11 +294,25 @@ uint64_t streams_failed(const struct streams *s)
     return s->opened - s->under_way - s->ready;
 }
 
+static uint32_t *count_receivers(const struct options *o)
+{
+    uint32_t *receivers = mem_zero(o->topics.count, sizeof *receivers);
+    uint32_t *topics = mem_alloc(topics_set_max(&o->topics) * sizeof *topics);
+    for (uint32_t i = 0; i < o->clients; i++) {
+        size_t count = topics_set(&o->topics, i, topics);
+        for (size_t k = 0; k < count; k++)
+            receivers[topics[k]]++;
+    }
+    free(topics);
+    return receivers;
+}
+
 void streams_init(struct streams *s, struct loop *loop, const struct options *o,
                   struct ledger *ledger)
 {
     *s = (struct streams){.loop = loop, .options = o, .ledger = ledger};
     s->items = mem_zero(o->clients + 1, sizeof *s->items);
+    s->receivers = count_receivers(o);
     for (uint32_t i = 0; i < o->clients; i++) {
         s->items[i].source = (struct source){.fd = -1, .ready = stream_on_io};
         s->items[i].all = s;
@@ -313,6 +328,8 @@ void streams_reset(struct streams *s)
     }
     free(s->items);
     free(s->scratch);
+    free(s->receivers);
+    s->receivers = NULL;
     s->items = NULL;
     s->scratch = NULL;
 }
@@ -343,17 +360,4 @@ void streams_verify(struct streams *s)
             verify_stream(&s->items[i], index, topics);
     free(topics);
     ledger_index_free(index);
-}
-
-uint32_t *streams_receivers(const struct options *o)
-{
-    uint32_t *receivers = mem_zero(o->topics.count, sizeof *receivers);
-    uint32_t *topics = mem_alloc(topics_set_max(&o->topics) * sizeof *topics);
-    for (uint32_t i = 0; i < o->clients; i++) {
-        size_t count = topics_set(&o->topics, i, topics);
-        for (size_t k = 0; k < count; k++)
-            receivers[topics[k]]++;
-    }
-    free(topics);
-    return receivers;
 }

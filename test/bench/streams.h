@@ -45,6 +45,7 @@ struct streams {
     const struct options *options;
     struct ledger *ledger;
     struct stream *items; /* options->clients of them */
+    uint32_t *receivers;  /* [topic]: clients that will get its events */
     char *scratch;        /* what is being read */
     size_t scratch_size;
     uint64_t now_ns; /* when it was read */
@@ -73,5 +74,3 @@ uint64_t streams_failed(const struct streams *s); /* streams that are not there 
  * faults. */
 void streams_verify(struct streams *s);
 const char *streams_fault_name(enum stream_fault fault);
-/* For each topic, how many clients get it. Release with free(). */
-uint32_t *streams_receivers(const struct options *o);

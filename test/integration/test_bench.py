@@ -4,6 +4,7 @@ import json
 import os
 import socketserver
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -109,7 +110,7 @@ class Liar(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.fault = fault
         self.lock = threading.Lock()
-        self.streams, self.count, self.held = [], 0, b""
+        self.streams, self.count, self.held, self.ended = [], 0, b"", False
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -125,11 +126,14 @@ class Liar(socketserver.ThreadingTCPServer):
             elif self.held:
                 frame, self.held = frame + self.held, b""
             for i, stream in enumerate(self.streams):
-                if frame == "end":
-                    stream.shutdown(2)
-                else:  # the fault hits one stream only
-                    good = b"id: %d\ndata: %s\n\n" % (self.count, data)
-                    stream.sendall(frame if i == 0 else good)
+                good = b"id: %d\ndata: %s\n\n" % (self.count, data)
+                if i > 0:  # the fault hits the first stream only
+                    stream.sendall(good)
+                elif frame == "end":
+                    self.streams[0].shutdown(2)
+                elif not self.ended:
+                    stream.sendall(frame)
+            self.ended = self.ended or frame == "end"
 
 
 class Handler(socketserver.StreamRequestHandler):
@@ -203,3 +207,35 @@ def test_a_fault_is_found(fault, name, more):
     assert not report["ok"]
     assert report["faults"][name] > 0, report
     assert report["first_fault"]
+    if fault == end:  # nothing waits for a stream that is gone
+        assert not report["failure"] and report["published"] > 6
+
+
+# --- the report ---
+
+
+def test_report_shows_medians_misses_and_what_was_skipped(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "test" / "bench"))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    import measure
+    import report
+    from scenarios import SCENARIOS
+
+    bench = measure.Bench(3, 1)
+    bench.command = "--runs 3"
+    bench.skipped = {"nchan, Redis": "not installed"}
+    scenario = SCENARIOS[1]
+    for who, cost in (("sse-relay", 0.5), ("bare epoll loop", 4.0), ("<odd>", 1.0)):
+        for more in (0, 0.1, 0.2):
+            figures = {"CPU µs/delivery": cost + more, "deliveries/s": 1e6}
+            bench.results.append({"scenario": scenario.name, "who": who, "figures": figures})
+    bench.note(scenario.name, "a run failed")
+    report.write(bench, SCENARIOS, tmp_path, 3.0)
+    text = (tmp_path / "report.md").read_text()
+    assert "| sse-relay | 3 | 0.6 (0.5–0.7) | 1,000,000 (1,000,000–1,000,000) |" in text
+    assert "| deliveries/s | ≥ 1,500,000 | 1,000,000 | **missed** |" in text
+    assert "not measured: nchan, Redis: not installed" in text
+    assert "- a run failed" in text and "not idle" in text
+    assert len(json.loads((tmp_path / "results.json").read_text())["results"]) == 9
+    picture = (tmp_path / f"{scenario.name}.svg").read_text()
+    assert "&lt;odd&gt;" in picture and picture.endswith("</svg>\n")

@@ -226,8 +226,10 @@ START_TEST(test_an_event_is_complete_when_answered_and_received_by_all)
     ledger_receive(&l, 1);
     ledger_ack(&l, 1, true, 99);
     ck_assert_uint_eq(l.open, 1);
+    ck_assert_uint_eq(ledger_first_open(&l), 1);
     ledger_receive(&l, 1);
     ck_assert_uint_eq(l.open, 0);
+    ck_assert_uint_eq(ledger_first_open(&l), 2);
     ledger_receive(&l, 1); /* one too many changes nothing here */
     ck_assert_uint_eq(l.open, 0);
     ck_assert_uint_eq(ledger_add(&l, 1, 3, 6, 0), 2);
