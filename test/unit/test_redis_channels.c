@@ -18,6 +18,7 @@ static struct fake_redis redis;
 static struct config *config;
 static struct metrics *metrics;
 static struct redis_url url;
+static struct redis_target *target;
 static struct redis_conn *commands;
 static struct redis_channels *channels;
 static struct store_name names[NAMES];
@@ -87,8 +88,9 @@ static void setup(void)
     ck_assert_int_eq(config_load(5, argv, none, &config, &action, &message), OK);
     ck_assert_int_eq(redis_url_parse(config->redis, &url), OK);
     metrics = metrics_new();
-    commands = redis_conn_new(loop, &url, "commands", &commands_handler, NULL, metrics);
-    channels = redis_channels_new(loop, &url, commands, config, &handler, NULL, metrics);
+    target = redis_target_new(&url, config);
+    commands = redis_conn_new(loop, target, "commands", &commands_handler, NULL, metrics);
+    channels = redis_channels_new(loop, target, commands, config, &handler, NULL, metrics);
     for (size_t i = 0; i < NAMES; i++) {
         snprintf(texts[i][0], 16, "default");
         snprintf(texts[i][1], 16, i % 2 ? "p%zu.*" : "t%zu", i);
@@ -102,6 +104,7 @@ static void teardown(void)
 {
     redis_conn_free(commands);
     redis_channels_free(channels);
+    redis_target_free(target);
     redis_url_reset(&url);
     fake_redis_stop(&redis);
     metrics_free(metrics);
