@@ -12,6 +12,10 @@
  * store does not read on, so that live events come after what was before them. */
 
 static const double AGAIN_S = 1.0;
+/* A namespace is read again from a little before what is known. The connection may have broken
+ * between two copies of an event on several topics. And after a failover the new primary may have
+ * given ids that are below the last ones of the old one, which nobody will ever see again. */
+#define OVERLAP_US UINT64_C(10000000)
 enum {
     PAGE_EVENTS = 512,
     PAGE_BYTES = 1 << 20,
@@ -25,7 +29,8 @@ struct repair {
     struct strings names;     /* copies: a name may go while this is under way */
     struct event *held;       /* what showed that something is missing */
     bool whole;               /* all of the namespace's names */
-    uint64_t cursor;          /* read up to here */
+    uint64_t cursor;          /* read up to here … */
+    uint64_t known;           /* … but nothing was missed below */
     TAILQ_ENTRY(repair) link; /* in bus->repairs_waiting, while workers are behind */
 };
 
@@ -81,9 +86,11 @@ static void deliver_late(struct repair *repair, struct event *ev)
 static void deliver_event(struct repair *repair, struct event *ev)
 {
     struct bus *bus = repair->bus;
+    uint64_t id = event_id(ev);
     /* Not of the id that was delivered last: that is the same event on another topic. */
-    bool past = event_id(ev) < repair->space->seen;
-    bool recorded = tails_last(bus->tails, event_ns(ev), event_topic(ev)) != 0;
+    bool past = id < repair->space->seen;
+    bool unsure =
+        id <= tails_forgotten(bus->tails) && !tails_last(bus->tails, event_ns(ev), event_topic(ev));
     switch (tails_add(bus->tails, ev)) {
     case TAIL_KNOWN:
         return;
@@ -97,7 +104,7 @@ static void deliver_event(struct repair *repair, struct event *ev)
     case TAIL_NEXT:
         break;
     }
-    if (past && recorded)
+    if (past && !unsure)
         deliver_late(repair, ev);
     bus_send(bus, repair->space, ev, UINT64_MAX);
 }
@@ -197,6 +204,7 @@ static void repair_page(struct repair *repair)
                                      .names = &repair->names,
                                      .kind = CURSOR_ID,
                                      .cursor = repair->cursor,
+                                     .known = repair->known,
                                      .max_events = PAGE_EVENTS,
                                      .max_bytes = PAGE_BYTES,
                                      .budget = UINT64_MAX,
@@ -247,10 +255,9 @@ static struct repair *repair_whole(struct bus *bus, struct space *space)
         if (name->space == space)
             add_name(repair, name->store.name);
     repair->whole = true;
-    /* The last event may have come by one of its topics, when the connection broke before the next.
-     */
     bool earlier = space->repair_from && space->repair_from < space->seen;
-    repair->cursor = earlier ? space->repair_from : space->seen - 1;
+    repair->known = earlier ? space->repair_from : space->seen;
+    repair->cursor = repair->known > OVERLAP_US ? repair->known - OVERLAP_US : 0;
     return repair;
 }
 
@@ -338,7 +345,7 @@ bool bus_repair_name(struct bus *bus, struct space *space, struct slice name, ui
     struct repair *repair = repair_new(bus, space, 1);
     add_name(repair, text);
     free(text);
-    repair->cursor = cursor;
+    repair->cursor = repair->known = cursor;
     repair->held = held ? event_ref(held) : NULL;
     metrics_add(bus->metrics, M_HOLES, 1);
     bus->store.ops->hold(bus->store.impl);

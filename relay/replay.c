@@ -26,6 +26,9 @@ static struct replay_item *item_add(struct replay *r)
 static void gap_add(struct replay *r, uint64_t from, uint64_t to, enum gap_reason reason,
                     const char *topic)
 {
+    if (to <= r->known)
+        return;
+    from = from > r->known ? from : r->known;
     struct replay_item *item = item_add(r);
     item->id = to;
     item->from = from;
@@ -42,7 +45,7 @@ static void item_release(struct replay_item *item)
 /* Whether the horizon says that a cursor may have lost something that no chain can tell. */
 static bool below_horizon(const struct replay *r, uint64_t cursor)
 {
-    return r->kind == CURSOR_ID && cursor + r->repair < r->look.horizon;
+    return r->kind == CURSOR_ID && cursor < r->look.horizon && r->known < r->look.horizon;
 }
 
 static enum gap_reason horizon_reason(const struct replay *r)

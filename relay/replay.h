@@ -37,8 +37,9 @@ struct replay {
     size_t max_bytes;
     uint64_t budget;
     uint64_t gap_told; /* also a result: up to here this connection has been told of gaps */
-    bool repair; /* for all watchers of a namespace: the horizon alone decides where no chain can;
-                    the event above the cursor is read again, for its other topics */
+    bool repair; /* for all watchers of a namespace: the horizon alone decides where no chain can …
+                  */
+    uint64_t known; /* … and up to here nothing was missed, but may be read again; else 0 */
     void (*done)(struct replay *replay,
                  enum err e); /* ERR_AGAIN: the store went away, start again later */
     void *arg;

@@ -32,6 +32,7 @@ struct tails {
     struct tail *table;
     TAILQ_HEAD(tail_list, tail) order;
     size_t count, bytes;
+    uint64_t forgotten;
     uint32_t max_events;
     size_t max_bytes;
     struct buf key; /* scratch */
@@ -123,6 +124,8 @@ static void ring_forget_oldest(struct tails *tails, struct tail *t)
 
 static void tail_free(struct tails *tails, struct tail *t)
 {
+    if (t->last > tails->forgotten)
+        tails->forgotten = t->last;
     while (t->count)
         ring_forget_oldest(tails, t);
     account(tails, t, 0, TAIL_COST + t->key_len);
@@ -263,6 +266,11 @@ void tails_fill(struct tails *tails, struct slice ns, struct slice topic, uint64
         ring_insert(tails, t, (uint32_t)(i - first), events[i]);
     t->from = first ? event_id(events[first - 1]) : from;
     trim(tails, t);
+}
+
+uint64_t tails_forgotten(const struct tails *tails)
+{
+    return tails->forgotten;
 }
 
 char *tails_twin(struct tails *tails, struct event *ev)

@@ -146,3 +146,24 @@ def test_a_storm_of_resumes_costs_few_commands(redis, relay_factory, sse_connect
     own = 5 + 6  # our publishes; both relays' looks for namespaces and the index
     assert reads() - before <= 20 + own
     assert new.metric("sse_relay_replay_reads_total", source="memory") > 0
+
+
+def test_ids_below_the_last_after_a_failover_are_told(redis, relay_factory, sse_connect, doors, silent):
+    """The old primary gave higher ids to the end than the new one at first: what nobody can be given in order is told."""
+    relay = relay_factory()
+    both, one = sse_connect(relay, "a", "b"), sse_connect(relay, "b")
+    doors.fcall("b", "1")
+    low = doors.redis.incr(doors.key("default", "seq"))
+    high = doors.fcall("a", "2")  # of the old primary; the new one never had it
+    both.wait_for(2)
+    one.wait_for(1)
+    prev = int(doors.redis.zscore(doors.key("default", "topics"), "b"))
+    doors.redis.xadd(doors.key("default", "log", "b"), {"data": "3", "prev": prev}, id=f"{low}-0")
+    doors.redis.zadd(doors.key("default", "topics"), {"b": low})
+    doors.redis.client_kill_filter(_type="pubsub")
+    both.wait_for(lambda c: c.gaps)
+    assert [(int(g["from"]) < low, g["to"], g["id"]) for g in both.gaps] == [(True, str(low), None)]
+    assert one.wait_for(2).data == ["1", "3"] and not one.gaps
+    assert low < high
+    doors.fcall("a", "4")
+    assert both.wait_for(3).data == ["1", "2", "4"]
