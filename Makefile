@@ -90,7 +90,7 @@ BENCH_OBJECTS := $(patsubst %.c,$(OBJ)/%.o,$(filter-out $(BENCH_MAINS),$(wildcar
 FUZZERS := $(patsubst test/fuzz/%.c,build/fuzz/test/fuzz/%,$(wildcard test/fuzz/fuzz_*.c))
 FORMATTED := $(wildcard common/*.[ch] relay/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] test/bench/*.[ch])
 PYTEST_DIRS := $(wildcard test/lua test/integration)
-SCRIPTS := deploy/embed deploy/install-deps deploy/run deploy/stack deploy/lib.sh test/unit/run test/sanitizers test/total .ci/run
+SCRIPTS := deploy/embed deploy/install-deps deploy/run deploy/stack deploy/lib.sh test/unit/run test/sanitizers test/total docs/model/check .ci/run
 
 # --- build -----------------------------------------------------------------------------------------------------------
 .PHONY: all
@@ -226,6 +226,11 @@ test-steps:
 torture: $(BINARY) ## nothing lost, nothing twice under every failure: [SECONDS=120] [SEED=N | SEEDS=N,N… | SEEDS=regression]
 	@SSE_RELAY_BIN=$(abspath $(BINARY)) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) test/torture/torture.py \
 		--seconds $(or $(SECONDS),120) $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(TORTURE_ARGS)
+
+# --- the model -------------------------------------------------------------------------------------------------------
+.PHONY: model
+model: ## check the model of the hand-over with spin (skipped where spin is not installed)
+	@CC=$(CC) docs/model/check
 
 # --- fuzzing and benchmarks ------------------------------------------------------------------------------------------
 .PHONY: fuzz
