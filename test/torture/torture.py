@@ -337,6 +337,7 @@ class Run:
         self.problems = []
         # Its own source of chance: the schedule of a seed is the same either way.
         by_seed = random.Random(f"{seed}/sentinel").random() < 0.5 and knows_sentinel()
+        by_seed = by_seed and not set(options.faults or []) & set(faults.NETWORK)
         use_sentinel = {"auto": by_seed, "yes": True, "no": False}[options.sentinel]
         relay = {
             "workers": 2,
@@ -402,6 +403,8 @@ class Run:
             if task.done() and task.exception():
                 raise task.exception()
         self.bad_rounds += bool(round.violations)
+        if any(v.kind == "stuck" for v in round.violations):
+            self.bad_rounds = MAX_BAD_ROUNDS  # what is still on its way would be blamed on the next fault
         if self.options.verbose or round.violations:
             spent = time.monotonic() - started
             verdict = ", ".join(f"{k} {n}" for k, n in Counter(v.kind for v in round.violations).items()) or "ok"
