@@ -164,7 +164,7 @@ class Sentinel(Process):
             f"port {self.port}\nbind 127.0.0.1\ndir {self.dir}\n"
             f"sentinel monitor main 127.0.0.1 {primary.port} 2\n"
             f"sentinel down-after-milliseconds main {PATIENT_MS}\n"
-            "sentinel failover-timeout main 4000\n"
+            "sentinel failover-timeout main 2500\n"
         )
 
     def start(self):
