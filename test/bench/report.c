@@ -147,13 +147,14 @@ void report_text(const struct bench *b)
     printf("%llu clients of %s, %u topic%s, %llu bytes, %s%s", (unsigned long long)o->clients,
            o->host, o->topics.count, o->topics.count == 1 ? "" : "s", (unsigned long long)o->size,
            options_publish_name(o->publish), o->storm ? ", storm" : "");
-    if (o->rate)
-        printf(", %llu events/s\n", (unsigned long long)o->rate);
-    else if (!o->storm)
-        printf(", %llu in flight\n", (unsigned long long)o->window);
-    else
-        printf(", %llu missed, cursor %s\n", (unsigned long long)o->missed,
+    if (o->storm)
+        printf(", %llu missed, cursor %s", (unsigned long long)o->missed,
                options_cursor_name(o->cursor));
+    if (o->rate)
+        printf(", %llu events/s", (unsigned long long)o->rate);
+    else if (!o->storm)
+        printf(", %llu in flight", (unsigned long long)o->window);
+    printf("\n");
     printf("%-12s %llu in %.3f s, %.0f/s\n", "connected", (unsigned long long)s->ready,
            connect_seconds(b), rate(s->ready, connect_seconds(b)));
     text_latency("connecting", &s->connecting);

@@ -82,9 +82,9 @@ static void stream_is_ready(struct stream *st)
 static void check_caught_up(struct stream *st)
 {
     struct streams *s = st->all;
-    if (st->caught_up || st->phase != STREAM_READY || st->count < st->to_catch)
+    if (st->caught_up_ns || st->phase != STREAM_READY || st->count < st->to_catch)
         return;
-    st->caught_up = true;
+    st->caught_up_ns = s->now_ns;
     s->caught_up++;
     s->caught_up_ns = s->now_ns;
     histogram_add(&s->catching, s->now_ns - st->opened_ns);
@@ -113,7 +113,8 @@ static void take_tagged(struct stream *st, const struct sse_event *ev)
         return;
     }
     check_order(st, ev);
-    if (known->flags & LEDGER_MEASURED)
+    /* What was published before the client was live is no matter of latency. */
+    if ((known->flags & LEDGER_MEASURED) && st->caught_up_ns && known->at_ns >= st->caught_up_ns)
         histogram_add(&s->latency, s->now_ns > known->at_ns ? s->now_ns - known->at_ns : 0);
     /* A tag may be longer than --size; its length is then as good a check. */
     if (ev->data_len < s->options->size)

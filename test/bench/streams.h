@@ -31,11 +31,11 @@ struct stream {
     struct sse_reader reader;
     struct streams *all;
     uint32_t number;
-    uint8_t phase;      /* enum stream_phase */
-    bool caught_up;     /* has what it missed */
-    uint64_t opened_ns; /* when the connect began */
-    uint64_t after;     /* number of the event whose id was its Last-Event-ID; 0: none */
-    uint64_t to_catch;  /* events it has to get before it is caught up */
+    uint8_t phase;         /* enum stream_phase */
+    uint64_t opened_ns;    /* when the connect began */
+    uint64_t caught_up_ns; /* when it had what it missed; 0: it has not */
+    uint64_t after;        /* number of the event whose id was its Last-Event-ID; 0: none */
+    uint64_t to_catch;     /* events it has to get before it is caught up */
     uint64_t last_g, last_id;
     uint64_t count, hash; /* of the events it got, as in ledger_sum */
 };
@@ -55,7 +55,7 @@ struct streams {
     uint64_t deliveries, bytes;                /* so far */
     uint64_t faults[FAULT_KINDS];
     char first_fault[200];
-    struct histogram latency;    /* of measured events */
+    struct histogram latency;    /* of measured events, to clients that had caught up */
     struct histogram connecting; /* from connect to ready */
     struct histogram catching;   /* from connect to caught up */
 };
