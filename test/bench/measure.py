@@ -67,6 +67,7 @@ class Bench:
         self.seconds = seconds
         self.results = []  # one dict for each run
         self.notes = []
+        self.failed = 0  # runs
         self.skipped = {}
 
     def say(self, text):
@@ -88,6 +89,7 @@ class Bench:
         try:
             report = once(who, args, **kw)
         except (Failed, RuntimeError) as error:
+            self.failed += 1
             self.note(scenario, f"{label or NAMES[who]}: a run failed: {error}")
             return None
         figures = figure(report) if figure else {}
