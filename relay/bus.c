@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "common/mem.h"
 #include "relay/bus_parts.h"
+#include "relay/pattern.h"
 
 /* A worker this many notes behind makes the bus stop reading; Redis then buffers, within its own
  * limit. */
@@ -61,10 +62,40 @@ static void count_invalid(struct bus *bus, struct event *ev, const char *what)
     free(topic);
 }
 
+/* Up to where nothing of the event's topic can be missing, while it has no tail to tell: nobody is
+ * live on a name before its first read. UINT64_MAX: nobody is. */
+static uint64_t known_up_to(struct bus *bus, struct space *space, struct slice topic)
+{
+    uint64_t known = UINT64_MAX;
+    struct name *name, *next;
+    HASH_ITER (hh, bus->names, name, next) {
+        uint64_t since = name->since > space->checked ? name->since : space->checked;
+        if (name->space == space && name->since && since < known &&
+            pattern_matches(slice_of(name->store.name), topic))
+            known = since;
+    }
+    return known;
+}
+
+/* The topic is new here, and yet has had an event since. */
+static bool lacks_first(struct bus *bus, struct space *space, struct event *ev, uint64_t *known)
+{
+    uint64_t prev = event_prev(ev);
+    if (prev == EVENT_PREV_UNKNOWN || prev <= space->checked ||
+        tails_last(bus->tails, event_ns(ev), event_topic(ev)))
+        return false;
+    *known = known_up_to(bus, space, event_topic(ev));
+    return prev > *known;
+}
+
 /* Whether a live event is the next of its topic. If others are missing before it, or it comes after
  * its time, the log is asked: that brings it, too, in its place. */
 static bool is_next(struct bus *bus, struct space *space, struct event *ev)
 {
+    uint64_t known;
+    if (lacks_first(bus, space, ev, &known) &&
+        bus_repair_name(bus, space, event_topic(ev), known, ev))
+        return false;
     switch (tails_add(bus->tails, ev)) {
     case TAIL_NEXT:
         return true;

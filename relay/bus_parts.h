@@ -27,6 +27,7 @@ struct space {
     uint64_t checked;     /* up to here the index has confirmed that nothing was missed */
     uint64_t repair_from; /* where the next repair begins, if below `seen` */
     bool unrepaired;      /* something may have been missed that the log has not brought yet */
+    bool moved;           /* to another server, since it was repaired */
     bool checking;
     unsigned names, patterns; /* that are watched; patterns are among the names */
     unsigned jobs;            /* reads, repairs and checks under way or waiting */
@@ -109,7 +110,7 @@ bool bus_repair_name(struct bus *bus, struct space *space, struct slice name, ui
                      struct event *held);
 void bus_repairs_go_on(struct bus *bus); /* workers may have caught up */
 void bus_repair_again(struct bus *bus);  /* what could not be repaired the last time */
-void bus_store_up(struct bus *bus, bool broken);
+void bus_store_up(struct bus *bus, enum store_loss loss);
 void bus_store_down(struct bus *bus);
 
 /* bus_check.c */

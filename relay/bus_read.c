@@ -18,6 +18,8 @@ enum {
     FLIGHTS_MAX = 128, /* at once: bounds what pages may take */
     REST_PER_JOB_US = 1000,
     REST_MAX_US = 250000,
+    REST_BEYOND_US = 10000, /* while some need pages further on */
+    CROWD = 16,             /* this many at once are answered from memory as far as it goes */
 };
 /* One client's read. */
 struct job {
@@ -191,8 +193,6 @@ static bool may_learn(struct bus *bus, const struct replay *r)
     struct name *name = bus_name_find(bus, r->ns, r->names->items[0]);
     if (!space || !name || !name->store.heard)
         return false;
-    if (!name->since) /* nobody is live on this name before its first read */
-        name->since = r->position;
     uint64_t known = space->patterns || name->since < space->checked ? space->checked : name->since;
     return r->topic_last <= known ||
            tails_last(bus->tails, slice_of(r->ns), slice_of(name->store.name));
@@ -212,7 +212,7 @@ static void tails_learn(struct bus *bus, const struct replay *r)
         whole &= events[i] != NULL;
     }
     if (whole)
-        tails_fill(bus->tails, slice_of(r->ns), slice_of(names->items[0]), r->cursor, r->position,
+        tails_fill(bus->tails, slice_of(r->ns), slice_of(names->items[0]), r->start, r->position,
                    r->topic_last, events, r->count);
     free(events);
 }
@@ -279,11 +279,26 @@ static void lane_thin(struct lane *lane, bool memory)
     TAILQ_CONCAT(&lane->waiting, &rest, link);
 }
 
+/* Nobody is live on a name before its first read. */
+static void names_date(struct job *job, uint64_t position)
+{
+    const struct stream_request *request = subscription_request(job->note->sub);
+    for (size_t i = 0; i < request->topics.count; i++) {
+        struct name *name = bus_name_find(job->bus, request->ns, request->topics.items[i]);
+        if (name && name->store.heard && !name->since)
+            name->since = position;
+    }
+}
+
 static void on_flight(struct replay *r, enum err e)
 {
     struct lane *lane = r->arg;
     struct bus *bus = lane->bus;
     struct job *job;
+    bool beyond = false; /* some are waiting for a page further on */
+    TAILQ_FOREACH (job, &lane->flying, link)
+        if (e == OK)
+            names_date(job, r->position);
     if (e == OK)
         tails_learn(bus, r);
     while ((job = TAILQ_FIRST(&lane->flying))) {
@@ -293,6 +308,7 @@ static void on_flight(struct replay *r, enum err e)
             job->space->seen = job->space->checked = r->position;
         if (e || (resumes && !r->unknown && !r->final && job->note->cursor >= r->end)) {
             job_wait(job); /* the store went away, or the page ended below its cursor */
+            beyond |= !e;
             continue;
         }
         if (r->unknown || (resumes && job->note->cursor > r->position))
@@ -303,9 +319,10 @@ static void on_flight(struct replay *r, enum err e)
     }
     replay_reset(r);
     uint64_t rest = lane->joined > 1 ? lane->joined * REST_PER_JOB_US : 0;
+    uint64_t most = beyond ? REST_BEYOND_US : REST_MAX_US;
     if (e) /* a store that says no would say so as often as it is asked */
-        rest = REST_MAX_US;
-    lane->next_us = clock_mono_us() + (rest < REST_MAX_US ? rest : REST_MAX_US);
+        rest = most = REST_MAX_US;
+    lane->next_us = clock_mono_us() + (rest < most ? rest : most);
     lane->joined = 0;
     bus->flights--;
     TAILQ_INSERT_TAIL(&bus->lane_queue, lane, link);
@@ -351,8 +368,9 @@ static void lanes_start(struct bus *bus)
     while ((lane = TAILQ_FIRST(&queue))) {
         TAILQ_REMOVE(&queue, lane, link);
         bool rests = lane->next_us > now;
+        bool busy = rests || lane->joined > CROWD || bus->flights >= FLIGHTS_MAX;
         if (bus->store_up)
-            lane_thin(lane, rests || bus->flights >= FLIGHTS_MAX);
+            lane_thin(lane, busy);
         bool wanted = !TAILQ_EMPTY(&lane->waiting);
         if (!wanted && !rests) {
             lane_free(bus, lane);

@@ -12,10 +12,9 @@
  * store does not read on, so that live events come after what was before them. */
 
 static const double AGAIN_S = 1.0;
-/* A namespace is read again from a little before what is known. The connection may have broken
- * between two copies of an event on several topics. And after a failover the new primary may have
- * given ids that are below the last ones of the old one, which nobody will ever see again. */
-#define OVERLAP_US UINT64_C(10000000)
+/* After a failover the new primary may have given ids that are below the last ones of the old one,
+ * which took events until somebody told it: so the log is read again from a while before that. */
+#define FAILOVER_OVERLAP_US UINT64_C(60000000)
 enum {
     PAGE_EVENTS = 512,
     PAGE_BYTES = 1 << 20,
@@ -45,6 +44,7 @@ static void post_gap(struct bus *bus, const struct note_gap *like)
         gap->ns = mem_dup(like->ns, strlen(like->ns));
         gap->topic = like->topic ? mem_dup(like->topic, strlen(like->topic)) : NULL;
         gap->unless = like->unless ? mem_dup(like->unless, strlen(like->unless)) : NULL;
+        gap->late = like->late ? event_ref(like->late) : NULL;
         bus_post(bus, w, &gap->note);
     }
 }
@@ -65,8 +65,8 @@ static void deliver_gap(struct repair *repair, const struct replay_item *item)
     post_gap(repair->bus, &gap);
 }
 
-/* It was published before others that clients have had already, so streams that are past it cannot
- * be given it any more: that is told. */
+/* It was published before others that clients have had already: streams that are past it cannot be
+ * given it any more, and are told. */
 static void deliver_late(struct repair *repair, struct event *ev)
 {
     char *topic = slice_dup(event_topic(ev));
@@ -75,7 +75,7 @@ static void deliver_late(struct repair *repair, struct event *ev)
                            .topic = topic,
                            .from = event_id(ev) - 1,
                            .to = event_id(ev),
-                           .late = true,
+                           .late = ev,
                            .unless = twin,
                            .reason = GAP_OVERFLOW};
     post_gap(repair->bus, &gap);
@@ -89,8 +89,7 @@ static void deliver_event(struct repair *repair, struct event *ev)
     uint64_t id = event_id(ev);
     /* Not of the id that was delivered last: that is the same event on another topic. */
     bool past = id < repair->space->seen;
-    bool unsure =
-        id <= tails_forgotten(bus->tails) && !tails_last(bus->tails, event_ns(ev), event_topic(ev));
+    bool sure = tails_are_sure(bus->tails, ev);
     switch (tails_add(bus->tails, ev)) {
     case TAIL_KNOWN:
         return;
@@ -104,7 +103,7 @@ static void deliver_event(struct repair *repair, struct event *ev)
     case TAIL_NEXT:
         break;
     }
-    if (past && !unsure)
+    if (past && sure)
         deliver_late(repair, ev);
     bus_send(bus, repair->space, ev, UINT64_MAX);
 }
@@ -192,6 +191,7 @@ static void on_repair_page(struct replay *replay, enum err e)
     if (repair->whole) {
         space->unrepaired = false;
         space->repair_from = 0;
+        space->moved = false;
         space->checked = repair->cursor;
     }
     repair_end(repair);
@@ -257,7 +257,9 @@ static struct repair *repair_whole(struct bus *bus, struct space *space)
     repair->whole = true;
     bool earlier = space->repair_from && space->repair_from < space->seen;
     repair->known = earlier ? space->repair_from : space->seen;
-    repair->cursor = repair->known > OVERLAP_US ? repair->known - OVERLAP_US : 0;
+    /* At least the last event again: the connection may have broken between two of its topics. */
+    uint64_t overlap = space->moved ? FAILOVER_OVERLAP_US : 1;
+    repair->cursor = repair->known > overlap ? repair->known - overlap : 0;
     return repair;
 }
 
@@ -274,17 +276,19 @@ static void repairs_start(struct bus *bus)
         repairs_end(bus);
 }
 
-void bus_store_up(struct bus *bus, bool broken)
+void bus_store_up(struct bus *bus, enum store_loss loss)
 {
     bus->store_up = true;
-    if (!broken) {
+    if (loss == STORE_WHOLE) {
         if (!bus->repairing)
             repairs_end(bus);
         return;
     }
     struct space *space, *next_space;
-    HASH_ITER (hh, bus->spaces, space, next_space)
+    HASH_ITER (hh, bus->spaces, space, next_space) {
         space->unrepaired |= space->seen && space->names;
+        space->moved |= loss == STORE_MOVED;
+    }
     struct name *name, *next_name;
     HASH_ITER (hh, bus->names, name, next_name)
         name->lost |= name->was_heard && !name->store.heard; /* refused: on_store_heard() */

@@ -133,6 +133,19 @@ enum client_push client_push(struct client *c, const struct client_limits *limit
     return CLIENT_QUEUED;
 }
 
+enum client_push client_push_late(struct client *c, const struct client_limits *limits,
+                                  struct event *ev)
+{
+    uint64_t cursor = c->cursor;
+    if (c->state != CLIENT_LIVE || c->reading || event_id(ev) <= c->told)
+        return CLIENT_SKIPPED;
+    if (!queue_fits(c, limits, event_frame(ev).len))
+        return CLIENT_FULL;
+    queue_put(c, ev);
+    c->cursor = cursor; /* it has not gone back */
+    return CLIENT_QUEUED;
+}
+
 void client_put_control(struct client *c, struct event *ev)
 {
     queue_put(c, ev);

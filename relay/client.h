@@ -54,6 +54,11 @@ void client_reset(struct client *c);
 enum client_push client_push(struct client *c, const struct client_limits *limits,
                              struct event *ev);
 
+/* Offers an event that turned up after later ones, to a live client. QUEUED: it had none of those
+ * yet, so order is kept. SKIPPED: it cannot have it any more. */
+enum client_push client_push_late(struct client *c, const struct client_limits *limits,
+                                  struct event *ev);
+
 /* Queues a frame of our own (control event, heartbeat) whatever the limits; callers send few. Takes
  * over the reference. */
 void client_put_control(struct client *c, struct event *ev);

@@ -88,6 +88,16 @@ struct offer {
     struct event *event;
 };
 
+/* Its queue is full. It ends after this turn's matching, which must not lose streams under way. */
+static void doom(struct stream *s)
+{
+    metrics_add(s->fanout->metrics, M_DROPPED_SLOW, 1);
+    if (s->doomed || s->client.state == CLIENT_CLOSING)
+        return;
+    s->doomed = true;
+    TAILQ_INSERT_TAIL(&s->fanout->doomed, s, doomed_link);
+}
+
 static void on_hit(void *owner, void *arg)
 {
     struct offer *offer = arg;
@@ -106,11 +116,7 @@ static void on_hit(void *owner, void *arg)
         metrics_add(f->metrics, M_DROPPED_SLOW, 1);
         return;
     case CLIENT_FULL:
-        metrics_add(f->metrics, M_DROPPED_SLOW, 1);
-        if (!s->doomed && s->client.state != CLIENT_CLOSING) {
-            s->doomed = true;
-            TAILQ_INSERT_TAIL(&f->doomed, s, doomed_link);
-        }
+        doom(s);
         return;
     case CLIENT_HELD:
     case CLIENT_SKIPPED:
@@ -148,14 +154,44 @@ struct gap_offer {
     const struct note_gap *gap;
 };
 
-/* A late one concerns those who are past it, and were there already when it was due. The gaps of
- * one repair come by where they begin: one that ends before what has been told is part of that. */
-static bool gap_concerns(const struct stream *s, const struct note_gap *gap)
+static void tell_gap(struct stream *s, const struct note_gap *gap, uint64_t from)
 {
-    if (gap->late)
-        return s->client.cursor >= gap->to && s->start < gap->to &&
-               !(gap->unless && subscription_wants_topic(s->client.sub, slice_of(gap->unless)));
-    return s->client.cursor < gap->to && s->gap_told < gap->to;
+    static const enum metric which[] = {[GAP_TRIMMED] = M_GAP_TRIMMED,
+                                        [GAP_EXPIRED] = M_GAP_EXPIRED,
+                                        [GAP_UNKNOWN_ID] = M_GAP_UNKNOWN_ID,
+                                        [GAP_OVERFLOW] = M_GAP_OVERFLOW,
+                                        [GAP_REDIS_LOST] = M_GAP_REDIS_LOST};
+    client_put_control(&s->client, gap_event(s->fanout->config, gap->moves ? gap->to : 0, from,
+                                             gap->to, gap->reason));
+    metrics_add(s->fanout->metrics, which[gap->reason], 1);
+    stream_mark_dirty(s);
+}
+
+/* An event that turned up after later ones: who is not past it gets it now, or when it is
+ * delivered; the others are told. */
+static void offer_late(struct stream *s, const struct note_gap *gap)
+{
+    struct fanout *f = s->fanout;
+    struct client *c = &s->client;
+    struct event *ev = gap->late;
+    bool has_it = gap->unless && subscription_wants_topic(c->sub, slice_of(gap->unless));
+    if (c->cursor < gap->to || has_it || event_has_match(ev) ||
+        !subscription_wants_type(c->sub, event_type(ev)))
+        return;
+    switch (client_push_late(c, &f->limits, ev)) {
+    case CLIENT_QUEUED:
+        stream_mark_dirty(s);
+        return;
+    case CLIENT_FULL:
+        doom(s);
+        return;
+    case CLIENT_SKIPPED:
+    case CLIENT_HELD:
+    case CLIENT_DROPPED:
+        break;
+    }
+    if (s->start < gap->to)
+        tell_gap(s, gap, gap->from);
 }
 
 static void on_gap_hit(void *owner, void *arg)
@@ -167,20 +203,18 @@ static void on_gap_hit(void *owner, void *arg)
         return;
     s->stamp = offer->fanout->stamp;
     /* A stream that still reads the log finds the gap there. */
-    if (s->client.state != CLIENT_LIVE || s->client.reading || !gap_concerns(s, gap))
+    if (s->client.state != CLIENT_LIVE || s->client.reading)
         return;
-    uint64_t from = gap->late || gap->from > s->client.cursor ? gap->from : s->client.cursor;
-    if (!gap->late)
-        s->gap_told = gap->to;
-    client_put_control(&s->client, gap_event(offer->fanout->config, gap->moves ? gap->to : 0, from,
-                                             gap->to, gap->reason));
-    static const enum metric which[] = {[GAP_TRIMMED] = M_GAP_TRIMMED,
-                                        [GAP_EXPIRED] = M_GAP_EXPIRED,
-                                        [GAP_UNKNOWN_ID] = M_GAP_UNKNOWN_ID,
-                                        [GAP_OVERFLOW] = M_GAP_OVERFLOW,
-                                        [GAP_REDIS_LOST] = M_GAP_REDIS_LOST};
-    metrics_add(offer->fanout->metrics, which[gap->reason], 1);
-    stream_mark_dirty(s);
+    if (gap->late) {
+        offer_late(s, gap);
+        return;
+    }
+    /* The gaps of one repair come by where they begin: one that ends before what has been told is
+     * part of that. */
+    if (s->client.cursor >= gap->to || s->gap_told >= gap->to)
+        return;
+    s->gap_told = gap->to;
+    tell_gap(s, gap, gap->from > s->client.cursor ? gap->from : s->client.cursor);
 }
 
 void fanout_take_gap(struct fanout *f, struct note_gap *note)
@@ -195,6 +229,7 @@ void fanout_take_gap(struct fanout *f, struct note_gap *note)
             if (slice_is(subscription_ns(s->client.sub), note->ns))
                 on_gap_hit(s, &offer);
     }
+    close_doomed(f);
     note_gap_free(note);
 }
 

@@ -50,6 +50,7 @@ void note_gap_free(struct note_gap *gap)
     free(gap->ns);
     free(gap->topic);
     free(gap->unless);
+    event_unref(gap->late);
     free(gap);
 }
 

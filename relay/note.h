@@ -98,7 +98,8 @@ struct note_gap {
     char *unless; /* whoever has this topic, too, had the event by it; or NULL */
     uint64_t from, to;
     bool moves; /* no event up to `to` follows: telling it may move the cursor */
-    bool late; /* the events are about to follow, too late for streams that are past them already */
+    struct event
+        *late; /* the event of `to`, that turned up after later ones, or NULL; a reference */
     enum gap_reason reason;
 };
 

@@ -20,6 +20,7 @@ struct redis_library {
     void *arg;
     int64_t version; /* of the embedded text */
     bool busy;
+    char server[64]; /* run_id */
     bool complained; /* about what is being retried */
     ev_timer retry;
 };
@@ -140,6 +141,18 @@ static void ask_version(struct redis_library *library)
     redis_conn_send(library->conn, argv, 3, on_version, library);
 }
 
+/* The value of a line "name:value" of INFO; SLICE_NONE: there is none. */
+static struct slice info_field(struct slice text, const char *mark)
+{
+    const char *at = text.ptr ? memmem(text.ptr, text.len, mark, strlen(mark)) : NULL;
+    if (!at)
+        return SLICE_NONE;
+    struct slice value = {at + strlen(mark), 0};
+    while (value.ptr + value.len < text.ptr + text.len && value.ptr[value.len] != '\r')
+        value.len++;
+    return value;
+}
+
 /* Valkey tells the Redis version that it is compatible with in the same field. */
 static void on_info(void *arg, const struct redis_reply *reply)
 {
@@ -147,12 +160,12 @@ static void on_info(void *arg, const struct redis_reply *reply)
     if (!reply ||
         redis_reply_is_unusable(reply)) /* the connection goes, this is tried on the next */
         return;
-    struct slice text = redis_reply_text(reply);
-    static const char mark[] = "redis_version:";
-    const char *at = text.ptr && redis_reply_type(reply) == REDIS_STRING
-                         ? memmem(text.ptr, text.len, mark, sizeof(mark) - 1)
-                         : NULL;
-    if (at && strtol(at + sizeof(mark) - 1, NULL, 10) < REDIS_MAJOR_MIN) {
+    bool known = redis_reply_type(reply) == REDIS_STRING;
+    struct slice text = known ? redis_reply_text(reply) : SLICE_NONE;
+    struct slice version = info_field(text, "redis_version:"), run = info_field(text, "run_id:");
+    snprintf(library->server, sizeof(library->server), "%.*s", (int)run.len,
+             run.len ? run.ptr : "");
+    if (version.len && strtol(version.ptr, NULL, 10) < REDIS_MAJOR_MIN) {
         complain(
             library, NULL, "this Redis is too old",
             "sse-relay needs Redis 7.0 or newer, or Valkey: it publishes through Redis Functions");
@@ -191,6 +204,11 @@ struct redis_library *redis_library_new(struct ev_loop *loop, struct redis_conn 
     ev_init(&library->retry, on_retry);
     library->retry.data = library;
     return library;
+}
+
+const char *redis_library_server(const struct redis_library *library)
+{
+    return library->server;
 }
 
 void redis_library_stop(struct redis_library *library)

@@ -13,4 +13,6 @@ struct redis_library *redis_library_new(struct ev_loop *loop, struct redis_conn 
 void redis_library_free(struct redis_library *library); /* after the connection is closed */
 /* On a fresh connection, or when a function was missing. Does nothing while under way. */
 void redis_library_ensure(struct redis_library *library);
+/* Which process answers: Redis's run_id, "" where INFO is not allowed. Known once it is ready. */
+const char *redis_library_server(const struct redis_library *library);
 void redis_library_stop(struct redis_library *library); /* the connection is down */

@@ -45,7 +45,8 @@ static void item_release(struct replay_item *item)
 /* Whether the horizon says that a cursor may have lost something that no chain can tell. */
 static bool below_horizon(const struct replay *r, uint64_t cursor)
 {
-    return r->kind == CURSOR_ID && cursor < r->look.horizon && r->known < r->look.horizon;
+    return (r->kind == CURSOR_ID || r->stepped) && cursor < r->look.horizon &&
+           r->known < r->look.horizon;
 }
 
 static enum gap_reason horizon_reason(const struct replay *r)
@@ -68,7 +69,8 @@ static void follow_chain(struct replay *r, const struct store_topic *topic,
                          struct store_range *range)
 {
     uint64_t at = r->cursor;
-    if (r->kind == CURSOR_ALL) /* history is given as it is: no gap before its start */
+    if (r->kind == CURSOR_ALL &&
+        !r->stepped) /* history is given as it is: no gap before its start */
         at = range->count ? range->entries[0].id : topic->last;
 
     for (size_t i = 0; i < range->count; i++) {
@@ -120,12 +122,13 @@ static int item_compare(const void *a, const void *b)
     return (x->event == NULL) - (y->event == NULL);
 }
 
-static void sort_items(struct replay *r)
+/* Those from @first on. */
+static void sort_items(struct replay *r, size_t first)
 {
     uint64_t next = UINT64_MAX;
-    if (r->count)
-        qsort(r->items, r->count, sizeof(*r->items), item_compare);
-    for (size_t i = r->count; i > 0; i--) {
+    if (r->count > first)
+        qsort(r->items + first, r->count - first, sizeof(*r->items), item_compare);
+    for (size_t i = r->count; i > first; i--) {
         r->items[i - 1].next = next;
         if (r->items[i - 1].event)
             next = r->items[i - 1].id;
@@ -158,69 +161,74 @@ static size_t gap_keep(struct replay *r, struct replay_item gap, size_t kept)
     return kept;
 }
 
-/* What a page holds so far. */
-struct page {
-    size_t kept, bytes;
-    uint64_t events, last; /* last: the id of its last event */
-};
-
 enum page_fit { PAGE_FITS, PAGE_FULL, PAGE_OVER_BUDGET };
 
-static enum page_fit page_fit(const struct replay *r, const struct page *page, struct event *ev)
+static enum page_fit page_fit(const struct replay *r, struct event *ev)
 {
+    const struct page *page = &r->page;
     if (page->events >= r->budget)
         return PAGE_OVER_BUDGET;
     bool full = page->events >= r->max_events || page->bytes + event_frame(ev).len > r->max_bytes;
     return page->events && full ? PAGE_FULL : PAGE_FITS;
 }
 
-static void add_overflow(struct replay *r, const struct page *page)
+static void add_overflow(struct replay *r)
 {
     r->items = mem_resize(r->items, (r->count + 1) * sizeof(*r->items));
     r->items[r->count++] = (struct replay_item){
-        .id = r->position, .from = page->last, .moves = true, .reason = GAP_OVERFLOW};
+        .id = r->position, .from = r->page.last, .moves = true, .reason = GAP_OVERFLOW};
     r->end = r->position;
     r->final = true;
 }
 
-/* Cuts the sorted items to what the page may hold, complete up to `end`. @bound: what is above may
- * be incomplete. */
-static void cut_page(struct replay *r, uint64_t bound, bool more)
+/* Takes the sorted items from @first on into the page, up to @bound and as far as they fit. */
+static enum page_fit take_items(struct replay *r, size_t first, uint64_t bound)
 {
-    struct page page = {.last = r->cursor};
+    struct page *page = &r->page;
     enum page_fit fit = PAGE_FITS;
-    size_t next = 0;
+    size_t kept = first, next = first;
     for (; next < r->count && item_place(&r->items[next]) <= bound; next++) {
         struct replay_item item = r->items[next];
         if (!item.event) {
-            page.kept = gap_keep(r, item, page.kept);
-        } else if (item.id == page.last && !r->repair) {
+            kept = gap_keep(r, item, kept);
+        } else if (item.id == page->last && !r->repair) {
             item_release(&item); /* the same event through another topic */
-        } else if (item.id == page.last) {
-            r->items[page.kept++] = item; /* a repair serves those who want only that topic, too */
+        } else if (item.id == page->last) {
+            r->items[kept++] = item; /* a repair serves those who want only that topic, too */
         } else {
-            fit = page_fit(r, &page, item.event);
+            fit = page_fit(r, item.event);
             if (fit != PAGE_FITS)
                 break;
-            r->items[page.kept++] = item;
-            page.last = item.id;
-            page.events++;
-            page.bytes += event_frame(item.event).len;
+            r->items[kept++] = item;
+            page->last = item.id;
+            page->events++;
+            page->bytes += event_frame(item.event).len;
         }
     }
     for (; next < r->count; next++)
         item_release(&r->items[next]);
-    r->count = page.kept;
+    r->count = kept;
+    return fit;
+}
+
+/* Cuts the items from @first on to what the page may hold, complete up to `end`. @bound: what is
+ * above may be incomplete. True: there is more, and room for it. */
+static bool cut_page(struct replay *r, size_t first, uint64_t bound, bool more)
+{
+    enum page_fit fit = take_items(r, first, bound);
     r->final = fit == PAGE_FITS && !more;
-    r->end = fit == PAGE_FITS ? bound : page.last;
-    for (size_t i = 0; i < r->count; i++) {
+    r->end = fit == PAGE_FITS ? bound : r->page.last;
+    /* A gap may have been joined to the last item before @first. */
+    for (size_t i = first ? first - 1 : 0; i < r->count; i++) {
         struct replay_item *item = &r->items[i];
         item->moves = !item->event && item->id < item->next && (!more || item->id <= bound);
         if (item->moves && item->id > r->end)
             r->end = item->id;
     }
     if (fit == PAGE_OVER_BUDGET)
-        add_overflow(r, &page);
+        add_overflow(r);
+    return fit == PAGE_FITS && more && r->page.events < r->max_events &&
+           r->page.bytes < r->max_bytes;
 }
 
 static void ranges_free(struct replay *r)
@@ -243,9 +251,24 @@ static void finish(struct replay *r, enum err e)
     r->done(r, e);
 }
 
+static void read_forward(struct replay *r);
+
+/* Where the stream is complete from, for those who did not name a cursor. */
+static void set_start(struct replay *r)
+{
+    uint64_t first = r->count ? item_place(&r->items[0]) : UINT64_MAX;
+    if (r->kind == CURSOR_ALL)
+        r->start = r->cursor = r->count ? r->items[0].id - 1 : r->position;
+    /* Asked for by time, so nothing before the namespace's birth can be missing: a client that
+     * resumes from this start must not be told of a loss. */
+    if (r->kind == CURSOR_SINCE && r->start < r->look.horizon && r->look.horizon < first)
+        r->start = r->look.horizon;
+}
+
 static void merge(struct replay *r)
 {
     uint64_t bound = r->position;
+    size_t first = r->count;
     bool more = false;
     for (size_t i = 0; i < r->range_count; i++) {
         struct store_range *range = &r->ranges[i];
@@ -256,20 +279,19 @@ static void merge(struct replay *r)
         follow_chain(r, r->sources[i], range);
     }
     check_horizon(r);
-    sort_items(r);
-    if (r->kind == CURSOR_ALL) {
-        r->start = r->count ? r->items[0].id - 1 : r->position;
-        r->cursor = r->start;
+    sort_items(r, first);
+    if (!r->stepped) {
+        set_start(r);
+        r->page = (struct page){.last = r->cursor};
     }
-    if (r->kind == CURSOR_SINCE) {
-        /* Asked for by time, so nothing before the namespace's birth can be missing: a client that
-         * resumes from this start must not be told of a loss. */
-        uint64_t first = r->count ? item_place(&r->items[0]) : UINT64_MAX;
-        if (r->start < r->look.horizon && r->look.horizon < first)
-            r->start = r->look.horizon;
+    if (!cut_page(r, first, bound, more)) {
+        finish(r, OK);
+        return;
     }
-    cut_page(r, bound, more);
-    finish(r, OK);
+    ranges_free(r);
+    r->cursor = r->end;
+    r->stepped = true;
+    read_forward(r);
 }
 
 /* --- the last N: walk back by pages, for their ids only -----------------------------------------
@@ -327,6 +349,8 @@ static size_t ranges_make(struct replay *r, bool reverse)
     return count;
 }
 
+/* One step of a page: few entries of each topic, as they may be large; then further while there is
+ * room. */
 static void read_forward(struct replay *r)
 {
     size_t count = ranges_make(r, false);

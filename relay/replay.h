@@ -25,6 +25,12 @@ struct walk {
     size_t count;
 };
 
+/* What a page holds so far. */
+struct page {
+    size_t bytes;
+    uint64_t events, last; /* last: the id of its last event */
+};
+
 struct replay {
     /* what to read; set by the caller, borrowed until `done` */
     struct store *store;
@@ -56,6 +62,8 @@ struct replay {
     struct store_topic **sources; /* the topic behind each range */
     size_t range_count, waiting;
     struct walk walk;
+    struct page page;
+    bool stepped; /* this is not the page's first step */
     enum err error;
 };
 

@@ -75,6 +75,12 @@ void store_look_settle(struct store_look *look);
 void store_look_reset(struct store_look *look);
 void store_range_reset(struct store_range *range);
 
+enum store_loss {
+    STORE_WHOLE,
+    STORE_BROKEN, /* something may have been missed … */
+    STORE_MOVED,  /* … and this may be another server than before, with another idea of the past */
+};
+
 /* What the bus offers to a store. */
 struct store_events {
     /* Every watched name of the namespace is now certain to be heard. */
@@ -85,10 +91,9 @@ struct store_events {
      * again, so that its counter is not below what was seen (a new primary whose clock is behind).
      */
     void (*reachable)(struct bus *bus);
-    /* Events can be heard and read. When @broken, something may have been missed: the store has
-     * stopped listening (paused itself) until the bus has read what was missed and calls resume().
-     */
-    void (*up)(struct bus *bus, bool broken);
+    /* Events can be heard and read. Unless all is WHOLE, something may have been missed: the store
+     * has stopped listening (paused itself) until the bus has read that and calls resume(). */
+    void (*up)(struct bus *bus, enum store_loss loss);
     void (*down)(struct bus *bus);
 };
 

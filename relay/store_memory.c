@@ -28,7 +28,7 @@ static void op_start(void *impl)
 {
     struct store_memory *s = impl;
     s->events->reachable(s->bus);
-    s->events->up(s->bus, false);
+    s->events->up(s->bus, STORE_WHOLE);
 }
 
 static void op_configure(void *impl, struct config *config)

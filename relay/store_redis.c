@@ -1,7 +1,9 @@
 #include "relay/store_redis.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/clock.h"
 #include "common/mem.h"
@@ -13,14 +15,23 @@ static const double RETRY_S = 1.0;
 
 /* --- going up and down ----------------------------------------------------------------------- */
 
+static enum store_loss loss(const struct store_redis *s)
+{
+    return !s->unrepaired ? STORE_WHOLE : s->moved ? STORE_MOVED : STORE_BROKEN;
+}
+
 static void check_up(struct store_redis *s)
 {
     if (s->up || !s->library_ready || !s->channels_ready)
         return;
     s->up = true;
+    /* Where INFO is forbidden any reconnect may have led elsewhere. */
+    const char *server = redis_library_server(s->library);
+    s->moved |= !server[0] || strcmp(server, s->server) != 0;
+    snprintf(s->server, sizeof(s->server), "%s", server);
     if (s->unrepaired)
         redis_channels_listen(s->channels);
-    s->events->up(s->bus, s->unrepaired);
+    s->events->up(s->bus, loss(s));
 }
 
 static void go_down(struct store_redis *s)
@@ -92,7 +103,7 @@ static void on_retry(struct ev_loop *loop, ev_timer *w, int revents)
     if (!s->up)
         return;
     s->events->reachable(s->bus); /* what waits is tried again */
-    s->events->up(s->bus, s->unrepaired);
+    s->events->up(s->bus, loss(s));
 }
 
 /* --- open ------------------------------------------------------------------------------------ */
@@ -234,7 +245,7 @@ static void op_hold(void *impl)
 static void op_resume(void *impl)
 {
     struct store_redis *s = impl;
-    s->unrepaired = false;
+    s->unrepaired = s->moved = false;
     redis_channels_pause(s->channels, CHANNELS_REPAIR, false);
 }
 

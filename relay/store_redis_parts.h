@@ -72,6 +72,8 @@ struct store_redis {
     bool unopened;   /* the functions were not there when the namespaces were to be opened */
     bool unrepaired; /* the subscriber was away, and what it missed has not been read yet */
     bool up;         /* the bus has been told */
+    bool moved;      /* it is another server than the one before */
+    char server[64]; /* which one */
     struct store_redis_posts posts;
     struct log_limit error_limit, entry_limit;
     ev_timer retry; /* after an answer that said "not now" */

@@ -21,6 +21,7 @@ struct tail {
     char *key; /* ns, NUL, topic */
     size_t key_len;
     uint64_t from, last; /* every event with from < id <= last is in the ring, in order of ids */
+    uint64_t unsure;     /* up to here there may have been another tail of the topic */
     size_t bytes;
     struct event **ring;
     uint32_t cap, head, count;
@@ -32,7 +33,7 @@ struct tails {
     struct tail *table;
     TAILQ_HEAD(tail_list, tail) order;
     size_t count, bytes;
-    uint64_t forgotten;
+    uint64_t forgotten; /* the highest id that was known once and may not be any more */
     uint32_t max_events;
     size_t max_bytes;
     struct buf key; /* scratch */
@@ -159,6 +160,7 @@ static struct tail *tail_new(struct tails *tails, struct slice key, uint64_t las
     t->key = mem_dup(key.ptr, key.len);
     t->key_len = key.len;
     t->from = t->last = last;
+    t->unsure = tails->forgotten;
     HASH_ADD_KEYPTR(hh, tails->table, t->key, t->key_len, t);
     TAILQ_INSERT_TAIL(&tails->order, t, link);
     tails->count++;
@@ -268,9 +270,10 @@ void tails_fill(struct tails *tails, struct slice ns, struct slice topic, uint64
     trim(tails, t);
 }
 
-uint64_t tails_forgotten(const struct tails *tails)
+bool tails_are_sure(struct tails *tails, struct event *ev)
 {
-    return tails->forgotten;
+    const struct tail *t = find_key(tails, event_key(ev));
+    return event_id(ev) > (t ? t->unsure : tails->forgotten);
 }
 
 char *tails_twin(struct tails *tails, struct event *ev)

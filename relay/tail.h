@@ -28,8 +28,9 @@ void tails_insert(struct tails *tails, struct event *ev);
 void tails_fill(struct tails *tails, struct slice ns, struct slice topic, uint64_t from,
                 uint64_t upto, uint64_t last, struct event *const *events, size_t count);
 
-/* The highest id that was known once and is not any more. */
-uint64_t tails_forgotten(const struct tails *tails);
+/* Whether it is certain that the event is here if it ever was: not, once tails that reached so far
+ * have been dropped. */
+bool tails_are_sure(struct tails *tails, struct event *ev);
 /* Another topic of the namespace on which the event is here, too (the caller frees it), or NULL.
  * Looks at all of them. */
 char *tails_twin(struct tails *tails, struct event *ev);

@@ -120,10 +120,12 @@ START_TEST(test_a_page_never_passes_what_a_topic_may_still_bring)
     for (uint64_t id = 101; id <= 180; id++)
         fake_publish("a", id);
     fake_publish("b", 181);
-    rig_run(CURSOR_ID, 100); /* reads 32 of `a` at most */
+    rig_ask(CURSOR_ID, 100);
+    rig.replay.max_events = 70; /* more than a step reads of `a` */
+    replay_start(&rig.replay);
     ck_assert(!rig.replay.final);
-    ck_assert_uint_eq(rig.replay.count, 32);
-    ck_assert_uint_eq(rig.replay.end, 132);
+    ck_assert_uint_eq(rig.replay.count, 70);
+    ck_assert_uint_eq(rig.replay.end, 170);
 }
 END_TEST
 
@@ -136,8 +138,6 @@ START_TEST(test_a_page_without_an_event_of_ours_is_read_past)
     struct fake_entry *last = fake_publish("a", 141);
     last->prev = 101;
     rig_run(CURSOR_ID, 101);
-    ck_page("", false, 133);
-    rig_run(CURSOR_ID, 133);
     ck_page("141", true, 141);
 }
 END_TEST
