@@ -93,8 +93,7 @@ static bool lacks_first(struct bus *bus, struct space *space, struct event *ev, 
 static bool is_next(struct bus *bus, struct space *space, struct event *ev)
 {
     uint64_t known;
-    if (lacks_first(bus, space, ev, &known) &&
-        bus_repair_name(bus, space, event_topic(ev), known, ev))
+    if (lacks_first(bus, space, ev, &known) && bus_repair_event(bus, space, ev, known, true))
         return false;
     switch (tails_add(bus->tails, ev)) {
     case TAIL_NEXT:
@@ -102,15 +101,15 @@ static bool is_next(struct bus *bus, struct space *space, struct event *ev)
     case TAIL_KNOWN: /* a repair was faster */
         return false;
     case TAIL_HOLE:
-        if (bus_repair_name(bus, space, event_topic(ev),
-                            tails_last(bus->tails, event_ns(ev), event_topic(ev)), ev))
+        if (bus_repair_event(bus, space, ev, tails_last(bus->tails, event_ns(ev), event_topic(ev)),
+                             true))
             return false;
         tails_drop(bus->tails, event_ns(ev), event_topic(ev));
         return tails_add(bus->tails, ev) == TAIL_NEXT;
     case TAIL_LATE:
         count_invalid(bus, ev, "an event came after a later one of its topic");
         bus->store.ops->open(bus->store.impl, space->ns, space->seen, true);
-        (void)bus_repair_name(bus, space, event_topic(ev), event_id(ev) - 1, NULL);
+        (void)bus_repair_event(bus, space, ev, event_id(ev) - 1, false);
         return false;
     }
     return false;
@@ -335,9 +334,10 @@ static void on_store_heard(struct bus *bus, struct store_name *store_name)
 {
     struct name *name = (struct name *)store_name;
     name->was_heard = true;
+    struct strings names = {&store_name->name, 1};
     if (name->lost && bus->store_up)
-        name->lost = !bus_repair_name(bus, name->space, slice_of(store_name->name),
-                                      name->space->checked, NULL);
+        name->lost = !bus_repair_names(bus, name->space, &names, name->space->checked,
+                                       name->space->seen, NULL);
     bus->recheck = true;
 }
 
@@ -348,7 +348,8 @@ struct bus *bus_new(struct config *config, struct inbox *const *inboxes, unsigne
                                                .deliver = bus_deliver,
                                                .reachable = bus_spaces_open,
                                                .up = bus_store_up,
-                                               .down = bus_store_down};
+                                               .down = bus_store_down,
+                                               .passed = bus_store_passed};
     struct bus *bus = mem_zero(1, sizeof(*bus));
     bus->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
     if (!bus->loop)
@@ -409,7 +410,7 @@ void bus_free(struct bus *bus)
     bus->store.ops->free(bus->store.impl);
     bus->store.impl = NULL;
     bus_reads_return(bus);
-    bus_checks_free(bus);
+    bus_checks_drop(bus);
     struct inbox_item *item;
     while ((item = inbox_pop(bus->inbox)))
         note_return(bus, (struct note *)item);

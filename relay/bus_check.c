@@ -7,10 +7,9 @@
 
 /* Finds what the chain of `prev` cannot show: a topic's last events, lost on the live path, with
  * nothing after them. Every now and then the index is asked what has moved since the last time.
- * What has moved but has not been heard is given a moment, as it may be on its way; then it is read
- * from the log. */
+ * What has moved but has not been heard may be on its way: so a mark is sent after it by the live
+ * path, and what has not come when that has is read from the log. */
 
-static const double CONFIRM_MAX_S = 2.0;
 enum { NAMES_MAX = 256 }; /* up to here the index is asked for the names, above for all topics */
 
 struct check {
@@ -18,7 +17,7 @@ struct check {
     struct bus *bus;
     struct space *space;
     struct strings names; /* copies */
-    ev_timer confirm;
+    uint64_t mark;        /* 0: the index has not answered yet */
     LIST_ENTRY(check) link;
 };
 
@@ -26,7 +25,6 @@ static void check_end(struct check *check)
 {
     struct bus *bus = check->bus;
     struct space *space = check->space;
-    ev_timer_stop(bus->loop, &check->confirm);
     LIST_REMOVE(check, link);
     store_look_reset(&check->look);
     for (size_t i = 0; i < check->names.count; i++)
@@ -38,13 +36,6 @@ static void check_end(struct check *check)
     bus_space_release(bus, space);
 }
 
-static void wait_confirm(struct check *check)
-{
-    double period = (double)check->bus->config->redis_check_ms / 1000.;
-    ev_timer_set(&check->confirm, period < CONFIRM_MAX_S ? period : CONFIRM_MAX_S, 0.);
-    ev_timer_start(check->bus->loop, &check->confirm);
-}
-
 static bool is_missing(const struct check *check, const struct store_topic *topic)
 {
     if (topic->last <= check->look.cursor)
@@ -53,27 +44,39 @@ static bool is_missing(const struct check *check, const struct store_topic *topi
            topic->last;
 }
 
-static void on_confirm(struct ev_loop *loop, ev_timer *w, int revents)
+/* All that was published before the look has come, or never will. */
+static void confirm(struct check *check)
 {
-    (void)loop, (void)revents;
-    struct check *check = w->data;
     struct bus *bus = check->bus;
-    if (bus->paused || bus->repairing) { /* what is on its way has not been read yet */
-        wait_confirm(check);
-        return;
-    }
     struct space *space = check->space;
-    bool done = bus->store_up && !space->unrepaired;
-    for (size_t i = 0; i < check->look.count && done; i++) {
-        const struct store_topic *topic = &check->look.topics[i];
+    struct store_look *look = &check->look;
+    struct strings missing = {mem_alloc((look->count + 1) * sizeof(char *)), 0};
+    uint64_t cursor = UINT64_MAX;
+    for (size_t i = 0; i < look->count; i++) {
+        struct store_topic *topic = &look->topics[i];
         uint64_t last = tails_last(bus->tails, slice_of(space->ns), slice_of(topic->name));
-        if (is_missing(check, topic))
-            done = bus_repair_name(bus, space, slice_of(topic->name),
-                                   last ? last : check->look.cursor, NULL);
+        if (!is_missing(check, topic))
+            continue;
+        missing.items[missing.count++] = topic->name;
+        last = last ? last : look->cursor;
+        cursor = last < cursor ? last : cursor;
     }
-    if (done && space->checked < check->look.position)
-        space->checked = check->look.position;
+    bool done =
+        !missing.count || bus_repair_names(bus, space, &missing, cursor, look->position, NULL);
+    if (done && space->checked < look->position)
+        space->checked = look->position;
+    free(missing.items);
     check_end(check);
+}
+
+void bus_store_passed(struct bus *bus, uint64_t mark)
+{
+    struct check *check, *next;
+    for (check = LIST_FIRST(&bus->checks); check; check = next) {
+        next = LIST_NEXT(check, link);
+        if (check->mark && check->mark <= mark)
+            confirm(check);
+    }
 }
 
 static void on_checked(struct store_look *look, enum err e)
@@ -89,7 +92,9 @@ static void on_checked(struct store_look *look, enum err e)
         check_end(check);
         return;
     }
-    wait_confirm(check);
+    check->mark = check->bus->store.ops->mark(check->bus->store.impl);
+    if (!check->mark)
+        check_end(check);
 }
 
 static void check_start(struct bus *bus, struct space *space)
@@ -113,8 +118,6 @@ static void check_start(struct bus *bus, struct space *space)
                                       .moved_only = patterns || space->names > NAMES_MAX,
                                       .done = on_checked,
                                       .arg = check};
-    ev_init(&check->confirm, on_confirm);
-    check->confirm.data = check;
     LIST_INSERT_HEAD(&bus->checks, check, link);
     space->checking = true;
     space->jobs++;
@@ -131,9 +134,13 @@ void bus_check_all(struct bus *bus)
             check_start(bus, space);
 }
 
-void bus_checks_free(struct bus *bus)
+/* The connection that the marks went by is gone, or everything ends. */
+void bus_checks_drop(struct bus *bus)
 {
-    struct check *check;
-    while ((check = LIST_FIRST(&bus->checks)))
-        check_end(check);
+    struct check *check, *next;
+    for (check = LIST_FIRST(&bus->checks); check; check = next) {
+        next = LIST_NEXT(check, link);
+        if (check->mark)
+            check_end(check);
+    }
 }

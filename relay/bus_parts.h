@@ -103,16 +103,21 @@ void bus_reads_ground(struct bus *bus); /* the store is down: all wait anew */
 void bus_reads_return(struct bus *bus);
 
 /* bus_repair.c: for struct store_events */
-/* Reads what is above @cursor of one topic or pattern, for whoever watches it, or will once the
- * store is back. @held: an event that is to follow if the log does not have it, or NULL. False: too
- * many at once. */
-bool bus_repair_name(struct bus *bus, struct space *space, struct slice name, uint64_t cursor,
-                     struct event *held);
+/* Reads what is above @cursor, up to @upto, of these topics or patterns, for whoever watches them,
+ * or will once the store is back. All that was published up to @upto must have been delivered, or
+ * be lost. @held: an event that is to follow if the log does not have it, or NULL. False: too many
+ * at once. */
+bool bus_repair_names(struct bus *bus, struct space *space, const struct strings *names,
+                      uint64_t cursor, uint64_t upto, struct event *held);
+/* The same for what is missing on the topic of a live event, up to that; with @held it follows. */
+bool bus_repair_event(struct bus *bus, struct space *space, struct event *ev, uint64_t cursor,
+                      bool held);
 void bus_repairs_go_on(struct bus *bus); /* workers may have caught up */
 void bus_repair_again(struct bus *bus);  /* what could not be repaired the last time */
 void bus_store_up(struct bus *bus, enum store_loss loss);
 void bus_store_down(struct bus *bus);
 
 /* bus_check.c */
+void bus_store_passed(struct bus *bus, uint64_t mark); /* for struct store_events */
 void bus_check_all(struct bus *bus);
-void bus_checks_free(struct bus *bus); /* at the end, after the store */
+void bus_checks_drop(struct bus *bus); /* those that wait for a mark: the store is down, or ends */

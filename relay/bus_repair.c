@@ -25,11 +25,13 @@ struct repair {
     struct replay replay; /* first */
     struct bus *bus;
     struct space *space;
-    struct strings names;     /* copies: a name may go while this is under way */
-    struct event *held;       /* what showed that something is missing */
-    bool whole;               /* all of the namespace's names */
-    uint64_t cursor;          /* read up to here … */
-    uint64_t known;           /* … but nothing was missed below */
+    struct strings names; /* copies: a name may go while this is under way */
+    struct event *held;   /* what showed that something is missing */
+    bool whole;           /* all of the namespace's names */
+    uint64_t cursor;      /* read up to here … */
+    uint64_t known;       /* … but nothing was missed below */
+    uint64_t upto; /* and not further; 0: all. What other topics' live events may still be below
+                      must not be overtaken */
     TAILQ_ENTRY(repair) link; /* in bus->repairs_waiting, while workers are behind */
 };
 
@@ -51,9 +53,9 @@ static void post_gap(struct bus *bus, const struct note_gap *like)
 
 static void deliver_gap(struct repair *repair, const struct replay_item *item)
 {
-    char *only = repair->whole || name_is_pattern(slice_of(repair->names.items[0]))
-                     ? NULL
-                     : repair->names.items[0];
+    bool one = !repair->whole && repair->names.count == 1 &&
+               !name_is_pattern(slice_of(repair->names.items[0]));
+    char *only = one ? repair->names.items[0] : NULL;
     struct note_gap gap = {.ns = repair->space->ns,
                            .topic = item->topic ? item->topic : only,
                            .from = item->from,
@@ -208,7 +210,9 @@ static void repair_page(struct repair *repair)
                                      .max_events = PAGE_EVENTS,
                                      .max_bytes = PAGE_BYTES,
                                      .budget = UINT64_MAX,
-                                     .repair = repair->whole,
+                                     .repair = true,
+                                     .moved_only = repair->whole,
+                                     .upto = repair->upto,
                                      .done = on_repair_page,
                                      .arg = repair};
     replay_start(&repair->replay);
@@ -308,6 +312,7 @@ void bus_store_down(struct bus *bus)
     bus->store_up = false;
     atomic_store(&bus->up, false);
     bus_reads_ground(bus);
+    bus_checks_drop(bus);
     struct repair *repair;
     while ((repair = TAILQ_FIRST(&bus->repairs_waiting))) {
         TAILQ_REMOVE(&bus->repairs_waiting, repair, link);
@@ -331,8 +336,8 @@ static bool may_repair(struct bus *bus)
     return true;
 }
 
-bool bus_repair_name(struct bus *bus, struct space *space, struct slice name, uint64_t cursor,
-                     struct event *held)
+bool bus_repair_names(struct bus *bus, struct space *space, const struct strings *names,
+                      uint64_t cursor, uint64_t upto, struct event *held)
 {
     if (!bus->store_up || space->unrepaired) {
         postpone(space, cursor);
@@ -340,19 +345,29 @@ bool bus_repair_name(struct bus *bus, struct space *space, struct slice name, ui
     }
     if (!may_repair(bus))
         return false;
-    char *text = slice_dup(name);
     uint64_t skipped;
     if (log_limit_pass(&bus->hole_limit, clock_mono_us(), &skipped))
         log_put(LOG_WARN, "an event did not come by the live path, reading the log", "ns",
-                space->ns, "topic", text, "after", log_u64(cursor), "not_logged", log_u64(skipped),
-                NULL);
-    struct repair *repair = repair_new(bus, space, 1);
-    add_name(repair, text);
-    free(text);
+                space->ns, "topic", names->items[0], "after", log_u64(cursor), "not_logged",
+                log_u64(skipped), NULL);
+    struct repair *repair = repair_new(bus, space, names->count);
+    for (size_t i = 0; i < names->count; i++)
+        add_name(repair, names->items[i]);
     repair->cursor = repair->known = cursor;
+    repair->upto = upto;
     repair->held = held ? event_ref(held) : NULL;
-    metrics_add(bus->metrics, M_HOLES, 1);
+    metrics_add(bus->metrics, M_HOLES, names->count);
     bus->store.ops->hold(bus->store.impl);
     repair_page(repair);
     return true;
+}
+
+bool bus_repair_event(struct bus *bus, struct space *space, struct event *ev, uint64_t cursor,
+                      bool held)
+{
+    char *topic = slice_dup(event_topic(ev));
+    struct strings names = {&topic, 1};
+    bool started = bus_repair_names(bus, space, &names, cursor, event_id(ev), held ? ev : NULL);
+    free(topic);
+    return started;
 }

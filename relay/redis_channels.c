@@ -221,6 +221,12 @@ static void on_probe_heard(void *arg)
     redis_channels_check_ready(ch);
 }
 
+static void on_probe_passed(void *arg, uint64_t mark)
+{
+    struct redis_channels *ch = arg;
+    ch->handler->passed(ch->arg, mark);
+}
+
 static void on_probe_dead(void *arg, const char *why)
 {
     struct redis_channels *ch = arg;
@@ -239,8 +245,8 @@ struct redis_channels *redis_channels_new(struct ev_loop *loop, struct redis_tar
                                           struct metrics *metrics)
 {
     static const struct redis_conn_handler conn_handler = {on_up, on_down, on_push};
-    static const struct redis_probe_handler probe_handler = {on_probe_heard, on_probe_dead,
-                                                             on_probe_replica};
+    static const struct redis_probe_handler probe_handler = {on_probe_heard, on_probe_passed,
+                                                             on_probe_dead, on_probe_replica};
     struct redis_channels *ch = mem_zero(1, sizeof(*ch));
     ch->loop = loop;
     ch->config = config_ref(config);
@@ -314,4 +320,9 @@ void redis_channels_pause(struct redis_channels *ch, enum channels_pause reason,
     ch->pauses = paused ? ch->pauses | reason : ch->pauses & ~(unsigned)reason;
     redis_conn_pause(ch->conn, ch->pauses != 0);
     redis_probe_hold(ch->probe, ch->pauses != 0);
+}
+
+uint64_t redis_channels_mark(struct redis_channels *ch)
+{
+    return redis_probe_mark(ch->probe);
 }

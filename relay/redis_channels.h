@@ -19,6 +19,7 @@ struct redis_channels_handler {
      * and a probe has come back. */
     void (*ready)(void *arg);
     void (*down)(void *arg);
+    void (*passed)(void *arg, uint64_t mark); /* redis_channels_mark() */
     void (*replica)(void *arg); /* the server of the commands connection is no primary any more */
 };
 
@@ -42,6 +43,9 @@ void redis_channels_drop(struct redis_channels *channels, const char *why);
  * reads the log up to a position that is taken afterwards. listen() ends that and pauses, so that
  * the repair's events come first. */
 void redis_channels_listen(struct redis_channels *channels);
+/* A mark in the stream of messages: passed() is called with it, or a later one, once all that was
+ * published before has come. 0: there can be none now. */
+uint64_t redis_channels_mark(struct redis_channels *channels);
 /* Two independent reasons to stop reading; either holds. */
 enum channels_pause { CHANNELS_REPAIR = 1, CHANNELS_BACKPRESSURE = 2 };
 void redis_channels_pause(struct redis_channels *channels, enum channels_pause reason, bool paused);

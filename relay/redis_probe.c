@@ -105,6 +105,15 @@ void redis_probe_hear(struct redis_probe *probe, struct slice payload)
     if (number == probe->number)
         probe->state = PROBE_NONE;
     prove(probe);
+    probe->handler->passed(probe->arg, number);
+}
+
+uint64_t redis_probe_mark(struct redis_probe *probe)
+{
+    if (!probe->listening || !redis_conn_is_up(probe->commands))
+        return 0;
+    send_probe(probe);
+    return probe->number;
 }
 
 /* --- the server's role ------------------------------------------------------------------------

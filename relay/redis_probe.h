@@ -10,6 +10,7 @@ struct redis_probe;
 
 struct redis_probe_handler {
     void (*heard)(void *arg); /* once after each begin(): the connection hears, or none can tell */
+    void (*passed)(void *arg, uint64_t mark); /* redis_probe_mark() */
     void (*dead)(void *arg, const char *why); /* two periods without what was due */
     void (*replica)(void *arg);               /* the server of the commands connection is none to
                                                  write to; perhaps within a callback of it */
@@ -36,6 +37,9 @@ void redis_probe_refused(struct redis_probe *probe, struct slice reply);
  * comes back is dead, too. */
 void redis_probe_expect(struct redis_probe *probe, size_t count);
 void redis_probe_answered(struct redis_probe *probe, size_t count);
+/* Sends a probe now. When it comes back, passed() is called with this number or a higher one: all
+ * that was published before this call has come by then. 0: it cannot be sent. */
+uint64_t redis_probe_mark(struct redis_probe *probe);
 /* A message has come on the channel. */
 void redis_probe_hear(struct redis_probe *probe, struct slice payload);
 /* The subscriber connection is not being read (or is again): what does not come then is not missed.

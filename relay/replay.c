@@ -87,7 +87,7 @@ static void follow_chain(struct replay *r, const struct store_topic *topic,
         item->event = entry->event;
         entry->event = NULL;
     }
-    if (!range->more && topic->last > at)
+    if (!range->more && topic->last > at && topic->last <= r->position)
         gap_add(r, at, topic->last, GAP_EXPIRED, topic->name);
 }
 
@@ -95,7 +95,7 @@ static void check_horizon(struct replay *r)
 {
     if (!below_horizon(r, r->cursor))
         return;
-    bool chainless = r->repair;
+    bool chainless = r->moved_only;
     for (size_t i = 0; i < r->look.count; i++)
         chainless |= r->look.topics[i].exact && r->look.topics[i].last == 0;
     for (size_t i = 0; i < r->names->count; i++)
@@ -449,7 +449,7 @@ static void on_look(struct store_look *look, enum err e)
         finish(r, e);
         return;
     }
-    r->position = look->position;
+    r->position = r->upto && r->upto < look->position ? r->upto : look->position;
     r->topic_last = look->count == 1 ? look->topics[0].last : 0;
     bool unknown = r->kind == CURSOR_UNKNOWN || (r->kind == CURSOR_ID && r->cursor > r->position);
     if (unknown) {
@@ -487,7 +487,7 @@ void replay_start(struct replay *r)
     r->look = (struct store_look){.ns = r->ns,
                                   .names = position_only ? &no_names : r->names,
                                   .cursor = everything ? 0 : r->cursor,
-                                  .moved_only = r->repair,
+                                  .moved_only = r->moved_only,
                                   .done = on_look,
                                   .arg = r};
     r->store->ops->look(r->store->impl, &r->look);

@@ -45,7 +45,9 @@ struct replay {
     uint64_t gap_told; /* also a result: up to here this connection has been told of gaps */
     bool repair; /* for all watchers of a namespace: the horizon alone decides where no chain can …
                   */
-    uint64_t known; /* … and up to here nothing was missed, but may be read again; else 0 */
+    bool moved_only; /* names are many: leave out what has not moved past the cursor */
+    uint64_t upto;   /* what is above comes by itself; 0: no bound */
+    uint64_t known;  /* … and up to here nothing was missed, but may be read again; else 0 */
     void (*done)(struct replay *replay,
                  enum err e); /* ERR_AGAIN: the store went away, start again later */
     void *arg;

@@ -95,6 +95,8 @@ struct store_events {
      * has stopped listening (paused itself) until the bus has read that and calls resume(). */
     void (*up)(struct bus *bus, enum store_loss loss);
     void (*down)(struct bus *bus);
+    /* All that was published before mark() gave this number has been delivered. */
+    void (*passed)(struct bus *bus, uint64_t mark);
 };
 
 struct store_ops {
@@ -120,8 +122,10 @@ struct store_ops {
      */
     void (*drain)(void *store);
     void (*pause)(void *store, bool paused); /* backpressure: stop or go on reading live events */
-    void (*hold)(void *store);               /* stop reading live events until resume() */
-    void (*resume)(void *store);             /* after up(broken): what was missed has been read */
+    /* Asks for `passed`. 0: there can be none now. */
+    uint64_t (*mark)(void *store);
+    void (*hold)(void *store);   /* stop reading live events until resume() */
+    void (*resume)(void *store); /* after up(broken): what was missed has been read */
 };
 
 struct store {

@@ -207,6 +207,12 @@ static void op_resume(void *impl)
     (void)impl; /* nothing is ever missed, so nothing waits for a repair */
 }
 
+static uint64_t op_mark(void *impl)
+{
+    (void)impl;
+    return 0;
+}
+
 static void op_free(void *impl)
 {
     struct store_memory *s = impl;
@@ -237,6 +243,7 @@ struct store store_memory_new(struct ev_loop *loop, struct bus *bus,
                                          .publish = op_publish,
                                          .pause = op_pause,
                                          .hold = op_hold,
+                                         .mark = op_mark,
                                          .resume = op_resume};
     (void)loop, (void)metrics;
     struct store_memory *s = mem_zero(1, sizeof(*s));

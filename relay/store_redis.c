@@ -206,6 +206,17 @@ static void on_event(void *arg, struct event *ev, uint64_t workers)
     s->events->deliver(s->bus, ev, workers);
 }
 
+static void on_passed(void *arg, uint64_t mark)
+{
+    struct store_redis *s = arg;
+    s->events->passed(s->bus, mark);
+}
+
+static uint64_t op_mark(void *impl)
+{
+    return redis_channels_mark(((struct store_redis *)impl)->channels);
+}
+
 static void op_start(void *impl)
 {
     struct store_redis *s = impl;
@@ -297,11 +308,12 @@ struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
                                          .drain = store_redis_posts_drain,
                                          .pause = op_pause,
                                          .hold = op_hold,
+                                         .mark = op_mark,
                                          .resume = op_resume};
     static const struct redis_conn_handler commands_handler = {on_commands_up, on_commands_down,
                                                                NULL};
     static const struct redis_channels_handler channels_handler = {
-        on_heard, on_event, on_channels_ready, on_channels_down, on_replica};
+        on_heard, on_event, on_channels_ready, on_channels_down, on_passed, on_replica};
     struct store_redis *s = mem_zero(1, sizeof(*s));
     s->bus = bus;
     s->events = events;

@@ -38,6 +38,36 @@ def kinds(records, ledger, client=None):
     return [v.kind for v in judge(records, ledger, client).violations]
 
 
+# --- two servers at once ---
+
+
+def test_who_resumes_from_a_forgotten_id_is_counted_apart():
+    ledger = Ledger([*events(1, 3, 5), *events(2, 4, state=FORGOTTEN)], forked=True)
+    records = start() + sent(1, 2, 4) + [("close", "reset")] + start(4) + sent(5)
+    verdict = judge(records, ledger)
+    assert verdict.violations == [] and verdict.forgotten["stranded"] == 1
+    assert outstanding(Client("c", ["t"]), records, ledger) == []
+
+
+def test_who_resumes_from_a_kept_id_is_not():
+    ledger = Ledger([*events(1, 3, 5), *events(2, 4, state=FORGOTTEN)], forked=True)
+    records = start() + sent(1, 5) + [("close", "reset")] + start(5)
+    assert kinds(records, ledger) == [HOLE]
+
+
+def test_a_forgotten_cursor_without_two_servers_is_no_excuse():
+    ledger = Ledger([*events(1, 3, 5), *events(2, 4, state=FORGOTTEN)])
+    records = start() + sent(1, 2, 4) + [("close", "reset")] + start(4) + sent(5)
+    assert kinds(records, ledger) == [HOLE]
+
+
+def test_a_position_forbids_what_is_below():
+    late = Ledger(events(1, 2, 3), forked=True)
+    told = start() + sent(1) + [("position", 3), gap(1, 2, "overflow", id=None)]
+    assert kinds(told, late) == [HOLE]  # 3 itself, of this topic, cannot be passed over
+    assert kinds([*start(), ("position", 3), *sent(2)], late) == [ORDER, HOLE, HOLE]
+
+
 # --- nothing wrong ---
 
 

@@ -85,6 +85,11 @@ class Ledger:
         event = self._by_id.get(id)
         return self.older._by_id.get(id) if event is None and self.older else event
 
+    def forgot(self, id):
+        """Whether an id was given by a server whose history is gone: only where there were two."""
+        event = self.find(id)
+        return self.forked and (event is None or event.state == FORGOTTEN)
+
     def of(self, client):
         """What concerns a client by its topics, of any type: shared by clients with the same wishes."""
         if client.names not in self._wanted:
@@ -129,8 +134,10 @@ class Client:
 class Account:
     """What one client's transcript of a round says, without judging it."""
 
-    def __init__(self, client, records):
+    def __init__(self, client, records, ledger):
         self.got = {}
+        # It came with a cursor that only a forgotten server gave: up to there nobody can tell what it has had.
+        self.stranded = 0
         self.gaps = []
         self.since = client.since
         fresh = client.fresh
@@ -143,7 +150,10 @@ class Account:
                 self.gaps.append((low, record[3]))
                 if fresh:
                     self.since, fresh = record[3], False
-            elif what == "open" and record[1] is None:
+            elif what == "open" and record[1] is not None:
+                if ledger.forgot(record[1]):
+                    self.stranded = max(self.stranded, record[1])
+            elif what == "open":
                 fresh = True  # it never had an id: what it had missed is not owed, and a new life begins
             elif what == "connected" and fresh:
                 self.since, fresh = record[1], False
@@ -155,7 +165,7 @@ class Account:
 
 def outstanding(client, records, ledger):
     """Events of the round that the client has neither had nor been told of as lost, and should have."""
-    account = Account(client, records)
+    account = Account(client, records, ledger)
     if account.since is None:
         return [e for e in ledger.of(client) if client.wants(e) and e.state == KEPT]
     return [
@@ -164,6 +174,7 @@ def outstanding(client, records, ledger):
         if e.id > account.since
         and e.state != FORGOTTEN
         and e.id not in account.got
+        and e.id > account.stranded
         and client.wants(e)
         and not account.covered(e.id)
     ]
@@ -180,7 +191,7 @@ class Judge:
         self.delivered = 0
         self.gaps = 0
         # late: kept by the log of a server that was not followed yet; the client was past it, so it could only be told.
-        self.forgotten = {"had": 0, "told": 0, "silent": 0, "late": 0}
+        self.forgotten = {"had": 0, "told": 0, "silent": 0, "late": 0, "stranded": 0}
         self.late = set()
         self._walk()
         self._account()
@@ -222,6 +233,9 @@ class Judge:
         elif self.client.cursor is None and what == "event":
             self._fault(ORDER, f"event {id} before relay.connected", at)
         self.client.cursor = id if self.client.cursor is None else max(self.client.cursor, id)
+
+    def _on_position(self, at, id):
+        self._move(at, id, "position")
 
     def _on_connected(self, at, id):
         if self.client.cursor is not None:
@@ -332,7 +346,7 @@ class Judge:
     # --- as a whole ---
 
     def _account(self):
-        account = Account(self.client, self.records)
+        account = Account(self.client, self.records, self.ledger)
         self.client.since, self.client.fresh = account.since, account.fresh
         if account.since is None:
             return
@@ -344,6 +358,8 @@ class Judge:
                 self.forgotten["had" if had else "told" if told else "silent"] += 1
             elif had:
                 continue
+            elif not told and event.id <= account.stranded:
+                self.forgotten["stranded"] += 1
             elif not told:
                 self._hole(event, account)
             elif event.id in self.late:
@@ -400,6 +416,7 @@ def judge_log(entries, outcomes, may_lose, lost_ids=()):
 def show(record):
     what, *rest = record
     names = {
+        "position": ("id",),
         "open": ("last-event-id",),
         "connected": ("id",),
         "event": ("id", "type", "key"),

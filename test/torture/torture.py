@@ -453,7 +453,7 @@ class Run:
 
 COLUMNS = [
     ("rounds", "times"), ("delivered", "delivered"), (HOLE, "holes"), (DUPLICATE, "twice"), (FALSE_GAP, "false gaps"),
-    ("other", "other"), ("gaps", "gaps told"), ("lost", "lost"), ("forgotten", "forgotten"), ("told", "told/late/silent"),
+    ("other", "other"), ("gaps", "gaps told"), ("lost", "lost"), ("forgotten", "forgotten"), ("told", "told/late/silent/stranded"),
     ("recovery", "caught up s"), ("silence", "silence s"),
 ]  # fmt: skip
 
@@ -467,7 +467,7 @@ def print_table(table):
             if name == "other":
                 row.append(str(sum(count[k] for k in ("order", "stray", "log", "stuck", "process"))))
             elif name == "told":
-                row.append(f"{count['forgotten-told']}/{count['forgotten-late']}/{count['forgotten-silent']}")
+                row.append(f"{count['forgotten-told']}/{count['forgotten-late']}/{count['forgotten-silent']}/{count['forgotten-stranded']}")
             elif name in ("recovery", "silence"):
                 row.append(f"{count[name]:.1f}")
             else:

@@ -250,6 +250,8 @@ class Stream(asyncio.Protocol):
         if id is not None:
             self.cursor = id
         if data is None:
+            if id is not None:
+                self.records.append(("position", id))
             return
         if type is None or not type.startswith("relay."):
             self.records.append(("event", id, type, key_of(data)))

@@ -19,6 +19,7 @@ static struct config *config;
 static struct metrics *metrics;
 static struct redis_url url;
 static struct redis_target *target;
+static uint64_t passed;
 static struct redis_conn *commands;
 static struct redis_channels *channels;
 static struct store_name names[NAMES];
@@ -57,6 +58,12 @@ static void on_replica(void *arg)
     replica++;
 }
 
+static void on_passed(void *arg, uint64_t mark)
+{
+    (void)arg;
+    passed = mark;
+}
+
 static void commands_up(void *arg)
 {
     (void)arg;
@@ -69,8 +76,8 @@ static void commands_down(void *arg, const char *why)
 }
 
 static const struct redis_conn_handler commands_handler = {commands_up, commands_down, NULL};
-static const struct redis_channels_handler handler = {on_heard, on_event, on_ready, on_down,
-                                                      on_replica};
+static const struct redis_channels_handler handler = {on_heard, on_event,  on_ready,
+                                                      on_down,  on_passed, on_replica};
 
 static void setup(void)
 {
