@@ -190,7 +190,7 @@ static void offer_late(struct stream *s, const struct note_gap *gap)
     case CLIENT_DROPPED:
         break;
     }
-    if (s->start < gap->to)
+    if (s->live_from < gap->to)
         tell_gap(s, gap, gap->from);
 }
 
