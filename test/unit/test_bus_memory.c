@@ -106,8 +106,8 @@ static struct subscription *subscription_to(const char *name)
     return subscription_new(&request);
 }
 
-static void ask(unsigned w, struct subscription *sub, enum cursor_kind kind, uint64_t cursor,
-                uint32_t max_events)
+static struct note_read *ask(unsigned w, struct subscription *sub, enum cursor_kind kind,
+                             uint64_t cursor, uint32_t max_events)
 {
     struct note_read *note = mem_zero(1, sizeof(*note));
     note->worker = w;
@@ -118,6 +118,7 @@ static void ask(unsigned w, struct subscription *sub, enum cursor_kind kind, uin
     note->max_bytes = 1 << 20;
     note->budget = UINT64_MAX;
     post(&note->note, NOTE_READ);
+    return note;
 }
 
 /* Arguments of one publication, as request.c gives them: "topic", "a", "data", "x", …, NULL. */
@@ -336,8 +337,10 @@ struct reader {
     struct subscription *sub;
     struct client_limits limits;
     uint64_t last;
-    unsigned next;  /* the number that must come */
-    unsigned reads; /* on the way, of dropped clients too */
+    unsigned next; /* the number that must come */
+    /* The client's read. Those of clients before it may come later: a read of higher cursor waits
+     * for a flight that goes so far. */
+    const struct note_read *read;
 };
 
 static void reader_ask(struct reader *r, enum cursor_kind kind)
@@ -346,8 +349,7 @@ static void reader_ask(struct reader *r, enum cursor_kind kind)
     size_t bytes;
     client_room(&r->client, &r->limits, &events, &bytes);
     client_read_begin(&r->client);
-    ask(0, r->sub, kind, r->client.cursor, events);
-    r->reads++;
+    r->read = ask(0, r->sub, kind, r->client.cursor, events);
 }
 
 static void reader_connect(struct reader *r)
@@ -388,7 +390,7 @@ static void reader_take(struct reader *r, struct note *note)
 {
     if (note->kind == NOTE_READ) {
         struct note_read *page = (struct note_read *)note;
-        if (--r->reads == 0)
+        if (page == r->read)
             client_page(&r->client, &r->limits, page->events, page->count, page->end, page->final);
     } else {
         struct note_events *events = (struct note_events *)note;
