@@ -333,6 +333,8 @@ static void flight_start(struct lane *lane)
 {
     struct bus *bus = lane->bus;
     struct job *job, *first = TAILQ_FIRST(&lane->waiting);
+    /* Where a page cannot reach the end of a budget, none counts: the others' may be larger. */
+    bool counts = first->note->budget < first->note->max_events;
     const struct stream_request *request = subscription_request(first->note->sub);
     lane->replay = (struct replay){.store = &bus->store,
                                    .ns = request->ns,
@@ -342,7 +344,7 @@ static void flight_start(struct lane *lane)
                                    .cursor = first->note->cursor,
                                    .max_events = first->note->max_events,
                                    .max_bytes = first->note->max_bytes,
-                                   .budget = first->note->budget,
+                                   .budget = counts ? first->note->budget : UINT64_MAX,
                                    .done = on_flight,
                                    .arg = lane};
     struct replay *r = &lane->replay;

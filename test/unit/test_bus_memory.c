@@ -35,7 +35,8 @@ static void *run_bus(void *arg)
     return NULL;
 }
 
-static void setup(void)
+/* What a test posts before run() comes in one turn of the loop. */
+static void setup_still(void)
 {
     char name[] = "sse-relay", option[] = "--redis",
          value[] = "memory:", kept[] = "--log.max_events", all[] = "10000";
@@ -48,7 +49,17 @@ static void setup(void)
         workers[w].inbox = inboxes[w] = inbox_new(workers[w].loop, on_ready, &workers[w]);
     }
     bus = bus_new(config, inboxes, WORKERS, metrics, store_memory_new);
+}
+
+static void run(void)
+{
     ck_assert_int_eq(pthread_create(&thread, NULL, run_bus, bus), 0);
+}
+
+static void setup(void)
+{
+    setup_still();
+    run();
 }
 
 static void post(struct note *note, enum note_kind kind)
@@ -313,6 +324,36 @@ START_TEST(test_it_stops_with_work_left_to_do)
 }
 END_TEST
 
+/* --- reads that share a flight -----------------------------------------------------------------
+ */
+
+static struct note_read *page_of(unsigned w, const struct note_read *asked)
+{
+    struct note *note;
+    while ((note = next_note(w)) != &asked->note)
+        note_free(note);
+    return (struct note_read *)note;
+}
+
+START_TEST(test_the_end_of_one_stream_s_budget_is_not_that_of_others)
+{
+    struct subscription *sub = subscription_to("a");
+    watch(0, "a", NOTE_WATCH);
+    for (size_t i = 0; i < 5; i++)
+        publish(1, ARGS("topic", "a", "data", "x"));
+    struct note_read *poor = ask(0, sub, CURSOR_ID, 1, 2), *rich = ask(0, sub, CURSOR_ID, 1, 2);
+    poor->budget = 2;
+    run();
+    page_of(0, poor);
+    page_of(0, rich);
+    ck_assert(!rich->final); /* no gap to its end */
+    ck_assert_uint_eq(rich->end, event_id(rich->events[rich->count - 1]));
+    note_free(&poor->note);
+    note_free(&rich->note);
+    subscription_unref(sub);
+}
+END_TEST
+
 /* --- the whole path: publishers, bus, clients that come and go ---------------------------------
  */
 
@@ -443,8 +484,12 @@ int main(void)
     tcase_add_test(cases, test_publishing_waits_while_a_worker_is_behind);
     tcase_add_test(cases, test_it_stops_with_work_left_to_do);
     tcase_add_test(cases, test_a_stream_that_resumes_misses_nothing);
+    TCase *shared = tcase_create("shared flights");
+    tcase_add_checked_fixture(shared, setup_still, teardown);
+    tcase_add_test(shared, test_the_end_of_one_stream_s_budget_is_not_that_of_others);
     Suite *suite = suite_create("bus_memory");
     suite_add_tcase(suite, cases);
+    suite_add_tcase(suite, shared);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);
