@@ -290,6 +290,15 @@ static void names_date(struct job *job, uint64_t position)
     }
 }
 
+/* The index has confirmed nothing above the lowest position that somebody here began at. */
+static void space_date(struct space *space, uint64_t position)
+{
+    if (!space->seen)
+        space->seen = position;
+    if (!space->checked || position < space->checked)
+        space->checked = position;
+}
+
 static void on_flight(struct replay *r, enum err e)
 {
     struct lane *lane = r->arg;
@@ -304,8 +313,8 @@ static void on_flight(struct replay *r, enum err e)
     while ((job = TAILQ_FIRST(&lane->flying))) {
         TAILQ_REMOVE(&lane->flying, job, link);
         bool resumes = job->note->kind == CURSOR_ID;
-        if (e == OK && !job->space->seen)
-            job->space->seen = job->space->checked = r->position;
+        if (e == OK)
+            space_date(job->space, r->position);
         if (e || (resumes && !r->unknown && !r->final && job->note->cursor >= r->end)) {
             job_wait(job); /* the store went away, or the page ended below its cursor */
             beyond |= !e;

@@ -5,6 +5,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from relay_process import wait_until
+from tcp_proxy import TcpProxy
+
 
 class Silent:
     """Writes an event into log and index as the functions do, but for its PUBLISH."""
@@ -48,6 +51,27 @@ def test_the_first_message_lost_is_found_by_the_index(redis, relay_factory, sse_
     for client in clients:
         client.wait_for(1)
         assert client.ids == [id] and not client.gaps
+
+
+def test_the_index_is_asked_where_an_event_came_before_the_first_page(
+    redis, relay_factory, sse_connect, doors, silent
+):
+    proxy = TcpProxy(redis.port)
+    try:
+        relay = relay_factory({"redis": f"redis://127.0.0.1:{proxy.port}", "redis.check": "100ms"})
+        proxy.freeze("commands", "answers")
+        client = sse_connect(relay, "t", wait=False)
+        channel = doors.key("default", "ch", "t")
+        wait_until(lambda: doors.redis.pubsub_numsub(channel)[0][1], "the subscription")
+        ids = [doors.fcall("t", "1")]
+        wait_until(lambda: relay.metric("sse_relay_events_received_total"), "the event")
+        proxy.thaw("commands")
+        client.wait_connected()
+        ids += [doors.fcall("t", "2"), silent.log("t", "3")]
+        client.wait_for(lambda c: "3" in c.data)
+        assert client.ids[-2:] == ids[-2:] and not client.gaps
+    finally:
+        proxy.close()
 
 
 def test_a_lost_tail_is_found_by_the_index(redis, relay_factory, sse_connect, doors, silent):
