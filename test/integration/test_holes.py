@@ -172,6 +172,21 @@ def test_a_storm_of_resumes_costs_few_commands(redis, relay_factory, sse_connect
     assert new.metric("sse_relay_replay_reads_total", source="memory") > 0
 
 
+def test_what_redis_forgot_is_told_to_a_storm_of_resumes(redis, relay_factory, sse_connect, doors, swarm):
+    relay = relay_factory()
+    live = sse_connect(relay, "t")
+    last = doors.many("t", ["1", "2"])[-1]
+    live.wait_for(2)
+    doors.redis.flushall()
+    doors.redis.client_kill_filter(_type="pubsub")
+    live.wait_for(lambda c: c.gaps)
+    clients = swarm([relay], 100, "t", params={"lastEventId": last})
+    clients.wait_connected()
+    doors.fcall("t", "3")
+    clients.wait(lambda c: "3" in c.data)
+    assert {tuple(json.loads(g)["reason"] for g in c.gaps) for c in clients.clients} == {("redis-lost",)}
+
+
 def test_ids_below_the_last_after_a_failover_are_told(redis, relay_factory, sse_connect, doors, silent):
     """The old primary gave higher ids to the end than the new one at first: what nobody can be given in order is told."""
     relay = relay_factory()
