@@ -26,6 +26,7 @@ struct job {
     struct bus *bus;
     struct note_read *note;
     struct space *space;
+    bool passed_over;      /* a flight has ended below its cursor */
     TAILQ_ENTRY(job) link; /* in bus->waiting, or in a lane or flight */
 };
 
@@ -316,6 +317,7 @@ static void on_flight(struct replay *r, enum err e)
         if (e == OK)
             space_date(job->space, r->position);
         if (e || (resumes && !r->unknown && !r->final && job->note->cursor >= r->end)) {
+            job->passed_over |= !e;
             job_wait(job); /* the store went away, or the page ended below its cursor */
             beyond |= !e;
             continue;
@@ -338,32 +340,58 @@ static void on_flight(struct replay *r, enum err e)
     bus->recheck = true;
 }
 
-static void flight_start(struct lane *lane)
+/* From the lowest cursor of all. But those that were passed over go first: else they would wait for
+ * as long as others come from further back. */
+static uint64_t flight_cursor(const struct lane *lane)
 {
-    struct bus *bus = lane->bus;
-    struct job *job, *first = TAILQ_FIRST(&lane->waiting);
-    /* Where a page cannot reach the end of a budget, none counts: the others' may be larger. */
-    bool counts = first->note->budget < first->note->max_events;
-    const struct stream_request *request = subscription_request(first->note->sub);
-    lane->replay = (struct replay){.store = &bus->store,
-                                   .ns = request->ns,
-                                   .names = &request->topics,
-                                   .sub = first->note->sub,
-                                   .kind = first->note->kind,
-                                   .cursor = first->note->cursor,
-                                   .max_events = first->note->max_events,
-                                   .max_bytes = first->note->max_bytes,
-                                   .budget = counts ? first->note->budget : UINT64_MAX,
-                                   .done = on_flight,
-                                   .arg = lane};
-    struct replay *r = &lane->replay;
+    const struct job *job;
+    uint64_t lowest = UINT64_MAX, passed_over = UINT64_MAX;
     TAILQ_FOREACH (job, &lane->waiting, link) {
+        uint64_t cursor = job->note->cursor;
+        lowest = cursor < lowest ? cursor : lowest;
+        passed_over = job->passed_over && cursor < passed_over ? cursor : passed_over;
+    }
+    return passed_over < UINT64_MAX ? passed_over : lowest;
+}
+
+/* Takes along whom the page may serve, and makes it small enough for each. */
+static void flight_board(struct lane *lane, struct replay *r)
+{
+    struct job_list rest = TAILQ_HEAD_INITIALIZER(rest);
+    struct job *job;
+    while ((job = TAILQ_FIRST(&lane->waiting))) {
         const struct note_read *note = job->note;
-        r->cursor = note->cursor < r->cursor ? note->cursor : r->cursor;
+        TAILQ_REMOVE(&lane->waiting, job, link);
+        if (note->cursor < r->cursor) {
+            TAILQ_INSERT_TAIL(&rest, job, link);
+            continue;
+        }
+        TAILQ_INSERT_TAIL(&lane->flying, job, link);
         r->max_events = note->max_events < r->max_events ? note->max_events : r->max_events;
         r->max_bytes = note->max_bytes < r->max_bytes ? note->max_bytes : r->max_bytes;
     }
-    TAILQ_CONCAT(&lane->flying, &lane->waiting, link);
+    TAILQ_CONCAT(&lane->waiting, &rest, link);
+}
+
+static void flight_start(struct lane *lane)
+{
+    struct bus *bus = lane->bus;
+    const struct note_read *first = TAILQ_FIRST(&lane->waiting)->note;
+    /* Where a page cannot reach the end of a budget, none counts: the others' may be larger. */
+    bool counts = first->budget < first->max_events;
+    struct replay *r = &lane->replay;
+    *r = (struct replay){.store = &bus->store,
+                         .kind = first->kind,
+                         .cursor = flight_cursor(lane),
+                         .max_events = UINT32_MAX,
+                         .max_bytes = SIZE_MAX,
+                         .budget = counts ? first->budget : UINT64_MAX,
+                         .done = on_flight,
+                         .arg = lane};
+    flight_board(lane, r);
+    r->sub = TAILQ_FIRST(&lane->flying)->note->sub; /* stays while it flies */
+    r->ns = subscription_request(r->sub)->ns;
+    r->names = &subscription_request(r->sub)->topics;
     bus->flights++;
     metrics_add(bus->metrics, M_READS_LOG, 1);
     replay_start(r);
@@ -452,8 +480,8 @@ void bus_take_read(struct bus *bus, struct note_read *note)
 /* Names that are heard now may not be when the store is back. */
 void bus_reads_ground(struct bus *bus)
 {
-    struct lane *lane;
-    TAILQ_FOREACH (lane, &bus->lane_queue, link)
+    struct lane *lane, *next;
+    HASH_ITER (hh, bus->lanes, lane, next)
         TAILQ_CONCAT(&bus->waiting, &lane->waiting, link);
 }
 

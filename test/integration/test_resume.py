@@ -1,12 +1,15 @@
 """Last-Event-ID, replay=, since=: what was missed, in order, once, without a hole."""
 
 import random
+import socket
+import threading
 import time
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
 from accounting import account
+from sse_client import TIMEOUT_S
 
 # --- Last-Event-ID ---
 
@@ -316,3 +319,32 @@ def test_reset_by_the_client_disturbs_nobody(relay, sse_connect, doors):
     for other in others:
         assert other.wait_for(40).data == [f"{n}{s}" for n in range(20) for s in ("", "+")]
     relay.wait_clients(3)
+
+
+def test_resumes_from_far_back_do_not_hold_up_others(relay, sse_connect, doors):
+    """They share reads of the log, which begin at the lowest of their cursors."""
+    ids = doors.many("t.a", [str(n) for n in range(900)])
+    far = f"GET /events?topic=t.* HTTP/1.1\r\nHost: relay\r\nLast-Event-ID: {ids[0]}\r\n\r\n".encode()
+    stop, begun = threading.Event(), threading.Event()
+
+    def keep_coming():
+        streams = []
+        while not stop.wait(0.002):
+            streams.append(socket.create_connection(("127.0.0.1", relay.port)))
+            streams[-1].sendall(far)
+            if len(streams) > 30:
+                begun.set()
+                streams.pop(0).close()
+        for stream in streams:
+            stream.close()
+
+    others = threading.Thread(target=keep_coming)
+    others.start()
+    try:
+        assert begun.wait(TIMEOUT_S)
+        for _ in range(3):
+            client = sse_connect(relay, "t.*", last_event_id=ids[-2])
+            assert client.wait_for(1).ids == ids[-1:]
+    finally:
+        stop.set()
+        others.join()
