@@ -156,7 +156,9 @@ static void note_take(struct job *job, struct event *const *events, size_t count
     }
     metrics_add(job->bus->metrics, M_EVENTS_REPLAYED, note->count);
     note->final = i == count;
-    note->end = note->final && job->space->seen > last ? job->space->seen : last;
+    /* The last event may be on several topics, and only one of its messages may have come yet. */
+    uint64_t complete = job->space->seen ? job->space->seen - 1 : 0;
+    note->end = note->final && complete > last ? complete : last;
     note->start = note->cursor;
 }
 

@@ -187,6 +187,28 @@ def test_what_redis_forgot_is_told_to_a_storm_of_resumes(redis, relay_factory, s
     assert {tuple(json.loads(g)["reason"] for g in c.gaps) for c in clients.clients} == {("redis-lost",)}
 
 
+def test_a_resume_between_the_two_messages_of_an_event_gets_it(
+    redis, relay_factory, sse_connect, doors, silent, swarm
+):
+    relay = relay_factory()
+    live = sse_connect(relay, "a", "b")
+    first = doors.fcall("b", "1")
+    live.wait_for(1)
+    id = doors.redis.incr(doors.key("default", "seq"))
+    for topic, prev in (("a", 0), ("b", first)):
+        doors.redis.xadd(doors.key("default", "log", topic), {"data": "2", "prev": prev}, id=f"{id}-0")
+        doors.redis.zadd(doors.key("default", "topics"), {topic: id})
+    silent.envelope("a", id, 0, "2")
+    live.wait_for(2)
+    clients = swarm([relay], 100, "b", params={"lastEventId": first})
+    clients.wait_connected()
+    silent.envelope("b", id, first, "2")
+    doors.fcall("b", "3")
+    clients.wait(lambda c: "3" in c.data)
+    assert {tuple(c.data) for c in clients.clients} == {("2", "3")}
+    assert relay.metric("sse_relay_replay_reads_total", source="memory") > 0
+
+
 def test_ids_below_the_last_after_a_failover_are_told(redis, relay_factory, sse_connect, doors, silent):
     """The old primary gave higher ids to the end than the new one at first: what nobody can be given in order is told."""
     relay = relay_factory()
