@@ -209,6 +209,28 @@ def test_a_resume_between_the_two_messages_of_an_event_gets_it(
     assert relay.metric("sse_relay_replay_reads_total", source="memory") > 0
 
 
+def test_a_repair_does_not_overtake_other_topics(redis, relay_factory, sse_connect, doors, silent):
+    """What is on its way behind the event that showed the hole comes behind it."""
+    proxy = TcpProxy(redis.port)
+    try:
+        relay = relay_factory({"redis": f"redis://127.0.0.1:{proxy.port}"})
+        clients = [sse_connect(relay, "a", "b"), sse_connect(relay, "*")]
+        doors.fcall("a", "1")
+        doors.fcall("b", "2")
+        for client in clients:
+            client.wait_for(2)
+        proxy.freeze("subscriber", "answers")
+        silent.log("a", "3")
+        for topic, data in (("a", "4"), ("b", "5"), ("a", "6"), ("b", "7")):
+            doors.fcall(topic, data)
+        proxy.thaw("subscriber")
+        for client in clients:
+            client.wait_for(lambda c: "7" in c.data)
+            assert client.data == [str(n) for n in range(1, 8)] and not client.gaps
+    finally:
+        proxy.close()
+
+
 def test_ids_below_the_last_after_a_failover_are_told(redis, relay_factory, sse_connect, doors, silent):
     """The old primary gave higher ids to the end than the new one at first: what nobody can be given in order is told."""
     relay = relay_factory()
