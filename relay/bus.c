@@ -309,12 +309,10 @@ static void on_lane_timer(struct ev_loop *loop, ev_timer *w, int revents)
     ((struct bus *)w->data)->recheck = true;
 }
 
-/* Reads whose clients are gone do not wait for the store. */
 static void on_sweep(struct ev_loop *loop, ev_timer *w, int revents)
 {
     (void)loop, (void)revents;
-    struct bus *bus = w->data;
-    bus->recheck |= !TAILQ_EMPTY(&bus->waiting);
+    bus_reads_sweep(w->data);
 }
 
 static void on_flush(struct ev_loop *loop, ev_prepare *w, int revents)
@@ -363,6 +361,7 @@ struct bus *bus_new(struct config *config, struct inbox *const *inboxes, unsigne
     bus->tails = tails_new();
     TAILQ_INIT(&bus->waiting);
     TAILQ_INIT(&bus->lane_queue);
+    TAILQ_INIT(&bus->lanes_idle);
     TAILQ_INIT(&bus->repairs_waiting);
     LIST_INIT(&bus->checks);
     ev_prepare_init(&bus->flush, on_flush);

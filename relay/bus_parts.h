@@ -59,7 +59,7 @@ struct bus {
     bool last_wanted;         /* … and is treated alike */
     struct job_list waiting;  /* reads whose names are not heard yet, or while the store is away */
     struct lane *lanes;       /* reads that can start, by what they ask … */
-    struct lane_list lane_queue; /* … but for those in flight */
+    struct lane_list lane_queue, lanes_idle; /* … but for those in flight */
     unsigned flights;
     bool recheck;                       /* some of them may be able to start */
     bool store_up;                      /* reads work */
@@ -98,6 +98,7 @@ void bus_names_free(struct bus *bus);
 /* bus_read.c */
 void bus_take_read(struct bus *bus, struct note_read *note);
 void bus_reads_start(struct bus *bus);  /* those that can */
+void bus_reads_sweep(struct bus *bus);  /* now and then */
 void bus_reads_ground(struct bus *bus); /* the store is down: all wait anew */
 /* At the end: the workers still hold pointers into their notes. */
 void bus_reads_return(struct bus *bus);

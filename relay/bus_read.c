@@ -16,10 +16,12 @@
 
 enum {
     FLIGHTS_MAX = 128, /* at once: bounds what pages may take */
-    REST_PER_JOB_US = 1000,
+    REST_PER_JOB_US = 4000,
     REST_MAX_US = 250000,
-    REST_BEYOND_US = 10000, /* while some need pages further on */
-    CROWD = 16,             /* this many at once are answered from memory as far as it goes */
+    FLIGHT_SHARE_US = 250000, /* a lane that flies more often … */
+    FLIGHTS_BURST = 4,        /* … after the first ones is answered from memory as far as it goes */
+    REST_BEYOND_US = 10000,   /* while some need pages further on */
+    CROWD = 16,               /* this many at once are answered from memory as far as it goes */
 };
 /* One client's read. */
 struct job {
@@ -39,7 +41,9 @@ struct lane {
     struct replay replay;
     uint64_t next_us;       /* no flight before … */
     uint64_t joined;        /* … as this many have come since the last one landed */
-    TAILQ_ENTRY(lane) link; /* in bus->lane_queue, unless it is in flight */
+    uint64_t taken_us;      /* when its share of flights is no longer used up */
+    bool idle;              /* nobody waits */
+    TAILQ_ENTRY(lane) link; /* in bus->lane_queue or lanes_idle, unless it is in flight */
     UT_hash_handle hh;
 };
 
@@ -256,6 +260,11 @@ static void lane_join(struct bus *bus, struct job *job)
         HASH_ADD_KEYPTR(hh, bus->lanes, lane->key.ptr, lane->key.len, lane);
         TAILQ_INSERT_TAIL(&bus->lane_queue, lane, link);
     }
+    if (lane->idle) {
+        TAILQ_REMOVE(&bus->lanes_idle, lane, link);
+        TAILQ_INSERT_TAIL(&bus->lane_queue, lane, link);
+        lane->idle = false;
+    }
     TAILQ_INSERT_TAIL(&lane->waiting, job, link);
     lane->joined++;
 }
@@ -394,12 +403,29 @@ static void flight_start(struct lane *lane)
     r->sub = TAILQ_FIRST(&lane->flying)->note->sub; /* stays while it flies */
     r->ns = subscription_request(r->sub)->ns;
     r->names = &subscription_request(r->sub)->topics;
+    uint64_t now = clock_mono_us();
+    lane->taken_us = (lane->taken_us > now ? lane->taken_us : now) + FLIGHT_SHARE_US;
     bus->flights++;
     metrics_add(bus->metrics, M_READS_LOG, 1);
     replay_start(r);
 }
 
-/* Starts the flights that may, and forgets lanes that nobody has needed since their last one. */
+/* Forgets lanes that nobody has needed for a while. */
+void bus_reads_sweep(struct bus *bus)
+{
+    uint64_t now = clock_mono_us();
+    struct lane *lane, *next;
+    for (lane = TAILQ_FIRST(&bus->lanes_idle); lane; lane = next) {
+        next = TAILQ_NEXT(lane, link);
+        if (lane->next_us > now || lane->taken_us > now)
+            continue;
+        TAILQ_REMOVE(&bus->lanes_idle, lane, link);
+        lane_free(bus, lane);
+    }
+    bus->recheck |= !TAILQ_EMPTY(&bus->waiting); /* clients may be gone */
+}
+
+/* Starts the flights that may. */
 static void lanes_start(struct bus *bus)
 {
     uint64_t now = clock_mono_us(), earliest = UINT64_MAX;
@@ -409,12 +435,14 @@ static void lanes_start(struct bus *bus)
     while ((lane = TAILQ_FIRST(&queue))) {
         TAILQ_REMOVE(&queue, lane, link);
         bool rests = lane->next_us > now;
-        bool busy = rests || lane->joined > CROWD || bus->flights >= FLIGHTS_MAX;
+        bool often = lane->taken_us > now + FLIGHTS_BURST * FLIGHT_SHARE_US;
+        bool busy = rests || often || lane->joined > CROWD || bus->flights >= FLIGHTS_MAX;
         if (bus->store_up)
             lane_thin(lane, busy);
         bool wanted = !TAILQ_EMPTY(&lane->waiting);
-        if (!wanted && !rests) {
-            lane_free(bus, lane);
+        if (!wanted) {
+            lane->idle = true;
+            TAILQ_INSERT_TAIL(&bus->lanes_idle, lane, link);
         } else if (wanted && !rests && bus->flights < FLIGHTS_MAX && bus->store_up) {
             flight_start(lane);
         } else {
