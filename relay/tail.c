@@ -21,7 +21,8 @@ struct tail {
     char *key; /* ns, NUL, topic */
     size_t key_len;
     uint64_t from, last; /* every event with from < id <= last is in the ring, in order of ids */
-    uint64_t unsure;     /* up to here there may have been another tail of the topic */
+    uint64_t unsure;     /* up to here there may have been more than is known now */
+    bool dropped;        /* nothing but `unsure` is known of it */
     size_t bytes;
     struct event **ring;
     uint32_t cap, head, count;
@@ -125,8 +126,9 @@ static void ring_forget_oldest(struct tails *tails, struct tail *t)
 
 static void tail_free(struct tails *tails, struct tail *t)
 {
-    if (t->last > tails->forgotten)
-        tails->forgotten = t->last;
+    uint64_t known = t->last > t->unsure ? t->last : t->unsure;
+    if (known > tails->forgotten)
+        tails->forgotten = known;
     while (t->count)
         ring_forget_oldest(tails, t);
     account(tails, t, 0, TAIL_COST + t->key_len);
@@ -145,18 +147,31 @@ static struct tail *find_key(struct tails *tails, struct slice key)
     return t;
 }
 
+/* NULL, too, where nothing but `unsure` is known. */
+static struct tail *find_whole(struct tails *tails, struct slice key)
+{
+    struct tail *t = find_key(tails, key);
+    return t && !t->dropped ? t : NULL;
+}
+
 static struct tail *find(struct tails *tails, struct slice ns, struct slice topic)
 {
     buf_clear(&tails->key);
     buf_put_slice(&tails->key, ns);
     buf_putc(&tails->key, '\0');
     buf_put_slice(&tails->key, topic);
-    return find_key(tails, buf_slice(&tails->key));
+    return find_whole(tails, buf_slice(&tails->key));
 }
 
 static struct tail *tail_new(struct tails *tails, struct slice key, uint64_t last)
 {
-    struct tail *t = mem_zero(1, sizeof(*t));
+    struct tail *t = find_key(tails, key);
+    if (t) {
+        t->dropped = false;
+        t->from = t->last = last;
+        return t;
+    }
+    t = mem_zero(1, sizeof(*t));
     t->key = mem_dup(key.ptr, key.len);
     t->key_len = key.len;
     t->from = t->last = last;
@@ -223,7 +238,7 @@ enum tail_add tails_add(struct tails *tails, struct event *ev)
 {
     uint64_t id = event_id(ev), prev = event_prev(ev);
     assert(id);
-    struct tail *t = find_key(tails, event_key(ev));
+    struct tail *t = find_whole(tails, event_key(ev));
     /* A chain that begins here tells nothing of what was before: Redis may have lost it. */
     if (!t)
         t = tail_new(tails, event_key(ev), prev && prev < id ? prev : id - 1);
@@ -242,7 +257,7 @@ enum tail_add tails_add(struct tails *tails, struct event *ev)
 
 void tails_insert(struct tails *tails, struct event *ev)
 {
-    struct tail *t = find_key(tails, event_key(ev));
+    struct tail *t = find_whole(tails, event_key(ev));
     if (!t)
         return;
     ring_insert(tails, t, ring_upto(t, event_id(ev)), ev);
@@ -316,11 +331,22 @@ size_t tails_read(struct tails *tails, struct slice ns, struct slice topic, uint
 
 /* --- dropping --------------------------------------------------------------------------------- */
 
+static void tail_drop(struct tails *tails, struct tail *t)
+{
+    while (t->count)
+        ring_forget_oldest(tails, t);
+    free(t->ring);
+    t->ring = NULL;
+    t->cap = t->head = 0;
+    t->unsure = t->last > t->unsure ? t->last : t->unsure;
+    t->dropped = true;
+}
+
 void tails_drop(struct tails *tails, struct slice ns, struct slice topic)
 {
     struct tail *t = find(tails, ns, topic);
     if (t)
-        tail_free(tails, t);
+        tail_drop(tails, t);
 }
 
 void tails_drop_unless(struct tails *tails, struct slice ns,
@@ -329,7 +355,7 @@ void tails_drop_unless(struct tails *tails, struct slice ns,
     struct tail *t, *next;
     for (t = TAILQ_FIRST(&tails->order); t; t = next) {
         next = TAILQ_NEXT(t, link);
-        if (is_of(t, ns) && !keep(arg, topic_of(t, ns)))
-            tail_free(tails, t);
+        if (is_of(t, ns) && !t->dropped && !keep(arg, topic_of(t, ns)))
+            tail_drop(tails, t);
     }
 }

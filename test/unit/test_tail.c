@@ -263,6 +263,46 @@ START_TEST(test_dropped_topics_are_not_known)
 }
 END_TEST
 
+static bool sure(struct slice topic, uint64_t id)
+{
+    struct event *ev = event_of(topic, id, 0, 1);
+    bool answer = tails_are_sure(tails, ev);
+    event_unref(ev);
+    return answer;
+}
+
+START_TEST(test_of_a_dropped_topic_it_is_not_certain_what_was_known)
+{
+    add(a, 20, 10);
+    ck_assert(sure(a, 15)); /* it never was here */
+    tails_drop(tails, ns, a);
+    ck_assert(!sure(a, 15));
+    ck_assert(!sure(a, 20));
+    ck_assert(sure(a, 21));
+    ck_assert(sure(b, 15)); /* another topic is not concerned */
+    add(a, 40, 30);
+    ck_assert(!sure(a, 20));
+    ck_assert(sure(a, 35));
+    ck_assert_str_eq(after(a, 30), "40 ");
+    ck_assert_str_eq(after(a, 20), "-");
+}
+END_TEST
+
+START_TEST(test_what_had_to_go_leaves_nothing_certain_below_it)
+{
+    tails_limit(tails, 100, 100000);
+    char name[8];
+    add_sized(a, 1000, 999, 20000);
+    for (uint64_t i = 0; i < 8; i++) {
+        snprintf(name, sizeof(name), "t%llu", (unsigned long long)i);
+        add_sized(slice_of(name), 2000 + i, 1999 + i, 20000);
+    }
+    ck_assert(!sure(a, 1000));
+    ck_assert(!sure(b, 1000));
+    ck_assert(sure(b, 2007));
+}
+END_TEST
+
 /* Whatever comes in which order: what a tail covers, it has. */
 START_TEST(test_model_of_what_is_covered)
 {
@@ -312,6 +352,8 @@ int main(void)
     tcase_add_test(cases, test_the_log_lengthens_a_tail_where_they_meet);
     tcase_add_test(cases, test_what_does_not_fit_shortens_what_is_covered);
     tcase_add_test(cases, test_dropped_topics_are_not_known);
+    tcase_add_test(cases, test_of_a_dropped_topic_it_is_not_certain_what_was_known);
+    tcase_add_test(cases, test_what_had_to_go_leaves_nothing_certain_below_it);
     tcase_add_loop_test(cases, test_model_of_what_is_covered, 0, 50);
     Suite *suite = suite_create("tail");
     suite_add_tcase(suite, cases);
