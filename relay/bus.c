@@ -64,14 +64,13 @@ static void count_invalid(struct bus *bus, struct event *ev, const char *what)
 
 /* Up to where nothing of the event's topic can be missing, while it has no tail to tell: nobody is
  * live on a name before its first read. UINT64_MAX: nobody is. */
-static uint64_t known_up_to(struct bus *bus, struct space *space, struct slice topic)
+static uint64_t known_up_to(const struct space *space, struct slice topic)
 {
     uint64_t known = UINT64_MAX;
-    struct name *name, *next;
-    HASH_ITER (hh, bus->names, name, next) {
+    const struct name *name;
+    LIST_FOREACH (name, &space->watched, link) {
         uint64_t since = name->since > space->checked ? name->since : space->checked;
-        if (name->space == space && name->since && since < known &&
-            pattern_matches(slice_of(name->store.name), topic))
+        if (name->since && since < known && pattern_matches(slice_of(name->store.name), topic))
             known = since;
     }
     return known;
@@ -84,7 +83,7 @@ static bool lacks_first(struct bus *bus, struct space *space, struct event *ev, 
     if (prev == EVENT_PREV_UNKNOWN || prev <= space->checked ||
         tails_last(bus->tails, event_ns(ev), event_topic(ev)))
         return false;
-    *known = known_up_to(bus, space, event_topic(ev));
+    *known = known_up_to(space, event_topic(ev));
     return prev > *known;
 }
 

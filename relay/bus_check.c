@@ -101,13 +101,11 @@ static void check_start(struct bus *bus, struct space *space)
 {
     struct check *check = mem_zero(1, sizeof(*check));
     bool patterns = false;
-    struct name *name, *tmp;
+    const struct name *name;
     check->bus = bus;
     check->space = space;
     check->names.items = mem_zero(space->names, sizeof(char *));
-    HASH_ITER (hh, bus->names, name, tmp) {
-        if (name->space != space)
-            continue;
+    LIST_FOREACH (name, &space->watched, link) {
         check->names.items[check->names.count++] =
             mem_dup(name->store.name, strlen(name->store.name));
         patterns |= name_is_pattern(slice_of(name->store.name));

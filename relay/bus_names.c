@@ -47,6 +47,7 @@ static struct space *space_get(struct bus *bus, const char *ns)
         return space;
     space = mem_zero(1, sizeof(*space));
     space->ns = mem_dup(ns, strlen(ns));
+    LIST_INIT(&space->watched);
     HASH_ADD_KEYPTR(hh, bus->spaces, space->ns, strlen(space->ns), space);
     bus->store.ops->open(bus->store.impl, space->ns, 0, true);
     return space;
@@ -61,6 +62,7 @@ static struct name *name_new(struct bus *bus, const char *ns, const char *text)
     memcpy(name->store.ns, ns, ns_len);
     memcpy(name->store.name, text, text_len);
     name->space = space_get(bus, ns);
+    LIST_INSERT_HEAD(&name->space->watched, name, link);
     name->space->names++;
     name->space->patterns += name_is_pattern(slice_of(text));
     HASH_ADD_KEYPTR(hh, bus->names, name->store.ns, ns_len + text_len - 1, name);
@@ -117,6 +119,7 @@ void bus_take_unwatch(struct bus *bus, struct note_name *note)
         } else {
             bus->store.ops->unwatch(bus->store.impl, &name->store);
             HASH_DEL(bus->names, name);
+            LIST_REMOVE(name, link);
             name->space->names--;
             forget_tails(bus, name);
             bus_space_release(bus, name->space);

@@ -18,6 +18,7 @@ TAILQ_HEAD(job_list, job);
 TAILQ_HEAD(lane_list, lane);
 TAILQ_HEAD(repair_list, repair);
 LIST_HEAD(check_list, check);
+LIST_HEAD(name_list, name);
 
 /* A namespace with watchers here. */
 struct space {
@@ -29,7 +30,8 @@ struct space {
     bool unrepaired;      /* something may have been missed that the log has not brought yet */
     bool moved;           /* to another server, since it was repaired */
     bool checking;
-    unsigned names, patterns; /* that are watched; patterns are among the names */
+    struct name_list watched;
+    unsigned names, patterns; /* in `watched`; patterns are among the names */
     unsigned jobs;            /* reads, repairs and checks under way or waiting */
     UT_hash_handle hh;
 };
@@ -37,9 +39,10 @@ struct space {
 struct name {
     struct store_name store; /* first: the store hands this pointer back */
     struct space *space;
-    uint64_t since;       /* the position at its first read: whoever is live on it came later */
-    bool was_heard, lost; /* lost: not heard any more when its namespace was repaired */
-    UT_hash_handle hh;    /* key: ns, NUL, name */
+    LIST_ENTRY(name) link; /* in space->watched */
+    uint64_t since;        /* the position at its first read: whoever is live on it came later */
+    bool was_heard, lost;  /* lost: not heard any more when its namespace was repaired */
+    UT_hash_handle hh;     /* key: ns, NUL, name */
 };
 
 struct bus {

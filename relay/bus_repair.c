@@ -262,10 +262,9 @@ static struct repair *repair_new(struct bus *bus, struct space *space, size_t na
 static struct repair *repair_whole(struct bus *bus, struct space *space)
 {
     struct repair *repair = repair_new(bus, space, space->names);
-    struct name *name, *tmp;
-    HASH_ITER (hh, bus->names, name, tmp)
-        if (name->space == space)
-            add_name(repair, name->store.name);
+    const struct name *name;
+    LIST_FOREACH (name, &space->watched, link)
+        add_name(repair, name->store.name);
     repair->whole = true;
     bool earlier = space->repair_from && space->repair_from < space->seen;
     repair->known = earlier ? space->repair_from : space->seen;

@@ -445,3 +445,25 @@ def test_pipelined_requests_do_not_stop_the_streams(redis, relay_factory, sse_co
         stop.set()
         for thread in floods:
             thread.join()
+
+
+@pytest.mark.slow
+def test_many_names_in_many_namespaces_do_not_hold_up_the_bus(redis, relay_factory, sse_connect, doors):
+    """The check of the index goes through the names of each namespace: its own, not everybody's."""
+    relay = relay_factory({"redis.check": "1s"})
+    topics = "&".join(f"topic=t{n}" for n in range(64))
+    streams = []
+    try:
+        for n in range(2000):
+            streams.append(socket.create_connection(("127.0.0.1", relay.port)))
+            request = f"GET /events?ns=n{n}&{topics} HTTP/1.1\r\nHost: relay\r\n\r\n"
+            streams[-1].sendall(request.encode())
+        live = lambda: relay.metric("sse_relay_clients", state="live") == len(streams)  # noqa: E731
+        wait_until(live, "all live", timeout=120)
+        client = sse_connect(relay, "t")
+        for n in range(100):
+            doors.fcall("t", str(n))
+            client.wait_for(n + 1)
+    finally:
+        for stream in streams:
+            stream.close()
