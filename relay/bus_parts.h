@@ -65,6 +65,7 @@ struct bus {
     struct lane_list lane_queue, lanes_idle; /* … but for those in flight */
     unsigned flights;
     bool recheck;                       /* some of them may be able to start */
+    unsigned era;                       /* note_read.era */
     bool store_up;                      /* reads work */
     unsigned repairing;                 /* repairs under way */
     struct repair_list repairs_waiting; /* for workers that are behind */

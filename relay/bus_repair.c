@@ -86,6 +86,7 @@ static void deliver_late(struct repair *repair, struct event *ev)
                            .from = event_id(ev) - 1,
                            .to = event_id(ev),
                            .late = ev,
+                           .era = repair->bus->era,
                            .unless = twin,
                            .reason = GAP_OVERFLOW};
     post_gap(repair->bus, &gap);
@@ -300,6 +301,7 @@ void bus_store_up(struct bus *bus, enum store_loss loss)
         space->unrepaired |= space->seen && space->names;
         space->moved |= loss == STORE_MOVED;
     }
+    bus->era += loss == STORE_MOVED;
     struct name *name, *next_name;
     HASH_ITER (hh, bus->names, name, next_name)
         name->lost |= name->was_heard && !name->store.heard; /* refused: on_store_heard() */

@@ -202,13 +202,14 @@ static void on_gap_hit(void *owner, void *arg)
     if (s->stamp == offer->fanout->stamp)
         return;
     s->stamp = offer->fanout->stamp;
-    /* A stream that still reads the log finds the gap there. */
-    if (s->client.state != CLIENT_LIVE || s->client.reading)
-        return;
+    bool live = s->client.state == CLIENT_LIVE && !s->client.reading;
     if (gap->late) {
-        offer_late(s, gap);
+        if (live || (s->client.state == CLIENT_REPLAY && s->era != gap->era))
+            offer_late(s, gap);
         return;
     }
+    if (!live) /* it still reads the log, and finds the gap there */
+        return;
     /* The gaps of one repair come by where they begin: one that ends before what has been told is
      * part of that. */
     if (s->client.cursor >= gap->to || s->gap_told >= gap->to)

@@ -54,6 +54,7 @@ struct note_read {
     uint64_t
         start;    /* where the stream is complete from: the id of relay.connected; 0: do not tell */
     uint64_t end; /* complete up to here */
+    unsigned era; /* counts the servers that were changed for others: which one the page is from */
     bool final;   /* `end` meets the live events that this worker is sent after this note */
     struct event **events; /* counted references; gaps are among them as control frames */
     size_t count;
@@ -97,7 +98,8 @@ struct note_gap {
     char *topic;  /* NULL: of any topic in the namespace */
     char *unless; /* whoever has this topic, too, had the event by it; or NULL */
     uint64_t from, to;
-    bool moves; /* no event up to `to` follows: telling it may move the cursor */
+    bool moves;   /* no event up to `to` follows: telling it may move the cursor */
+    unsigned era; /* of the server that told */
     struct event
         *late; /* the event of `to`, that turned up after later ones, or NULL; a reference */
     enum gap_reason reason;
