@@ -11,7 +11,7 @@
 
 /* A worker this many notes behind makes the bus stop reading; Redis then buffers, within its own
  * limit. */
-enum { WORKER_BEHIND = 256 };
+enum { WORKER_BEHIND = 256, READ_IDS_MAX = 16384 };
 #define SEEN_AHEAD_US (UINT64_C(24) * 3600 * 1000000)
 static const double PAUSE_POLL_S = 0.002;
 static const double REOPEN_S = 10.0, SWEEP_S = 1.0;
@@ -358,6 +358,7 @@ struct bus *bus_new(struct config *config, struct inbox *const *inboxes, unsigne
     bus->worker_count = workers;
     bus->batches = mem_zero(workers, sizeof(*bus->batches));
     bus->tails = tails_new();
+    bus->read = id_set_new(READ_IDS_MAX);
     TAILQ_INIT(&bus->waiting);
     TAILQ_INIT(&bus->lane_queue);
     TAILQ_INIT(&bus->lanes_idle);
@@ -418,6 +419,7 @@ void bus_free(struct bus *bus)
     free(bus->batches);
     event_unref(bus->last_event);
     tails_free(bus->tails);
+    id_set_free(bus->read);
     inbox_free(bus->inbox);
     config_unref(bus->config);
     ev_loop_destroy(bus->loop);

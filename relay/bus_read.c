@@ -323,6 +323,9 @@ static void on_flight(struct replay *r, enum err e)
     TAILQ_FOREACH (job, &lane->flying, link)
         if (e == OK)
             names_date(job, r->position);
+    for (size_t i = 0; i < r->count && !e; i++)
+        if (r->items[i].event)
+            id_set_add(bus->read, r->items[i].id);
     if (e == OK)
         tails_learn(bus, r);
     while ((job = TAILQ_FIRST(&lane->flying))) {

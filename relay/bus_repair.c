@@ -87,6 +87,7 @@ static void deliver_late(struct repair *repair, struct event *ev)
                            .to = event_id(ev),
                            .late = ev,
                            .era = repair->bus->era,
+                           .is_new = !id_set_has(repair->bus->read, event_id(ev)),
                            .unless = twin,
                            .reason = GAP_OVERFLOW};
     post_gap(repair->bus, &gap);

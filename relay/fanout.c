@@ -190,7 +190,8 @@ static void offer_late(struct stream *s, const struct note_gap *gap)
     case CLIENT_DROPPED:
         break;
     }
-    if (s->live_from < gap->to)
+    bool page_lacks_it = gap->is_new && s->era != gap->era; /* that was another server's */
+    if (page_lacks_it || s->live_from < gap->to)
         tell_gap(s, gap, gap->from);
 }
 
@@ -204,7 +205,7 @@ static void on_gap_hit(void *owner, void *arg)
     s->stamp = offer->fanout->stamp;
     bool live = s->client.state == CLIENT_LIVE && !s->client.reading;
     if (gap->late) {
-        if (live || (s->client.state == CLIENT_REPLAY && s->era != gap->era))
+        if (live || (s->client.state == CLIENT_REPLAY && gap->is_new && s->era != gap->era))
             offer_late(s, gap);
         return;
     }
