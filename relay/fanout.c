@@ -190,8 +190,10 @@ static void offer_late(struct stream *s, const struct note_gap *gap)
     case CLIENT_DROPPED:
         break;
     }
-    bool page_lacks_it = gap->is_new && s->era != gap->era; /* that was another server's */
-    if (page_lacks_it || s->live_from < gap->to)
+    bool was_due = s->live_from && s->live_from < gap->to;
+    /* The page that should have brought it was another server's. */
+    bool was_in_page = gap->is_new && s->era != gap->era && s->start < gap->to;
+    if (was_due || was_in_page)
         tell_gap(s, gap, gap->from);
 }
 

@@ -16,6 +16,7 @@ struct stream {
     struct front_call *call;
     uint64_t gap_told;      /* up to here it has been told of gaps */
     unsigned era;           /* note_read.era, of its last page */
+    uint64_t start;         /* it is owed what came after this */
     uint64_t live_from;     /* what is above must come by the live path */
     struct note_read *read; /* under way at the bus */
     uint64_t stamp;         /* the last event it was offered: names that overlap offer it again */

@@ -266,8 +266,10 @@ void fanout_take_page(struct fanout *f, struct note_read *note)
     s->read = NULL;
     s->gap_told = note->gap_told;
     s->era = note->era;
-    if (s->client.state == CLIENT_OPENING)
+    if (s->client.state == CLIENT_OPENING) {
+        s->start = note->start ? note->start : note->end;
         put_connected(s, note->start);
+    }
     if (client_page(&s->client, &f->limits, note->events, note->count, note->end, note->final))
         s->live_from = note->end;
     note_read_free(note);
