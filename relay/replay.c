@@ -1,16 +1,10 @@
-#include "relay/replay.h"
-
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/mem.h"
 #include "common/names.h"
-
-enum {
-    RANGE_MAX = 32, /* entries per read and topic: bounds what large events may cost for a moment */
-    RANGE_MIN = 4,
-};
+#include "relay/replay_parts.h"
 
 static const struct strings no_names = {NULL, 0};
 
@@ -231,20 +225,9 @@ static bool cut_page(struct replay *r, size_t first, uint64_t bound, bool more)
            r->page.bytes < r->max_bytes;
 }
 
-static void ranges_free(struct replay *r)
-{
-    for (size_t i = 0; i < r->range_count; i++)
-        store_range_reset(&r->ranges[i]);
-    free(r->ranges);
-    free(r->sources);
-    r->ranges = NULL;
-    r->sources = NULL;
-    r->range_count = 0;
-}
-
 static void finish(struct replay *r, enum err e)
 {
-    ranges_free(r);
+    replay_ranges_free(r);
     free(r->walk.ids);
     r->walk.ids = NULL;
     store_look_reset(&r->look);
@@ -267,9 +250,9 @@ static void set_start(struct replay *r)
 
 static void merge(struct replay *r)
 {
-    uint64_t bound = r->position;
+    bool more = r->narrowed < r->position;
+    uint64_t bound = more ? r->narrowed : r->position;
     size_t first = r->count;
-    bool more = false;
     for (size_t i = 0; i < r->range_count; i++) {
         struct store_range *range = &r->ranges[i];
         if (range->more && range->scanned < r->position) {
@@ -288,7 +271,7 @@ static void merge(struct replay *r)
         finish(r, OK);
         return;
     }
-    ranges_free(r);
+    replay_ranges_free(r);
     r->cursor = r->end;
     r->stepped = true;
     read_forward(r);
@@ -297,68 +280,12 @@ static void merge(struct replay *r)
 /* --- the last N: walk back by pages, for their ids only -----------------------------------------
  */
 
-static void walk_on(struct replay *r);
-
-static void on_range(struct store_range *range, enum err e)
-{
-    struct replay *r = range->arg;
-    if (e)
-        r->error = e;
-    if (--r->waiting)
-        return;
-    if (r->error)
-        finish(r, r->error);
-    else if (r->walk.wanted)
-        walk_on(r);
-    else
-        merge(r);
-}
-
-/* Reads the ranges that have a limit. */
-static void ranges_read(struct replay *r)
-{
-    r->waiting = r->range_count + 1; /* one for this loop: a store may answer at once */
-    for (size_t i = 0; i < r->range_count; i++) {
-        if (r->ranges[i].limit)
-            r->store->ops->range(r->store->impl, &r->ranges[i]);
-        else
-            r->waiting--;
-    }
-    on_range(&(struct store_range){.arg = r}, OK);
-}
-
-/* A range for each topic that has moved past the cursor. */
-static size_t ranges_make(struct replay *r, bool reverse)
-{
-    size_t count = 0;
-    r->ranges = mem_zero(r->look.count ? r->look.count : 1, sizeof(*r->ranges));
-    r->sources = mem_zero(r->look.count ? r->look.count : 1, sizeof(struct store_topic *));
-    for (size_t i = 0; i < r->look.count; i++) {
-        if (r->look.topics[i].last <= r->cursor)
-            continue;
-        r->sources[count] = &r->look.topics[i];
-        r->ranges[count++] = (struct store_range){.ns = r->ns,
-                                                  .topic = r->look.topics[i].name,
-                                                  .after = r->cursor,
-                                                  .upto = r->position,
-                                                  .reverse = reverse,
-                                                  .done = on_range,
-                                                  .arg = r};
-    }
-    r->range_count = count;
-    return count;
-}
-
 /* One step of a page: few entries of each topic, as they may be large; then further while there is
  * room. */
 static void read_forward(struct replay *r)
 {
-    size_t count = ranges_make(r, false);
-    size_t limit = count ? r->max_events / count : 0;
-    limit = limit > RANGE_MAX ? RANGE_MAX : limit < RANGE_MIN ? RANGE_MIN : limit;
-    for (size_t i = 0; i < count; i++)
-        r->ranges[i].limit = limit;
-    ranges_read(r);
+    replay_ranges_make(r, r->max_events, false);
+    replay_ranges_read(r);
 }
 
 static int compare_downwards(const void *a, const void *b)
@@ -374,7 +301,7 @@ static bool walk_counts(const struct replay *r, const struct event *ev)
 }
 
 /* Takes the ids of what the ranges brought; keeps the highest, each once. */
-static void walk_collect(struct replay *r)
+void replay_walk_collect(struct replay *r)
 {
     struct walk *walk = &r->walk;
     size_t more = 0;
@@ -402,7 +329,6 @@ static void walk_on(struct replay *r)
 {
     struct walk *walk = &r->walk;
     bool more = false;
-    walk_collect(r);
     uint64_t first = walk->count == walk->wanted ? walk->ids[walk->count - 1] : 0;
     for (size_t i = 0; i < r->range_count; i++) {
         struct store_range *range = &r->ranges[i];
@@ -412,10 +338,10 @@ static void walk_on(struct replay *r)
         more |= !exhausted;
     }
     if (more) {
-        ranges_read(r);
+        replay_ranges_read(r);
         return;
     }
-    ranges_free(r);
+    replay_ranges_free(r);
     walk->wanted = 0;
     r->cursor = first ? first - 1 : 0;
     read_forward(r);
@@ -426,10 +352,20 @@ static void read_last(struct replay *r)
     r->walk = (struct walk){.wanted = r->cursor};
     r->kind = CURSOR_ALL;
     r->cursor = 0;
-    size_t count = ranges_make(r, true);
-    for (size_t i = 0; i < count; i++)
-        r->ranges[i].limit = r->walk.wanted < RANGE_MAX ? r->walk.wanted : RANGE_MAX;
-    ranges_read(r);
+    replay_ranges_make(r, r->walk.wanted, true);
+    replay_ranges_read(r);
+}
+
+/* --- what was read ---------------------------------------------------------------------------- */
+
+void replay_ranges_done(struct replay *r)
+{
+    if (r->error)
+        finish(r, r->error);
+    else if (r->walk.wanted)
+        walk_on(r);
+    else
+        merge(r);
 }
 
 /* --- beginning -------------------------------------------------------------------------------- */

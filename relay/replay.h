@@ -43,6 +43,7 @@ struct replay {
     size_t max_bytes;
     uint64_t budget;
     uint64_t gap_told; /* also a result: up to here this connection has been told of gaps */
+    size_t batch;      /* topics that are read at a time; 0: a number that is good */
     bool repair; /* for all watchers of a namespace: the horizon alone decides where no chain can …
                   */
     bool moved_only; /* names are many: leave out what has not moved past the cursor */
@@ -62,7 +63,8 @@ struct replay {
     struct store_look look;
     struct store_range *ranges;
     struct store_topic **sources; /* the topic behind each range */
-    size_t range_count, waiting;
+    size_t range_count, next_range, waiting;
+    uint64_t narrowed; /* what is above has been let go: the page is full before */
     struct walk walk;
     struct page page;
     bool stepped; /* this is not the page's first step */

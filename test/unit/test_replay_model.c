@@ -183,6 +183,7 @@ static void model_page_read(struct model *m, enum cursor_kind kind, uint64_t cur
     rig.replay.max_events = (uint32_t)(1 + rng_below(&m->rng, 30));
     rig.replay.max_bytes = 20 + rng_below(&m->rng, 400);
     rig.replay.gap_told = gap_told;
+    rig.replay.batch = rng_below(&m->rng, 4);
     replay_start(&rig.replay);
     ck_assert_int_eq(rig.result, OK);
 }

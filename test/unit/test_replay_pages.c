@@ -222,6 +222,30 @@ START_TEST(test_all_ranges_are_waited_for_and_one_failure_is_all)
 }
 END_TEST
 
+/* What may be held of events that a page has no room for is bounded by that. */
+START_TEST(test_topics_are_read_a_few_at_a_time)
+{
+    static const char *const names[] = {"a", "b", "c", "d", "e"};
+    rig_want("*");
+    for (size_t i = 0; i < 5; i++)
+        fake_publish(names[i], 110 + 10 * i);
+    fake.slow = true;
+    rig_ask(CURSOR_ID, 100);
+    rig.replay.batch = 2;
+    rig.replay.max_events = 3;
+    replay_start(&rig.replay);
+    for (size_t answered = 0; answered < 5; answered++) {
+        ck_assert_uint_eq(rig.done, 0);
+        ck_assert_uint_eq(fake.waiting_count, answered % 2   ? answered + 1
+                                              : answered < 4 ? answered + 2
+                                                             : 5);
+        fake_answer(fake.waiting[answered]);
+    }
+    ck_assert_uint_eq(rig.done, 1);
+    ck_page("110 120 130", false, 130);
+}
+END_TEST
+
 int main(void)
 {
     TCase *cases = tcase_create("replay_pages");
@@ -240,6 +264,7 @@ int main(void)
     tcase_add_test(cases, test_all_is_paged_from_its_first_event);
     tcase_add_test(cases, test_a_store_that_went_away_is_told);
     tcase_add_loop_test(cases, test_all_ranges_are_waited_for_and_one_failure_is_all, 0, 2);
+    tcase_add_test(cases, test_topics_are_read_a_few_at_a_time);
     Suite *suite = suite_create("replay_pages");
     suite_add_tcase(suite, cases);
     SRunner *runner = srunner_create(suite);

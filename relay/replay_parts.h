@@ -1,0 +1,15 @@
+/* What the parts of replay share: replay.c (what a page holds), replay_ranges.c (reading the logs
+ * of many topics). Bus thread. */
+#pragma once
+#include "relay/replay.h"
+
+/* replay_ranges.c */
+/* A range for each topic that has moved past the cursor. @wanted: about as many entries in all. */
+void replay_ranges_make(struct replay *r, uint64_t wanted, bool reverse);
+/* Reads those that have a limit; replay_ranges_done() follows, perhaps before this returns. */
+void replay_ranges_read(struct replay *r);
+void replay_ranges_free(struct replay *r);
+
+/* replay.c */
+void replay_ranges_done(struct replay *r);  /* r->error, or all that was asked for is there */
+void replay_walk_collect(struct replay *r); /* some of it is, and may go */
