@@ -1,6 +1,7 @@
 /* What the parts of the bus share: bus.c (the thread, and what goes to the workers), bus_names.c
- * (who watches what), bus_read.c (clients' reads of the log), bus_repair.c (what a broken
- * connection, or the live path, missed), bus_check.c (looks for that). Bus thread, all of it. */
+ * (who watches what), bus_read.c (clients' reads of the log; bus_job.c: one of them), bus_repair.c
+ * (what a broken connection, or the live path, missed), bus_check.c (looks for that). Bus thread,
+ * all of it. */
 #pragma once
 #include <stdatomic.h>
 

@@ -8,12 +8,22 @@
  * what may find room in the page is kept. */
 
 enum {
-    RANGE_MAX = 32, /* entries per read and topic */
+    RANGE_MAX = 32,   /* entries per read and topic at first … */
+    RANGE_MOST = 256, /* … and later */
     RANGE_MIN = 4,
     BATCH_DEFAULT = 64,
 };
 
 static void on_range(struct store_range *range, enum err e);
+
+/* Once it is known how large events are here, a step may take as many as there is room for. */
+static uint64_t range_max(const struct replay *r)
+{
+    if (!r->stepped || !r->page.bytes || r->page.bytes >= r->max_bytes)
+        return RANGE_MAX;
+    uint64_t fit = (r->max_bytes - r->page.bytes) / (r->page.bytes / r->page.events + 1);
+    return fit > RANGE_MOST ? RANGE_MOST : fit < RANGE_MAX ? RANGE_MAX : fit;
+}
 
 void replay_ranges_make(struct replay *r, uint64_t wanted, bool reverse)
 {
@@ -23,8 +33,8 @@ void replay_ranges_make(struct replay *r, uint64_t wanted, bool reverse)
     for (size_t i = 0; i < r->look.count; i++)
         if (r->look.topics[i].last > r->cursor)
             r->sources[count++] = &r->look.topics[i];
-    uint64_t limit = count ? wanted / count : 0;
-    limit = limit > RANGE_MAX ? RANGE_MAX : limit < RANGE_MIN ? RANGE_MIN : limit;
+    uint64_t limit = count ? wanted / count : 0, most = range_max(r);
+    limit = limit > most ? most : limit < RANGE_MIN ? RANGE_MIN : limit;
     limit = reverse && limit > wanted ? wanted : limit;
     for (size_t i = 0; i < count; i++)
         r->ranges[i] = (struct store_range){.ns = r->ns,
