@@ -17,6 +17,7 @@
 enum {
     FLIGHTS_MAX = 128, /* at once: bounds what pages may take */
     REST_PER_JOB_US = 4000,
+    REST_OFTEN_US = 25000, /* for each, once it has flown often */
     REST_MAX_US = 250000,
     FLIGHT_SHARE_US = 250000, /* a lane that flies more often … */
     FLIGHTS_BURST = 4,        /* … after the first ones is answered from memory as far as it goes */
@@ -165,8 +166,8 @@ static void on_flight(struct replay *r, enum err e)
     replay_reset(r);
     uint64_t now = clock_mono_us();
     uint64_t rest = lane->joined > 1 ? lane->joined * REST_PER_JOB_US : 0;
-    if (lane->joined > FLIGHTS_BURST && flies_often(lane, now))
-        rest = REST_MAX_US;
+    if (flies_often(lane, now))
+        rest = lane->joined * REST_OFTEN_US;
     uint64_t most = beyond ? REST_BEYOND_US : REST_MAX_US;
     if (e) /* a store that says no would say so as often as it is asked */
         rest = most = REST_MAX_US;
