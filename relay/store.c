@@ -6,6 +6,9 @@
 #include "common/mem.h"
 #include "common/names.h"
 #include "relay/pattern.h"
+#include "relay/topic_index.h"
+
+enum { PATTERNS_FEW = 16 }; /* above, an index of them pays */
 
 struct event *store_event(const struct config *config, const struct event_fields *fields,
                           uint64_t arrival_us)
@@ -43,23 +46,60 @@ static int compare_topics(const void *a, const void *b)
     return order ? order : (x->last < y->last) - (x->last > y->last);
 }
 
-static bool matches_some(struct slice topic, char *const *patterns, size_t count)
+/* The patterns of a look. A whole namespace's may be as many as its topics. */
+struct wanted {
+    char **patterns;
+    size_t count;
+    struct topic_index *index; /* NULL: they are few */
+    struct topic_sub *subs;
+};
+
+static void wanted_index(struct wanted *wanted)
 {
-    for (size_t i = 0; i < count; i++)
-        if (pattern_matches(slice_of(patterns[i]), topic))
-            return true;
-    return false;
+    if (wanted->count <= PATTERNS_FEW)
+        return;
+    wanted->index = topic_index_new();
+    wanted->subs = mem_zero(wanted->count, sizeof(*wanted->subs));
+    for (size_t i = 0; i < wanted->count; i++)
+        topic_index_add(wanted->index, slice_of(wanted->patterns[i]), &wanted->subs[i], NULL);
+}
+
+static void wanted_reset(struct wanted *wanted)
+{
+    for (size_t i = 0; i < wanted->count && wanted->index; i++)
+        topic_index_remove(wanted->index, &wanted->subs[i]);
+    if (wanted->index)
+        topic_index_free(wanted->index);
+    free(wanted->subs);
+    free(wanted->patterns);
+}
+
+static void on_match(void *owner, void *arg)
+{
+    (void)owner;
+    *(bool *)arg = true;
+}
+
+static bool wanted_matches(const struct wanted *wanted, struct slice topic)
+{
+    bool found = false;
+    if (wanted->index)
+        topic_index_match(wanted->index, topic, on_match, &found);
+    else
+        for (size_t i = 0; i < wanted->count && !found; i++)
+            found = pattern_matches(slice_of(wanted->patterns[i]), topic);
+    return found;
 }
 
 void store_look_settle(struct store_look *look)
 {
     const struct strings *names = look->names;
     char **exact = mem_alloc((names->count + 1) * sizeof(*exact));
-    char **patterns = mem_alloc((names->count + 1) * sizeof(*patterns));
-    size_t exact_count = 0, pattern_count = 0;
+    struct wanted wanted = {.patterns = mem_alloc((names->count + 1) * sizeof(char *))};
+    size_t exact_count = 0;
     for (size_t i = 0; i < names->count; i++) {
         if (name_is_pattern(slice_of(names->items[i])))
-            patterns[pattern_count++] = names->items[i];
+            wanted.patterns[wanted.count++] = names->items[i];
         else
             exact[exact_count++] = names->items[i];
     }
@@ -69,21 +109,21 @@ void store_look_settle(struct store_look *look)
     if (look->count)
         qsort(look->topics, look->count, sizeof(*look->topics), compare_topics);
 
+    wanted_index(&wanted);
     size_t kept = 0;
     for (size_t i = 0; i < look->count; i++) {
         struct store_topic *topic = &look->topics[i];
         bool repeat = kept && strcmp(look->topics[kept - 1].name, topic->name) == 0;
         topic->exact =
             bsearch(&topic->name, exact, exact_count, sizeof(*exact), compare_texts) != NULL;
-        if (repeat ||
-            (!topic->exact && !matches_some(slice_of(topic->name), patterns, pattern_count)))
+        if (repeat || (!topic->exact && !wanted_matches(&wanted, slice_of(topic->name))))
             free(topic->name);
         else
             look->topics[kept++] = *topic;
     }
     look->count = kept;
     free(exact);
-    free(patterns);
+    wanted_reset(&wanted);
 }
 
 void store_look_reset(struct store_look *look)

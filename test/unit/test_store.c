@@ -5,7 +5,7 @@
 #include "relay/store.h"
 #include "rng.h"
 
-static char *names[8];
+static char *names[32];
 static struct strings wanted = {names, 0};
 static struct store_look look;
 
@@ -119,6 +119,23 @@ START_TEST(test_a_thousand_topics_come_out_sorted)
 }
 END_TEST
 
+/* Few are tried one by one, many are looked up. */
+START_TEST(test_many_patterns_match_as_few_do)
+{
+    static const char *const many[] = {
+        "p1.*", "p2.*",  "p3.*",  "p4.*",  "p5.*",  "p6.*",  "p7.*",  "p8.*",  "p9.*", "p10.*",
+        "x",    "p11.*", "p12.*", "p13.*", "p14.*", "p15.*", "p16.*", "p16.*", "q.>",  NULL};
+    ask(many, true);
+    found("x", 1);
+    found("y", 2);
+    found("p16.a", 3);
+    found("p16.a.b", 4);
+    found("p17.a", 5);
+    found("q.a.b", 6);
+    ck_assert_str_eq(settled(), "p16.a=3 q.a.b=6 x=1!");
+}
+END_TEST
+
 START_TEST(test_an_event_without_type_may_take_its_topics_name)
 {
     struct config config = {.events_type_from_topic = _i & 1};
@@ -145,6 +162,7 @@ int main(void)
     tcase_add_test(cases, test_moved_only_adds_nothing);
     tcase_add_test(cases, test_no_names_want_nothing);
     tcase_add_test(cases, test_a_thousand_topics_come_out_sorted);
+    tcase_add_test(cases, test_many_patterns_match_as_few_do);
     tcase_add_loop_test(cases, test_an_event_without_type_may_take_its_topics_name, 0, 4);
     Suite *suite = suite_create("store");
     suite_add_tcase(suite, cases);
