@@ -318,6 +318,7 @@ static void on_flush(struct ev_loop *loop, ev_prepare *w, int revents)
 {
     (void)loop, (void)revents;
     struct bus *bus = w->data;
+    bus_names_sweep(bus);
     if (bus->recheck)
         bus_reads_start(bus);
     for (unsigned i = 0; i < bus->worker_count; i++)

@@ -69,29 +69,39 @@ static struct name *name_new(struct bus *bus, const char *ns, const char *text)
     return name;
 }
 
-struct heard {
-    struct bus *bus;
-    const char *ns;
-};
-
-static bool is_heard_itself(void *arg, struct slice topic)
+/* Whether the topic with this key is heard without the patterns that have gone. */
+static bool is_still_heard(void *arg, struct slice key)
 {
-    struct heard *heard = arg;
-    char *text = slice_dup(topic);
-    struct name *name = bus_name_find(heard->bus, heard->ns, text);
-    free(text);
-    return name && name->store.heard;
+    struct bus *bus = arg;
+    struct name *name;
+    HASH_FIND(hh, bus->names, key.ptr, key.len, name);
+    if (name && name->store.heard)
+        return true;
+    const struct space *space = bus_space_find(bus, slice_of(key.ptr));
+    return space && !space->lost_pattern;
+}
+
+/* Many patterns may go at a time, and there may be very many tails: one look at them for all. */
+void bus_names_sweep(struct bus *bus)
+{
+    struct space *space, *next;
+    if (!bus->lost_pattern)
+        return;
+    tails_drop_unless(bus->tails, is_still_heard, bus);
+    HASH_ITER (hh, bus->spaces, space, next)
+        space->lost_pattern = false;
+    bus->lost_pattern = false;
 }
 
 /* What only this name brought is not heard any more. */
 static void forget_tails(struct bus *bus, struct name *name)
 {
-    struct slice ns = slice_of(name->store.ns), text = slice_of(name->store.name);
+    struct slice text = slice_of(name->store.name);
     if (name_is_pattern(text)) {
         name->space->patterns--;
-        tails_drop_unless(bus->tails, ns, is_heard_itself, &(struct heard){bus, name->store.ns});
+        name->space->lost_pattern = bus->lost_pattern = true;
     } else {
-        tails_drop(bus->tails, ns, text);
+        tails_drop(bus->tails, slice_of(name->store.ns), text);
     }
 }
 

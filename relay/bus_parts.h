@@ -34,6 +34,7 @@ struct space {
     bool checking;
     struct name_list watched;
     unsigned names, patterns; /* in `watched`; patterns are among the names */
+    bool lost_pattern;        /* what only that brought is not heard any more */
     unsigned jobs;            /* reads, repairs and checks under way or waiting */
     UT_hash_handle hh;
 };
@@ -75,6 +76,7 @@ struct bus {
     uint64_t repair_second;             /* which repairs_left is for */
     unsigned repairs_left;
     struct check_list checks;
+    bool lost_pattern; /* some namespace has: bus_names_sweep() */
     struct log_limit hole_limit, invalid_limit;
     bool paused;
     atomic_bool up;
@@ -99,6 +101,7 @@ void bus_space_release(struct bus *bus, struct space *space); /* frees it once n
 struct name *bus_name_find(struct bus *bus, const char *ns, const char *text);
 void bus_take_watch(struct bus *bus, struct note_name *note);
 void bus_take_unwatch(struct bus *bus, struct note_name *note);
+void bus_names_sweep(struct bus *bus); /* before anything is answered from the tails */
 void bus_spaces_open(struct bus *bus);
 void bus_names_free(struct bus *bus);
 

@@ -51,12 +51,6 @@ static void post_gap(struct bus *bus, const struct note_gap *like)
     }
 }
 
-static bool keep_none(void *arg, struct slice topic)
-{
-    (void)arg, (void)topic;
-    return false;
-}
-
 static void deliver_gap(struct repair *repair, const struct replay_item *item)
 {
     bool one = !repair->whole && repair->names.count == 1 &&
@@ -71,7 +65,7 @@ static void deliver_gap(struct repair *repair, const struct replay_item *item)
     if (gap.topic) /* its chain goes on behind the gap */
         tails_drop(repair->bus->tails, slice_of(gap.ns), slice_of(gap.topic));
     else
-        tails_drop_unless(repair->bus->tails, slice_of(gap.ns), keep_none, NULL);
+        tails_drop_all(repair->bus->tails, slice_of(gap.ns));
     post_gap(repair->bus, &gap);
 }
 

@@ -349,13 +349,18 @@ void tails_drop(struct tails *tails, struct slice ns, struct slice topic)
         tail_drop(tails, t);
 }
 
-void tails_drop_unless(struct tails *tails, struct slice ns,
-                       bool (*keep)(void *arg, struct slice topic), void *arg)
+void tails_drop_all(struct tails *tails, struct slice ns)
 {
-    struct tail *t, *next;
-    for (t = TAILQ_FIRST(&tails->order); t; t = next) {
-        next = TAILQ_NEXT(t, link);
-        if (is_of(t, ns) && !t->dropped && !keep(arg, topic_of(t, ns)))
+    struct tail *t;
+    TAILQ_FOREACH (t, &tails->order, link)
+        if (is_of(t, ns) && !t->dropped)
             tail_drop(tails, t);
-    }
+}
+
+void tails_drop_unless(struct tails *tails, bool (*keep)(void *arg, struct slice key), void *arg)
+{
+    struct tail *t;
+    TAILQ_FOREACH (t, &tails->order, link)
+        if (!t->dropped && !keep(arg, (struct slice){t->key, t->key_len}))
+            tail_drop(tails, t);
 }

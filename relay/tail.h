@@ -45,6 +45,7 @@ size_t tails_read(struct tails *tails, struct slice ns, struct slice topic, uint
 
 /* The topic is not heard any more, or something of it was lost. */
 void tails_drop(struct tails *tails, struct slice ns, struct slice topic);
-/* The same for every topic of a namespace that @keep is not true for. */
-void tails_drop_unless(struct tails *tails, struct slice ns,
-                       bool (*keep)(void *arg, struct slice topic), void *arg);
+/* The same for every topic of a namespace. */
+void tails_drop_all(struct tails *tails, struct slice ns);
+/* The same for every topic that @keep is not true for. @key: event_key(). */
+void tails_drop_unless(struct tails *tails, bool (*keep)(void *arg, struct slice key), void *arg);
