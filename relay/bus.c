@@ -7,7 +7,6 @@
 #include "common/clock.h"
 #include "common/mem.h"
 #include "relay/bus_parts.h"
-#include "relay/pattern.h"
 
 /* A worker this many notes behind makes the bus stop reading; Redis then buffers, within its own
  * limit. */
@@ -62,20 +61,6 @@ static void count_invalid(struct bus *bus, struct event *ev, const char *what)
     free(topic);
 }
 
-/* Up to where nothing of the event's topic can be missing, while it has no tail to tell: nobody is
- * live on a name before its first read. UINT64_MAX: nobody is. */
-static uint64_t known_up_to(const struct space *space, struct slice topic)
-{
-    uint64_t known = UINT64_MAX;
-    const struct name *name;
-    LIST_FOREACH (name, &space->watched, link) {
-        uint64_t since = name->since > space->checked ? name->since : space->checked;
-        if (name->since && since < known && pattern_matches(slice_of(name->store.name), topic))
-            known = since;
-    }
-    return known;
-}
-
 /* The topic is new here, and yet has had an event since. */
 static bool lacks_first(struct bus *bus, struct space *space, struct event *ev, uint64_t *known)
 {
@@ -83,7 +68,7 @@ static bool lacks_first(struct bus *bus, struct space *space, struct event *ev, 
     if (prev == EVENT_PREV_UNKNOWN || prev <= space->checked ||
         tails_last(bus->tails, event_ns(ev), event_topic(ev)))
         return false;
-    *known = known_up_to(space, event_topic(ev));
+    *known = bus_known_up_to(space, event_topic(ev));
     return prev > *known;
 }
 

@@ -38,10 +38,10 @@ static void check_end(struct check *check)
 
 static bool is_missing(const struct check *check, const struct store_topic *topic)
 {
-    if (topic->last <= check->look.cursor)
-        return false;
-    return tails_last(check->bus->tails, slice_of(check->space->ns), slice_of(topic->name)) <
-           topic->last;
+    const struct space *space = check->space;
+    uint64_t last = tails_last(check->bus->tails, slice_of(space->ns), slice_of(topic->name));
+    return topic->last > check->look.cursor && topic->last > last &&
+           topic->last > bus_known_up_to(space, slice_of(topic->name));
 }
 
 /* All that was published before the look has come, or never will. */

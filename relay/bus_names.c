@@ -4,6 +4,7 @@
 #include "common/mem.h"
 #include "common/names.h"
 #include "relay/bus_parts.h"
+#include "relay/pattern.h"
 
 struct space *bus_space_find(struct bus *bus, struct slice ns)
 {
@@ -25,6 +26,18 @@ struct name *bus_name_find(struct bus *bus, const char *ns, const char *text)
     HASH_FIND(hh, bus->names, key.ptr, key.len, name);
     buf_reset(&key);
     return name;
+}
+
+uint64_t bus_known_up_to(const struct space *space, struct slice topic)
+{
+    uint64_t known = UINT64_MAX;
+    const struct name *name;
+    LIST_FOREACH (name, &space->watched, link) {
+        uint64_t since = name->since > space->checked ? name->since : space->checked;
+        if (name->since && since < known && pattern_matches(slice_of(name->store.name), topic))
+            known = since;
+    }
+    return known;
 }
 
 void bus_space_release(struct bus *bus, struct space *space)

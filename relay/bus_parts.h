@@ -98,6 +98,9 @@ void bus_count_gap(struct bus *bus, enum gap_reason reason);
 /* bus_names.c */
 struct space *bus_space_find(struct bus *bus, struct slice ns);
 void bus_space_release(struct bus *bus, struct space *space); /* frees it once nothing needs it */
+/* Up to where nothing of a topic can be missing, while it has no tail to tell: nobody is live on a
+ * name before its first read. UINT64_MAX: nobody is. */
+uint64_t bus_known_up_to(const struct space *space, struct slice topic);
 struct name *bus_name_find(struct bus *bus, const char *ns, const char *text);
 void bus_take_watch(struct bus *bus, struct note_name *note);
 void bus_take_unwatch(struct bus *bus, struct note_name *note);

@@ -113,7 +113,7 @@ static void names_date(struct job *job, uint64_t position)
     const struct stream_request *request = subscription_request(job->note->sub);
     for (size_t i = 0; i < request->topics.count; i++) {
         struct name *name = bus_name_find(job->bus, request->ns, request->topics.items[i]);
-        if (name && name->store.heard && !name->since)
+        if (name && !name->since)
             name->since = position;
     }
 }

@@ -74,6 +74,17 @@ def test_the_index_is_asked_where_an_event_came_before_the_first_page(
         proxy.close()
 
 
+def test_events_before_the_first_subscription_are_not_missing(redis, relay_factory, sse_connect, doors, silent):
+    relay = relay_factory({"redis.check": "100ms"})
+    sse_connect(relay, "opens.the.namespace")
+    doors.many("t", ["1", "2"])
+    clients = [sse_connect(relay, "t"), sse_connect(relay, "*")]
+    lost = silent.log("u", "3")  # is found by a check that came after those
+    clients[1].wait_for(1)
+    assert clients[1].ids == [lost] and not clients[0].events
+    assert relay.metric("sse_relay_holes_total") == 1
+
+
 def test_a_lost_tail_is_found_by_the_index(redis, relay_factory, sse_connect, doors, silent):
     relay = relay_factory({"redis.check": "100ms"})
     clients = [sse_connect(relay, *names) for names in (["t"], ["*"])]
