@@ -391,6 +391,7 @@ void bus_free(struct bus *bus)
 {
     if (!bus)
         return;
+    bus_store_down(bus); /* ends what waits with us */
     /* The store gives back what it was asked: reads go to `waiting`, repairs end. */
     bus->store.ops->free(bus->store.impl);
     bus->store.impl = NULL;
