@@ -13,8 +13,12 @@ struct event {
     uint64_t id, prev;
     uint64_t arrival_us;
     uint64_t twin;
-    struct slice ns, topic, type, frame; /* into the same allocation */
+    struct slice ns, topic, type, frame;      /* into the same allocation */
+    _Atomic(const struct gzip_block *) block; /* NULL: not made yet */
 };
+
+/* Stands for a block that a thread is making. */
+static const struct gzip_block block_claimed;
 
 /* Appends to the allocation under construction; the result's pointer holds the offset until
  * event_seal(). */
@@ -112,8 +116,10 @@ void event_unref(struct event *ev)
         return;
     unsigned before = atomic_fetch_sub_explicit(&ev->refs, 1, memory_order_acq_rel);
     assert(before > 0);
-    if (before == 1)
-        free(ev);
+    if (before > 1)
+        return;
+    free((void *)(uintptr_t)atomic_load_explicit(&ev->block, memory_order_relaxed));
+    free(ev);
 }
 
 uint64_t event_id(const struct event *ev)
@@ -164,4 +170,19 @@ struct slice event_type(const struct event *ev)
 struct slice event_frame(const struct event *ev)
 {
     return ev->frame;
+}
+
+/* Claimed, so that workers which flush the same event at the same time do not all deflate it; and
+ * not waited for, so that plain streams do not wait either. */
+const struct gzip_block *event_block(struct event *ev, struct gzip *g)
+{
+    const struct gzip_block *block = atomic_load_explicit(&ev->block, memory_order_acquire);
+    if (!block &&
+        atomic_compare_exchange_strong_explicit(&ev->block, &block, &block_claimed,
+                                                memory_order_acquire, memory_order_acquire)) {
+        /* What has no topic is our own, and most of it for one client. */
+        block = ev->topic.ptr ? gzip_pack(g, ev->frame) : gzip_store(ev->frame);
+        atomic_store_explicit(&ev->block, block, memory_order_release);
+    }
+    return block == &block_claimed ? NULL : block;
 }

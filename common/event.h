@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "common/gzip.h"
 #include "common/slice.h"
 
 #define EVENT_ID_MAX ((UINT64_C(1) << 53) - 1)
@@ -21,7 +22,8 @@ struct event_fields {
     struct slice ns, topic, type, data;
 };
 
-struct event; /* immutable after event_new(); any thread may read */
+/* Immutable after event_new(); any thread may read. What event_block() adds is added once. */
+struct event;
 
 /* Renders the frame (sse.h) and copies what it needs. One reference for the caller.
  * @arrival_us: monotonic time at which the node received it, 0 when it was read from the log. */
@@ -43,3 +45,6 @@ struct slice event_topic(const struct event *ev);
 struct slice event_key(const struct event *ev);  /* ns, NUL, topic: to look its topic up by */
 struct slice event_type(const struct event *ev); /* sanitised, SLICE_NONE when absent or empty */
 struct slice event_frame(const struct event *ev);
+/* The frame for gzip streams, made by @g at the first call of any thread, and kept with the event;
+ * borrowed. NULL while another thread is just making it: ask again in the next loop turn. */
+const struct gzip_block *event_block(struct event *ev, struct gzip *g);

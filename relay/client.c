@@ -58,7 +58,15 @@ void client_reset(struct client *c)
     ring_clear(&c->queue);
     ring_clear(&c->held);
     subscription_unref(c->sub);
+    free(c->gzip);
     *c = (struct client){.state = CLIENT_CLOSING};
+}
+
+void client_compress(struct client *c, struct gzip *packer, const struct gzip_sum *sum)
+{
+    c->gzip = mem_zero(1, sizeof(*c->gzip));
+    c->gzip->packer = packer;
+    c->gzip->sum = *sum;
 }
 
 static bool is_control(const struct event *ev)
@@ -212,17 +220,41 @@ bool client_page(struct client *c, const struct client_limits *limits, struct ev
     return false;
 }
 
+/* The bytes of a queued event on this stream; SLICE_NONE: another thread is making them. */
+static struct slice wire_frame(const struct client *c, uint32_t i)
+{
+    struct event *ev = ring_at(&c->queue, i);
+    if (!c->gzip)
+        return event_frame(ev);
+    const struct gzip_block *block = event_block(ev, c->gzip->packer);
+    return block ? (struct slice){block->bytes, block->len} : SLICE_NONE;
+}
+
+static int end_frame(const struct client *c, struct iovec *iov)
+{
+    if (!client_has_output(c))
+        return 0;
+    gzip_end(c->gzip->end, &c->gzip->sum);
+    *iov = (struct iovec){c->gzip->end + c->head_sent, GZIP_END_BYTES - c->head_sent};
+    return 1;
+}
+
 int client_frames(const struct client *c, struct iovec *iov, int max_frames, size_t max_bytes)
 {
     int n = 0;
     size_t bytes = 0;
     size_t skip = c->head_sent;
+    if (c->queue.count == 0)
+        return end_frame(c, iov);
     for (uint32_t i = 0; i < c->queue.count && n < max_frames && bytes < max_bytes; i++) {
-        struct slice frame = event_frame(ring_at(&c->queue, i));
+        struct slice frame = wire_frame(c, i);
+        if (!frame.ptr)
+            break;
         /* sendmsg() reads only; struct iovec just has no const form. */
         iov[n].iov_base = (void *)(uintptr_t)(frame.ptr + skip);
         iov[n].iov_len = frame.len - skip;
-        bytes += iov[n].iov_len;
+        /* Plain bytes: deflating takes its time, too. */
+        bytes += event_frame(ring_at(&c->queue, i)).len - (c->gzip ? 0 : skip);
         skip = 0;
         n++;
     }
@@ -232,18 +264,24 @@ int client_frames(const struct client *c, struct iovec *iov, int max_frames, siz
 size_t client_sent(struct client *c, size_t bytes)
 {
     size_t events = 0;
-    while (bytes > 0) {
+    while (bytes > 0 && c->queue.count) {
         struct event *ev = ring_at(&c->queue, 0);
-        size_t left = event_frame(ev).len - c->head_sent;
+        size_t left = wire_frame(c, 0).len - c->head_sent;
         if (bytes < left) {
             c->head_sent += (uint32_t)bytes;
-            break;
+            return events;
         }
         bytes -= left;
         c->head_sent = 0;
+        if (c->gzip)
+            gzip_sum_add(&c->gzip->sum, event_block(ev, c->gzip->packer));
         c->queued_bytes -= event_frame(ev).len;
         events += !is_control(ev);
         event_unref(ring_take(&c->queue));
+    }
+    if (bytes > 0) { /* of the end */
+        c->head_sent += (uint32_t)bytes;
+        c->gzip->ended = c->head_sent == GZIP_END_BYTES;
     }
     return events;
 }

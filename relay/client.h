@@ -28,25 +28,37 @@ struct event_ring {
     uint32_t cap, head, count;
 };
 
+/* Of a stream that is sent compressed. */
+struct client_gzip {
+    struct gzip *packer; /* the worker's */
+    struct gzip_sum sum; /* of what the socket has */
+    bool ended;          /* the socket has the end, too */
+    char end[GZIP_END_BYTES];
+};
+
 /* Embedded in the worker's stream for the cache's sake. Read it freely, change it through the
  * functions below. */
 struct client {
     enum client_state state;
     bool reading;       /* a read of the log is under way: live events are held */
     bool hold_overflow; /* more came than could be held: read again */
-    uint32_t head_sent; /* bytes of the first queued frame that the socket has */
-    size_t queued_bytes, held_bytes;
-    uint64_t cursor;   /* everything wanted up to this id has been queued */
+    uint32_t head_sent; /* bytes, as sent, of the first queued frame that the socket has */
+    size_t queued_bytes, held_bytes; /* plain, also where the stream is compressed */
+    uint64_t cursor;                 /* everything wanted up to this id has been queued */
     uint64_t told;     /* the highest id that the client has been sent, or will from the queue */
     uint64_t replayed; /* events that came from the log */
     struct subscription *sub;
     struct event_ring queue, held;
+    struct client_gzip *gzip; /* NULL: the stream is plain */
 };
 
 enum client_push { CLIENT_QUEUED, CLIENT_HELD, CLIENT_SKIPPED, CLIENT_DROPPED, CLIENT_FULL };
 
 void client_init(struct client *c, struct subscription *sub); /* takes a reference */
 void client_reset(struct client *c);
+/* From the start on: its frames go out packed by @packer, after what *sum says. When it is closing
+ * and the queue is empty, the end of the gzip stream is what is left to send. */
+void client_compress(struct client *c, struct gzip *packer, const struct gzip_sum *sum);
 
 /* Offers a live event. QUEUED: it will be sent (a reference is taken). HELD: a read is under way.
  * SKIPPED: not for this client, or it has it already, or the log will bring it. FULL: over the
@@ -74,8 +86,9 @@ void client_room(const struct client *c, const struct client_limits *limits, uin
 bool client_page(struct client *c, const struct client_limits *limits, struct event *const *events,
                  size_t count, uint64_t cursor, bool final);
 
-/* Describes up to @max_frames frames and about @max_bytes bytes from the queue's front. Returns the
- * number of entries. */
+/* Describes up to @max_frames frames and about @max_bytes (plain) bytes from the queue's front.
+ * Returns the number of entries. 0 though there is output: another thread is just compressing the
+ * first frame; try again in the next loop turn. */
 int client_frames(const struct client *c, struct iovec *iov, int max_frames, size_t max_bytes);
 /* The socket took @bytes of them. Returns how many events (not control frames) were completed. */
 size_t client_sent(struct client *c, size_t bytes);
@@ -86,5 +99,5 @@ size_t client_close(struct client *c, bool keep_queue);
 
 static inline bool client_has_output(const struct client *c)
 {
-    return c->queue.count > 0;
+    return c->queue.count > 0 || (c->gzip && c->state == CLIENT_CLOSING && !c->gzip->ended);
 }

@@ -301,6 +301,17 @@ const struct config_option config_options[] = {
      .initial = "off",
      .group = "Streams",
      .help = "Give an event without a type the name of its topic as type"},
+    {.name = "compress",
+     .type = CONFIG_STRINGS,
+     FIELD(compress),
+     RANGE(0, 256),
+     .initial = "",
+     .reloadable = true,
+     .group = "Streams",
+     .check = config_check_pattern,
+     .help = "Topics and patterns whose streams are sent as gzip to clients that accept it; none "
+             "by default. Read docs/security.md first",
+     .allowed = "topics and patterns such as orders.*, or > for all"},
 
     {.name = "max_topics",
      .type = CONFIG_COUNT,

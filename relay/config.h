@@ -36,6 +36,7 @@ struct config {
     uint64_t accept_rate;            /* per second and address; 0: no limit */
     uint64_t publish_max_held_bytes; /* 0: by max_event_bytes */
     struct strings cors_origins, inbox_namespaces;
+    struct strings compress; /* patterns; empty: nothing */
     bool control_events, events_type_from_topic;
     char *control_prefix;
     enum log_level logging_level;

@@ -130,6 +130,13 @@ const char *config_check_namespace(const char *item)
                                          : "expected 1 to 64 characters of A-Z a-z 0-9 _ - each";
 }
 
+const char *config_check_pattern(const char *item)
+{
+    return name_pattern_valid(slice_of(item)) ? NULL
+                                              : "expected topics, in which * stands for one token "
+                                                "and a final > for one or more";
+}
+
 const char *config_check_printable(const char *item)
 {
     if (!slice_utf8_valid(slice_of(item)))

@@ -71,5 +71,6 @@ const char *config_check_secret(const char *item); /* what a line may hold */
 const char *config_check_prefix(const char *item);
 const char *config_check_origin(const char *item);
 const char *config_check_namespace(const char *item);
+const char *config_check_pattern(const char *item);
 const char *config_check_printable(const char *item); /* may hold spaces */
 const char *config_check_word(const char *item);      /* printable ASCII without spaces */

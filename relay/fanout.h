@@ -13,9 +13,10 @@ struct fanout *fanout_new(struct ev_loop *loop, unsigned worker, struct node *no
 void fanout_free(struct fanout *fanout); /* after all streams are over */
 void fanout_configure(struct fanout *fanout, struct config *config);
 
-/* A stream for @call, whose preamble is still to be sent; takes over the request's contents. */
+/* A stream for @call, whose preamble is still to be sent; takes over the request's contents. @sum:
+ * of that preamble, and the stream is gzip; NULL: it is plain. */
 struct stream *fanout_open(struct fanout *fanout, struct front_call *call,
-                           struct stream_request *request);
+                           struct stream_request *request, const struct gzip_sum *sum);
 /* Its socket is ours now. */
 void fanout_start(struct stream *stream, int fd);
 /* Its call is over: the stream is gone. */

@@ -58,6 +58,8 @@ struct fanout {
     struct stream_queue dirty, doomed;
     uint64_t stamp, twin; /* of the event before */
     bool draining;
+    struct gzip *gzip; /* there is one while there are streams that need it */
+    size_t gzip_streams;
     struct mark marks[FANOUT_EVENTS_PER_TURN + NOTE_EVENTS_MAX];
     size_t mark_count;
     struct log_limit slow_limit;

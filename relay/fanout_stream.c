@@ -162,12 +162,50 @@ static void watch_output(struct stream *s, bool blocked)
     ev_io_start(s->fanout->loop, &s->io);
 }
 
+/* --- compressed streams: common/gzip.h -------------------------------------------------------- */
+
+static void gzip_join(struct stream *s, const struct gzip_sum *sum)
+{
+    struct fanout *f = s->fanout;
+    if (!f->gzip)
+        f->gzip = gzip_new();
+    f->gzip_streams++;
+    metrics_add(f->metrics, M_CLIENTS_GZIP, 1);
+    client_compress(&s->client, f->gzip, sum);
+}
+
+static void gzip_leave(struct stream *s)
+{
+    struct fanout *f = s->fanout;
+    if (!s->client.gzip)
+        return;
+    metrics_sub(f->metrics, M_CLIENTS_GZIP, 1);
+    if (--f->gzip_streams > 0)
+        return;
+    gzip_free(f->gzip);
+    f->gzip = NULL;
+}
+
+static void gzip_account(struct fanout *f)
+{
+    struct gzip_counts counts = gzip_take_counts(f->gzip);
+    if (!counts.frames)
+        return;
+    metrics_add(f->metrics, M_GZIP_FRAMES, counts.frames);
+    metrics_add(f->metrics, M_GZIP_PLAIN_BYTES, counts.plain_bytes);
+    metrics_add(f->metrics, M_GZIP_PACKED_BYTES, counts.packed_bytes);
+}
+
 /* One write. False: the stream has ended, or waits for its socket. */
 static bool stream_write(struct stream *s)
 {
     struct fanout *f = s->fanout;
     struct iovec iov[FRAMES_PER_WRITE];
     int count = client_frames(&s->client, iov, FRAMES_PER_WRITE, BYTES_PER_WRITE);
+    if (s->client.gzip)
+        gzip_account(f);
+    if (count == 0)
+        return true; /* another worker is compressing what comes next: in the next turn */
     struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)count};
     size_t offered = 0;
     for (int i = 0; i < count; i++)
@@ -390,7 +428,7 @@ void stream_drain(struct stream *s, uint64_t end_ms)
 /* --- opening and over ------------------------------------------------------------------------ */
 
 struct stream *fanout_open(struct fanout *f, struct front_call *call,
-                           struct stream_request *request)
+                           struct stream_request *request, const struct gzip_sum *sum)
 {
     size_t count = request->topics.count;
     enum cursor_kind kind = request->cursor;
@@ -402,6 +440,8 @@ struct stream *fanout_open(struct fanout *f, struct front_call *call,
     s->fd = -1;
     s->sub_count = count;
     client_init(&s->client, sub);
+    if (sum)
+        gzip_join(s, sum);
     subscription_unref(sub);
     ev_init(&s->io, on_io);
     s->io.data = s;
@@ -440,6 +480,7 @@ void fanout_over(struct stream *s)
         TAILQ_REMOVE(&f->dirty, s, dirty_link);
     if (s->doomed)
         TAILQ_REMOVE(&f->doomed, s, doomed_link);
+    gzip_leave(s);
     client_reset(&s->client);
     stream_account(s);
     metrics_sub(f->metrics, M_CLIENTS_CLOSING, 1);

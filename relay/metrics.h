@@ -25,6 +25,7 @@ enum metric {
     M_LOOP_LAG_US,     /* duration of the longest loop turn of the last period */
     M_PUBLISH_WAITING, /* publish requests that wait for Redis */
     M_DRAINING,
+    M_CLIENTS_GZIP, /* streams that are sent compressed */
     /* counters */
     M_STREAMS_OPENED,
     M_CLOSED_CLIENT,
@@ -57,6 +58,9 @@ enum metric {
     M_GAP_REDIS_LOST, /* sse_relay_gaps_total{reason=} */
     M_BYTES_OUT,
     M_WRITES,
+    M_GZIP_FRAMES, /* compressed, and their bytes before and after */
+    M_GZIP_PLAIN_BYTES,
+    M_GZIP_PACKED_BYTES,
     M_REDIS_RECONNECTS,
     M_REDIS_COMMANDS,
     M_REDIS_ERRORS,

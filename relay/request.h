@@ -48,6 +48,12 @@ NODISCARD enum err request_parse_stream(const struct request_view *view,
                                         const struct config *config, uint64_t now_us,
                                         struct stream_request *out, struct problem *problem);
 void stream_request_reset(struct stream_request *r);
+/* Whether each of its topics and patterns asks only for what one of @patterns matches. */
+bool stream_request_is_within(const struct stream_request *r, const struct strings *patterns);
+
+/* What a client says about encodings (Accept-Encoding, RFC 9110, 12.5.3; SLICE_NONE: nothing):
+ * whether gzip is acceptable, and not less welcome than none. What is malformed counts as no. */
+bool request_accepts_gzip(struct slice accept_encoding);
 
 /* One event to publish: its parts as alternating name and value, ready for FCALL sse_publish (topic
  * first, then data, then the options that were given: event, retry, ephemeral "1", once, priority,

@@ -137,6 +137,19 @@ static void stream_headers(const struct routes *r, struct front_call *call, stru
     add_cors(r, call, h);
 }
 
+/* True: as gzip. Fixed for the stream's life, whatever is reloaded. */
+static bool negotiate_gzip(const struct routes *r, struct front_call *call,
+                           const struct stream_request *request, struct headers *h)
+{
+    if (!stream_request_is_within(request, &r->config->compress))
+        return false;
+    header_add(h, "Vary", "Accept-Encoding");
+    if (!request_accepts_gzip(front_header(call, "Accept-Encoding")))
+        return false;
+    header_add(h, "Content-Encoding", "gzip");
+    return true;
+}
+
 static void put_preamble(const struct routes *r, struct buf *b)
 {
     buf_printf(b, ":ok\nretry: %llu\n", (unsigned long long)fanout_retry_hint(r->config));
@@ -168,6 +181,29 @@ static bool stream_fits(struct routes *r, struct front_call *call)
     return false;
 }
 
+static void accept_stream(struct routes *r, struct front_call *call, struct stream_request *request,
+                          bool head)
+{
+    struct headers h = {0};
+    struct buf plain = {0}, packed = {0};
+    struct gzip_sum sum;
+    stream_headers(r, call, &h);
+    bool gzip = negotiate_gzip(r, call, request, &h);
+    put_preamble(r, &plain);
+    if (gzip)
+        gzip_put_start(&packed, &sum, buf_slice(&plain));
+    if (!head) {
+        struct exchange *x = mem_zero(1, sizeof(*x));
+        x->routes = r;
+        x->call = call;
+        x->stream = fanout_open(r->fanout, call, request, gzip ? &sum : NULL);
+        front_set_user(call, x);
+    }
+    front_stream(call, h.items, h.count, buf_slice(gzip ? &packed : &plain));
+    buf_reset(&plain);
+    buf_reset(&packed);
+}
+
 static void open_stream(struct routes *r, struct front_call *call)
 {
     struct stream_request request = {0};
@@ -181,19 +217,7 @@ static void open_stream(struct routes *r, struct front_call *call)
     if (atomic_load(&r->node->draining)) {
         stream_refuse_draining(r, call);
     } else if (head || stream_fits(r, call)) {
-        struct headers h = {0};
-        struct buf preamble = {0};
-        stream_headers(r, call, &h);
-        put_preamble(r, &preamble);
-        if (!head) {
-            struct exchange *x = mem_zero(1, sizeof(*x));
-            x->routes = r;
-            x->call = call;
-            x->stream = fanout_open(r->fanout, call, &request);
-            front_set_user(call, x);
-        }
-        front_stream(call, h.items, h.count, buf_slice(&preamble));
-        buf_reset(&preamble);
+        accept_stream(r, call, &request, head);
     }
     stream_request_reset(&request);
 }
