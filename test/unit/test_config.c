@@ -258,6 +258,7 @@ static const struct {
     {"cors.origins", "* https://a.example http://localhost:3000 http://[::1]:3000 app://x",
      "a.example https:// https://a/ https://a/b https://A.example https://a:0 https://a?b "
      "https://a,b"},
+    {"compress", "> a a.* a.b,c.>", "a.>.b .a a* a..b"},
     {"control_prefix", "relay. x:", "\x01 ä 012345678901234567890123456789012"},
     {"control_events", "on off true false yes no 1 0 ON", "maybe 2"},
     {"events.type_from_topic", "on off", "onn"},
@@ -491,7 +492,7 @@ START_TEST(test_printed_file_reads_back_to_the_same)
     static const char *const cases[] = {
         "",
         "--node n1 --workers 2 --heartbeat 0 --retry 1500ms --log.ttl 90m --queue.max_bytes 5000 "
-        "--control_events off --cors.origins https://a.example,* --inbox.namespaces= "
+        "--control_events off --cors.origins https://a.example,* --inbox.namespaces= --compress a.*,b "
         "--logging.format json "
         "--listen 127.0.0.1:1 --listen [::]:2 --heartbeat.event \"\\ --max_event_bytes 64MB "
         "--redis memory:",

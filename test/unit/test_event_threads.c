@@ -2,6 +2,7 @@
 #include "common/event.h"
 #include <check.h>
 #include <pthread.h>
+#include <stdlib.h>
 
 #define THREADS 4
 #define ROUNDS 20000
@@ -35,11 +36,60 @@ START_TEST(test_last_reference_frees_whoever_holds_it)
 }
 END_TEST
 
+#define EVENTS 200
+
+/* Packs what each asks for first; all threads ask for all events in the same order, as workers do.
+ */
+static void *pack_all(void *arg)
+{
+    struct event **events = arg;
+    struct gzip *g = gzip_new();
+    for (int i = 0; i < EVENTS; i++) {
+        const struct gzip_block *block;
+        while (!(block = event_block(events[i], g)))
+            ;
+        if (block->len == 0 || block->plain_len != event_frame(events[i]).len)
+            return NULL;
+    }
+    uint64_t *packed = malloc(sizeof(*packed));
+    *packed = gzip_take_counts(g).frames;
+    gzip_free(g);
+    return packed;
+}
+
+START_TEST(test_threads_that_ask_together_pack_once)
+{
+    struct event *events[EVENTS];
+    pthread_t threads[THREADS];
+    uint64_t total = 0;
+    for (int i = 0; i < EVENTS; i++) {
+        struct event_fields fields = {.id = 1 + (uint64_t)i,
+                                      .retry_ms = -1,
+                                      .topic = SLICE_LIT("t"),
+                                      .data = SLICE_LIT("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")};
+        events[i] = event_new(&fields, 0);
+    }
+    for (int i = 0; i < THREADS; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, pack_all, events), 0);
+    for (int i = 0; i < THREADS; i++) {
+        void *packed;
+        pthread_join(threads[i], &packed);
+        ck_assert_ptr_nonnull(packed);
+        total += *(uint64_t *)packed;
+        free(packed);
+    }
+    ck_assert_uint_eq(total, EVENTS);
+    for (int i = 0; i < EVENTS; i++)
+        event_unref(events[i]);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tests = tcase_create("event threads");
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, test_last_reference_frees_whoever_holds_it);
+    tcase_add_test(tests, test_threads_that_ask_together_pack_once);
     Suite *suite = suite_create("event threads");
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
