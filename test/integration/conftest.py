@@ -216,6 +216,7 @@ def relay_factory(request, tmp_path, clients):
             "listen": "127.0.0.1:0",
             "workers": 2,
             "drain": "200ms",
+            **({"compress": ">"} if sse_client.GZIP else {}),
             **(config or {}),
             **more,
         }

@@ -9,11 +9,14 @@ import selectors
 import socket
 import threading
 import time
+import zlib
 from urllib.parse import quote, urlsplit
 
 from http_body import Body, parse_head
 from sse_parser import Parser
 
+# Every stream of every test compressed, where the tests do not say otherwise: SSE_RELAY_TEST_GZIP=1.
+GZIP = bool(os.environ.get("SSE_RELAY_TEST_GZIP"))
 TIMEOUT_S = float(os.environ.get("SSE_RELAY_TEST_TIMEOUT", "20"))
 
 
@@ -86,13 +89,17 @@ class SSEClient:
         receive_buffer=None,
         control_prefix="relay.",
         reading=True,
+        gzip=GZIP,
     ):
         parts = urlsplit(url)
         self.address = (parts.hostname, parts.port)
         self.control_prefix = control_prefix
         self.status = None
         self.headers = {}
-        self.raw = b""  # the body
+        self.raw = b""  # the body, decompressed
+        self.wire = 0  # its bytes as they came
+        self.whole = None  # a compressed body: its end has come, with the right check sum
+        self._inflate = None
         self.head = b""
         self.blocks = []
         self.closed = False  # by the other side, or by an error
@@ -107,6 +114,8 @@ class SSEClient:
         lines = [f"GET {path} HTTP/1.1", f"Host: {parts.netloc}", "Accept: text/event-stream"]
         if last_event_id is not None:
             lines.append(f"Last-Event-ID: {last_event_id}")
+        if gzip:
+            lines.append("Accept-Encoding: gzip")
         lines += [f"{n}: {v}" for n, v in (headers or {}).items()]
         self.sock = socket.socket(socket.AF_INET6 if ":" in self.address[0] else socket.AF_INET)
         if receive_buffer:
@@ -260,6 +269,11 @@ class SSEClient:
             chunk = self._head(chunk)
         if chunk:
             chunk = self._body.feed(chunk)
+            self.wire += len(chunk)
+            if self._inflate:
+                chunk = self._inflate.decompress(chunk)
+                self.whole = self._inflate.eof
+                assert not self._inflate.unused_data
             self.raw += chunk
             self.blocks += self._parser.feed(chunk)
         if self.status is not None and self._body.ended:
@@ -273,5 +287,7 @@ class SSEClient:
         self.head = head + end
         status, self.headers = parse_head(head)
         self._body = Body(self.headers)
+        if self.headers.get("content-encoding") == "gzip":
+            self._inflate = zlib.decompressobj(31)
         self.status = status
         return body

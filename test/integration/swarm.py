@@ -5,10 +5,11 @@ import os
 import resource
 import threading
 import time
+import zlib
 from urllib.parse import urlsplit
 
 from http_body import Body, parse_head
-from sse_client import TIMEOUT_S, build_query
+from sse_client import GZIP, TIMEOUT_S, build_query
 from sse_parser import Parser
 
 
@@ -28,6 +29,7 @@ class SwarmClient(asyncio.Protocol):
         self.ids = []
         self.gaps = []
         self.connected = 0  # times relay.connected came
+        self.whole = 0  # compressed streams that came to their end
         self.starts = []  # per connection: how many events there were before
         self.last_event_id = ""
         self.transport = None
@@ -38,7 +40,10 @@ class SwarmClient(asyncio.Protocol):
         self.parser = Parser()
         self.head = b""
         self.starts.append(len(self.data))
+        self.inflate = None
         extra = f"Last-Event-ID: {self.last_event_id}\r\n" if self.last_event_id else ""
+        if self.swarm.gzip:
+            extra += "Accept-Encoding: gzip\r\n"
         path = "/events?" + self.swarm.query
         transport.write(f"GET {path} HTTP/1.1\r\nHost: relay\r\n{extra}\r\n".encode())
 
@@ -51,8 +56,13 @@ class SwarmClient(asyncio.Protocol):
             status, headers = parse_head(head)
             self.is_open = status == 200
             self.body = Body(headers)
+            if headers.get("content-encoding") == "gzip":
+                self.inflate = zlib.decompressobj(31)
             self.head = None
-        for block in self.parser.feed(self.body.feed(chunk)):
+        chunk = self.body.feed(chunk)
+        if self.inflate:
+            chunk = self.inflate.decompress(chunk)
+        for block in self.parser.feed(chunk):
             self.last_event_id = block.last_event_id
             if not block.dispatched:
                 continue
@@ -68,6 +78,7 @@ class SwarmClient(asyncio.Protocol):
 
     def connection_lost(self, exc):
         self.is_open = False
+        self.whole += bool(self.inflate and self.inflate.eof)
         if self.swarm.resume and not self.swarm.closing:
             self.swarm.loop.call_later(0.02, self.swarm._connect_soon, self)
 
@@ -75,11 +86,12 @@ class SwarmClient(asyncio.Protocol):
 class Swarm:
     """@targets: base URLs, clients spread over them. A client that lost one goes on to the next."""
 
-    def __init__(self, targets, count, query="", topics=(), params=None, resume=False):
+    def __init__(self, targets, count, query="", topics=(), params=None, resume=False, gzip=GZIP):
         raise_file_limit()
         self.targets = [urlsplit(t) for t in targets]
         self.query = query or build_query(topics, params or {})
         self.resume = resume
+        self.gzip = gzip
         self.closing = False
         self.clients = [SwarmClient(self, i) for i in range(count)]
         self.loop = asyncio.new_event_loop()
