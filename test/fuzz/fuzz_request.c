@@ -123,6 +123,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
                                 .body = body};
     if (bytes[0] & 8)
         view.content_type = query;
+    if (bytes[0] & 32)
+        (void)request_accepts_gzip(body);
     if (bytes[0] & 4) {
         view.last_event_id = bytes[0] & 16 ? body : SLICE_NONE;
         check_stream(&view);

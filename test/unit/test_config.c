@@ -492,7 +492,8 @@ START_TEST(test_printed_file_reads_back_to_the_same)
     static const char *const cases[] = {
         "",
         "--node n1 --workers 2 --heartbeat 0 --retry 1500ms --log.ttl 90m --queue.max_bytes 5000 "
-        "--control_events off --cors.origins https://a.example,* --inbox.namespaces= --compress a.*,b "
+        "--control_events off --cors.origins https://a.example,* --inbox.namespaces= --compress "
+        "a.*,b "
         "--logging.format json "
         "--listen 127.0.0.1:1 --listen [::]:2 --heartbeat.event \"\\ --max_event_bytes 64MB "
         "--redis memory:",
