@@ -74,6 +74,13 @@ def test_head_says_what_get_would(relay):
         assert body == b""
 
 
+def test_one_vary_with_cors(redis, relay_factory, sse_connect):
+    relay = relay_factory({"compress": ">", "cors.origins": "https://a.example"})
+    for gzip in (True, False):
+        client = sse_connect(relay, "z", gzip=gzip, headers={"Origin": "https://a.example"})
+        assert client.head.count(b"Vary") == 1 and client.headers["vary"] == "Origin, Accept-Encoding"
+
+
 def test_by_default_nothing_is_compressed(redis, relay_factory, sse_connect):
     client = sse_connect(relay_factory({"compress": ""}), "z", gzip=True)
     assert "content-encoding" not in client.headers and "vary" not in client.headers
