@@ -17,6 +17,8 @@
 
 static const char *const level_choices[] = {"debug", "info", "warn", "error", NULL};
 static const char *const format_choices[] = {"logfmt", "json", NULL};
+static const char *const park_choices[] = {"suspended", "handover", NULL};
+static_assert(sizeof(enum config_park) == sizeof(unsigned), "enum options are stored as unsigned");
 static_assert(sizeof(enum log_level) == sizeof(unsigned), "enum options are stored as unsigned");
 static_assert(sizeof(enum log_format) == sizeof(unsigned), "enum options are stored as unsigned");
 
@@ -55,6 +57,14 @@ const struct config_option config_options[] = {
      .reloadable = true,
      .group = "Network",
      .help = "Connections accepted per second on each address; others wait; 0: no limit"},
+    {.name = "park",
+     .type = CONFIG_ENUM,
+     FIELD(park),
+     .initial = "suspended",
+     .group = "Network",
+     .choices = park_choices,
+     .help = "Where a stream waits: suspended in libmicrohttpd, or its socket handed over, which "
+             "needs a fraction of the memory but rests on what libmicrohttpd does not promise"},
     {.name = "cors.origins",
      .type = CONFIG_STRINGS,
      FIELD(cors_origins),

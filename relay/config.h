@@ -13,6 +13,8 @@ struct strings {
     size_t count;
 };
 
+enum config_park { PARK_SUSPENDED, PARK_HANDOVER };
+
 struct config {
     struct strings listen;
     char *redis; /* URL, may hold a password: print with config_redacted_url() */
@@ -33,6 +35,7 @@ struct config {
         publish_max_waiting_bytes;
     uint64_t publish_wait_replicas; /* 0: do not ask for confirmation */
     uint64_t max_event_bytes, max_topics, max_clients /* 0: by the file limit */, max_header_bytes;
+    enum config_park park;           /* of the connections of streams: front.h */
     uint64_t accept_rate;            /* per second and address; 0: no limit */
     uint64_t publish_max_held_bytes; /* 0: by max_event_bytes */
     struct strings cors_origins, inbox_namespaces;

@@ -15,10 +15,6 @@ enum {
     POOL_OVERHEAD = 4096, /* of a connection's pool beside the request's header: parsed pairs, our
                              answer's header */
 };
-/* Each resume makes libmicrohttpd walk all suspended connections (141 us at 9,000): so they are
- * resumed together. */
-static const double END_BATCH_S = 0.02;
-
 uint64_t front_now_ms(void)
 {
     return clock_mono_us() / 1000;
@@ -71,7 +67,7 @@ void call_suspend(struct front_call *call)
     MHD_suspend_connection(call->connection);
     call->suspended = true;
     wheel_cancel(&call->peer->deadline);
-    LIST_INSERT_HEAD(&call->front->suspended, call, suspended_link);
+    LIST_INSERT_HEAD(&call->front->suspended, call, parked_link);
 }
 
 void call_resume(struct front_call *call)
@@ -79,34 +75,10 @@ void call_resume(struct front_call *call)
     if (!call->suspended)
         return;
     call->suspended = false;
-    LIST_REMOVE(call, suspended_link);
+    LIST_REMOVE(call, parked_link);
     wheel_set(call->front->wheel, &call->peer->deadline, front_now_ms() + REQUEST_DEADLINE_MS);
     MHD_resume_connection(call->connection);
     front_run_soon(call->front);
-}
-
-static void on_end_batch(struct ev_loop *loop, ev_timer *w, int revents)
-{
-    (void)loop, (void)revents;
-    struct front *front = w->data;
-    struct front_call *call;
-    while ((call = TAILQ_FIRST(&front->ending))) {
-        TAILQ_REMOVE(&front->ending, call, ending_link);
-        call_resume(call);
-    }
-}
-
-void front_end(struct front_call *call)
-{
-    struct front *front = call->front;
-    if (call->state != CALL_STREAMING)
-        return;
-    call->state = CALL_ENDING;
-    TAILQ_INSERT_TAIL(&front->ending, call, ending_link);
-    if (!ev_is_active(&front->end_batch)) {
-        ev_timer_set(&front->end_batch, END_BATCH_S, 0.);
-        ev_timer_start(front->loop, &front->end_batch);
-    }
 }
 
 /* --- deadlines ----------------------------------------------------------------------------- */
@@ -139,7 +111,7 @@ static void watchers_start(struct front *front)
     int fd = MHD_get_daemon_info(front->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
     ev_io_init(&front->epoll, on_epoll, fd, EV_READ);
     ev_timer_init(&front->tick, on_tick, WHEEL_TICK_MS / 1000., WHEEL_TICK_MS / 1000.);
-    ev_init(&front->end_batch, on_end_batch);
+    ev_init(&front->end_batch, front_on_end_batch);
     ev_init(&front->again, on_again);
     front->epoll.data = front->tick.data = front->end_batch.data = front->again.data = front;
     ev_io_start(front->loop, &front->epoll);
@@ -159,6 +131,10 @@ static struct MHD_Daemon *daemon_start(struct front *front)
     const struct front_limits *limits = &front->limits;
     unsigned flags =
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG;
+    /* Without it libmicrohttpd shuts a connection down when it closes it: also for the duplicate.
+     */
+    if (limits->handover)
+        flags |= MHD_USE_TURBO;
     return MHD_start_daemon(
         flags, 0, NULL, NULL, front_on_request, front, MHD_OPTION_EXTERNAL_LOGGER, quiet, NULL,
         MHD_OPTION_CONNECTION_LIMIT, limits->max_connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
@@ -178,6 +154,7 @@ struct front *front_new(struct ev_loop *loop, const int *listen_fds, size_t coun
     front->limits = *limits;
     front->held_bytes = held_bytes;
     LIST_INIT(&front->suspended);
+    LIST_INIT(&front->handed_over);
     TAILQ_INIT(&front->ending);
     TAILQ_INIT(&front->others);
     front->daemon = daemon_start(front);
@@ -216,13 +193,14 @@ void front_free(struct front *front)
     struct front_call *call;
     gates_close(front);
     front->stopping = true;
+    front_end_handed_over(front);
     while ((call = LIST_FIRST(&front->suspended))) {
         if (call->state == CALL_HANDLING) /* its answer will not come any more */
             shutdown(call->peer->fd, SHUT_RDWR);
         else
             call->state = CALL_ENDING;
         call->suspended = false;
-        LIST_REMOVE(call, suspended_link);
+        LIST_REMOVE(call, parked_link);
         MHD_resume_connection(call->connection);
     }
     for (int i = 0; i < 4; i++)

@@ -1,12 +1,13 @@
 /* HTTP: the only user of libmicrohttpd. One daemon per worker, in external epoll mode on the
  * worker's loop, without a listening socket: connections are accepted here, at the rate and up to
  * the number that the limits say; others wait in the kernel's queue. Takes requests in whole, sends
- * answers, and hands a stream's socket over once its headers are in the kernel: the connection is
- * suspended then, and libmicrohttpd does not touch it until front_end(). All on the worker's
- * thread. */
+ * answers, and hands a stream's socket over once its preamble is in the kernel. Until front_end()
+ * libmicrohttpd does not touch it: the connection is suspended, or, with limits.handover, is over
+ * for it. All on the worker's thread. */
 #pragma once
 #include <ev.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #include "relay/metrics.h"
 #include "relay/request.h"
@@ -37,6 +38,7 @@ struct front_limits {
      * idle are closed, oldest first, and new ones wait. Half as many requests with a body may be
      * under way. */
     size_t max_others;
+    bool handover; /* of a stream's socket: libmicrohttpd keeps nothing of it */
     /* Changed by front_configure(). */
     double accept_rate; /* connections per second on each address; 0: no limit */
     size_t max_body_bytes;
@@ -56,12 +58,14 @@ void front_free(struct front *front);
 /* Calls that the handler has seen and that are not over. */
 size_t front_calls(const struct front *front);
 
-/* About the request; all borrowed until over(). */
+/* About the request; all borrowed until stream() or over(), whichever is first. */
 struct slice front_method(const struct front_call *call);
 struct slice front_path(const struct front_call *call);
 struct slice front_header(const struct front_call *call, const char *name);
 const struct request_view *front_view(const struct front_call *call);
 int front_fd(const struct front_call *call); /* its socket; only to look at */
+/* Whether front_stream() was its answer; the only question that over() may ask. */
+bool front_is_stream(const struct front_call *call);
 
 /* The caller's own pointer, NULL at first. */
 void front_set_user(struct front_call *call, void *user);

@@ -110,6 +110,8 @@ static bool gate_accept(struct gate *gate)
     if (fd >= 0) {
         if (MHD_add_connection(front->daemon, fd, (struct sockaddr *)&addr, len) == MHD_YES)
             metrics_add(front->metrics, M_ACCEPTED, 1); /* else it has closed the socket */
+        if (front->limits.handover)
+            front_run_soon(front); /* with MHD_USE_TURBO it tries first, and watches only then */
         return true;
     }
     bucket_return(&gate->bucket);

@@ -7,17 +7,16 @@
 #include "common/mem.h"
 #include "relay/front_parts.h"
 
-enum { STREAM_BLOCK = 512 }; /* libmicrohttpd allocates this per stream */
-
 /* --- requests -------------------------------------------------------------------------------- */
 
 static enum MHD_Result add_query(void *cls, enum MHD_ValueKind kind, const char *key,
                                  size_t key_size, const char *value, size_t value_size)
 {
     (void)kind;
-    struct front_call *call = cls;
-    call->query = mem_resize(call->query, (call->query_count + 1) * sizeof(*call->query));
-    call->query[call->query_count++] =
+    struct front_request *request = cls;
+    request->query =
+        mem_resize(request->query, (request->query_count + 1) * sizeof(*request->query));
+    request->query[request->query_count++] =
         (struct request_pair){{key, key_size}, {value ? value : "", value ? value_size : 0}};
     return MHD_YES;
 }
@@ -30,8 +29,10 @@ static struct front_call *call_new(struct front *front, struct MHD_Connection *c
     call->connection = connection;
     call->peer =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
-    call->method = mem_dup(method, strlen(method));
-    call->path = mem_dup(path, strlen(path));
+    call->fd = call->peer->fd;
+    call->request = mem_zero(1, sizeof(*call->request));
+    call->request->method = mem_dup(method, strlen(method));
+    call->request->path = mem_dup(path, strlen(path));
     call->peer->call = call;
     peer_set_state(call->peer, PEER_BUSY);
     wheel_set(front->wheel, &call->peer->deadline, front_now_ms() + REQUEST_DEADLINE_MS);
@@ -40,33 +41,52 @@ static struct front_call *call_new(struct front *front, struct MHD_Connection *c
 
 static void body_drop(struct front_call *call)
 {
-    buf_reset(&call->body);
-    atomic_fetch_sub(call->front->held_bytes, call->held);
-    metrics_sub(call->front->metrics, M_HTTP_BODY_BYTES, call->held);
-    call->held = 0;
+    struct front_request *request = call->request;
+    buf_reset(&request->body);
+    atomic_fetch_sub(call->front->held_bytes, request->held);
+    metrics_sub(call->front->metrics, M_HTTP_BODY_BYTES, request->held);
+    request->held = 0;
 }
 
-static void call_free(struct front_call *call)
+void call_free_request(struct front_call *call)
 {
-    if (call->response)
-        MHD_destroy_response(call->response);
+    struct front_request *request = call->request;
+    if (!request)
+        return;
+    if (request->response)
+        MHD_destroy_response(request->response);
     body_drop(call);
-    call->front->bodies -= call->has_body;
-    buf_reset(&call->preamble);
-    free(call->query);
-    free(call->method);
-    free(call->path);
+    call->front->bodies -= request->has_body;
+    buf_reset(&request->preamble);
+    free(request->query);
+    free(request->method);
+    free(request->path);
+    free(request);
+    call->request = NULL;
+}
+
+void call_over(struct front_call *call)
+{
+    struct front *front = call->front;
+    if (call->seen) {
+        front->calls--;
+        front->handler->over(front->arg, call);
+    }
+    if (call->suspended || call->handed_over)
+        LIST_REMOVE(call, parked_link);
+    call_free_request(call);
     free(call);
 }
 
 static enum MHD_Result handle(struct front_call *call)
 {
-    MHD_get_connection_values_n(call->connection, MHD_GET_ARGUMENT_KIND, add_query, call);
-    call->view = (struct request_view){.query = call->query,
-                                       .query_count = call->query_count,
-                                       .last_event_id = front_header(call, "Last-Event-ID"),
-                                       .content_type = front_header(call, "Content-Type"),
-                                       .body = buf_slice(&call->body)};
+    struct front_request *request = call->request;
+    MHD_get_connection_values_n(call->connection, MHD_GET_ARGUMENT_KIND, add_query, request);
+    request->view = (struct request_view){.query = request->query,
+                                          .query_count = request->query_count,
+                                          .last_event_id = front_header(call, "Last-Event-ID"),
+                                          .content_type = front_header(call, "Content-Type"),
+                                          .body = buf_slice(&request->body)};
     call->state = CALL_HANDLING;
     call->seen = true;
     call->front->calls++;
@@ -80,9 +100,9 @@ static enum MHD_Result handle(struct front_call *call)
 
 static enum MHD_Result queue_response(struct front_call *call)
 {
-    struct MHD_Response *response = call->response;
-    call->response = NULL;
-    enum MHD_Result rc = MHD_queue_response(call->connection, call->status, response);
+    struct MHD_Response *response = call->request->response;
+    call->request->response = NULL;
+    enum MHD_Result rc = MHD_queue_response(call->connection, call->request->status, response);
     MHD_destroy_response(response);
     return rc;
 }
@@ -134,12 +154,13 @@ static bool body_fits(const struct front *front, uint64_t more)
 static void body_begin(struct front_call *call)
 {
     struct front *front = call->front;
+    struct front_request *request = call->request;
     struct slice text = front_header(call, "Content-Length");
     uint64_t announced = 0;
     if (text.ptr && slice_u64(text, UINT64_MAX, &announced))
         announced = 0; /* libmicrohttpd refuses it */
-    call->has_body = announced || front_header(call, "Transfer-Encoding").ptr;
-    if (!call->has_body)
+    request->has_body = announced || front_header(call, "Transfer-Encoding").ptr;
+    if (!request->has_body)
         return;
     front->bodies++;
     if (announced > front->limits.max_body_bytes)
@@ -151,16 +172,17 @@ static void body_begin(struct front_call *call)
 static void body_add(struct front_call *call, const char *bytes, size_t len)
 {
     struct front *front = call->front;
-    call->too_large |= call->body.len + len > front->limits.max_body_bytes;
-    call->too_many |= !body_fits(front, len);
-    if (call->too_large || call->too_many) {
+    struct front_request *request = call->request;
+    request->too_large |= request->body.len + len > front->limits.max_body_bytes;
+    request->too_many |= !body_fits(front, len);
+    if (request->too_large || request->too_many) {
         body_drop(call); /* libmicrohttpd takes an answer only at the body's end */
         return;
     }
     atomic_fetch_add(front->held_bytes, len);
     metrics_add(front->metrics, M_HTTP_BODY_BYTES, len);
-    call->held += len;
-    buf_put(&call->body, bytes, len);
+    request->held += len;
+    buf_put(&request->body, bytes, len);
 }
 
 /* --- libmicrohttpd's callbacks -----------------------------------------------------------------
@@ -182,7 +204,7 @@ enum MHD_Result front_on_request(void *cls, struct MHD_Connection *connection, c
     }
     if (front->stopping)
         return MHD_NO; /* nobody would answer any more */
-    if (call->response)
+    if (call->request && call->request->response)
         return queue_response(call);
     if (call->state != CALL_READING)
         return MHD_YES;
@@ -191,9 +213,9 @@ enum MHD_Result front_on_request(void *cls, struct MHD_Connection *connection, c
         *upload_size = 0;
         return MHD_YES;
     }
-    if (call->too_large)
+    if (call->request->too_large)
         reply_too_large(call);
-    else if (call->too_many)
+    else if (call->request->too_many)
         reply_too_many(call);
     else
         return handle(call);
@@ -220,18 +242,18 @@ void front_on_completed(void *cls, struct MHD_Connection *connection, void **req
         return;
     *req_cls = NULL;
     front->completed++;
-    if (call->seen) {
-        front->calls--;
-        front->handler->over(front->arg, call);
+    struct peer *peer = call->peer;
+    peer->call = NULL;
+    if (call->handed_over) { /* it lives on, without the connection and its peer */
+        call->connection = NULL;
+        call->peer = NULL;
+        return;
     }
-    if (call->suspended)
-        LIST_REMOVE(call, suspended_link);
-    call->peer->call = NULL;
-    peer_set_state(call->peer, PEER_IDLE);
-    wheel_set(front->wheel, &call->peer->deadline, front_now_ms() + IDLE_DEADLINE_MS);
+    call_over(call);
+    peer_set_state(peer, PEER_IDLE);
+    wheel_set(front->wheel, &peer->deadline, front_now_ms() + IDLE_DEADLINE_MS);
     if (code == MHD_REQUEST_TERMINATED_COMPLETED_OK)
-        notice_end(call->peer->fd);
-    call_free(call);
+        notice_end(peer->fd);
 }
 
 /* --- answers --------------------------------------------------------------------------------- */
@@ -242,14 +264,14 @@ static void count_status(struct front *front, unsigned status)
     metrics_add(front->metrics, which, 1);
 }
 
-static void answer(struct front_call *call, unsigned status, struct MHD_Response *response,
-                   const struct front_header *headers, size_t count)
+void call_answer(struct front_call *call, unsigned status, struct MHD_Response *response,
+                 const struct front_header *headers, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         MHD_add_response_header(response, headers[i].name, headers[i].value);
     count_status(call->front, status);
-    call->response = response;
-    call->status = status;
+    call->request->response = response;
+    call->request->status = status;
     if (call->in_handler)
         (void)queue_response(call);
     else
@@ -265,60 +287,29 @@ void front_reply(struct front_call *call, unsigned status, const struct front_he
         bytes ? MHD_create_response_from_buffer(len, bytes, MHD_RESPMEM_MUST_FREE)
               : MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
     call->state = CALL_ANSWERED;
-    answer(call, status, response, headers, count);
-}
-
-/* libmicrohttpd asks for the stream's next bytes: once for the preamble, then, with all of that in
- * the kernel, to be told that the socket is ours now, and once more at the end. */
-static ssize_t on_content(void *cls, uint64_t pos, char *out, size_t max)
-{
-    struct front_call *call = cls;
-    if (pos < call->preamble.len) {
-        size_t left = call->preamble.len - (size_t)pos;
-        size_t n = left < max ? left : max;
-        memcpy(out, call->preamble.ptr + pos, n);
-        return (ssize_t)n;
-    }
-    if (call->state == CALL_ENDING || call->front->stopping)
-        return MHD_CONTENT_READER_END_OF_STREAM;
-    if (call->state == CALL_PREAMBLE) {
-        call->state = CALL_STREAMING;
-        body_drop(call);
-        call_suspend(call);
-        call->front->handler->stream(call->front->arg, call, call->peer->fd);
-    }
-    return 0;
-}
-
-void front_stream(struct front_call *call, const struct front_header *headers, size_t count,
-                  struct slice preamble)
-{
-    buf_put_slice(&call->preamble, preamble);
-    struct MHD_Response *response =
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, on_content, call, NULL);
-    /* An HTTP/1.1 answer of unknown length, not chunked, which ends with the connection. */
-    MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
-    call->state = CALL_PREAMBLE;
-    if (!slice_is(front_method(call), "HEAD"))
-        peer_set_state(call->peer, PEER_STREAM);
-    answer(call, 200, response, headers, count);
+    call_answer(call, status, response, headers, count);
 }
 
 /* --- accessors ------------------------------------------------------------------------------- */
 
 int front_fd(const struct front_call *call)
 {
-    return call->peer->fd;
+    return call->fd;
+}
+
+bool front_is_stream(const struct front_call *call)
+{
+    return call->stream;
 }
 
 struct slice front_method(const struct front_call *call)
 {
-    return slice_of(call->method);
+    return slice_of(call->request->method);
 }
 
 struct slice front_path(const struct front_call *call)
 {
-    return slice_of(call->path);
+    return slice_of(call->request->path);
 }
 
 struct slice front_header(const struct front_call *call, const char *name)
@@ -334,7 +325,7 @@ struct slice front_header(const struct front_call *call, const char *name)
 
 const struct request_view *front_view(const struct front_call *call)
 {
-    return &call->view;
+    return &call->request->view;
 }
 
 void front_set_user(struct front_call *call, void *user)

@@ -1,5 +1,6 @@
 /* What the parts of front share, for them only: front.c drives libmicrohttpd, front_accept.c takes
- * connections and keeps them in bounds, front_call.c takes requests and answers them. */
+ * connections and keeps them in bounds, front_call.c takes requests and answers them,
+ * front_stream.c sends a stream's preamble and parks its connection. */
 #pragma once
 #include <ev.h>
 #include <microhttpd.h>
@@ -45,7 +46,8 @@ struct front {
     size_t bodies;             /* calls with a body, until they are over */
     atomic_size_t *held_bytes; /* of bodies, over all workers */
     struct log_limit accept_limit, crowd_limit, body_limit;
-    struct call_list suspended;
+    struct call_list suspended;   /* in libmicrohttpd */
+    struct call_list handed_over; /* streams that it knows nothing of any more */
     struct ending_list ending;
     size_t completed; /* requests, ever */
     size_t calls;     /* that the handler has seen and that are not over */
@@ -82,26 +84,34 @@ enum call_state {
     CALL_ENDING
 };
 
-struct front_call {
-    struct front *front;
-    struct MHD_Connection *connection;
-    struct peer *peer;
-    enum call_state state;
-    bool suspended, in_handler;
-    bool seen;                /* by the handler: it is told when the call is over */
+/* What is needed of a request until it is answered. */
+struct front_request {
+    char *method, *path;
+    struct buf body;
+    size_t held;              /* of the body; counted in front.held_bytes */
     bool has_body;            /* counted in front.bodies */
     bool too_large, too_many; /* the body is read to its end, and refused then */
-    size_t held;              /* counted in front.held_bytes */
-    char *method, *path;
-    struct buf body, preamble;
     struct request_pair *query;
     size_t query_count;
     struct request_view view;
+    struct buf preamble;           /* of a stream */
     struct MHD_Response *response; /* made while suspended, queued after the resume */
     unsigned status;
+};
+
+/* All that a parked stream costs here (beside libmicrohttpd's share, unless it was handed over). */
+struct front_call {
+    struct front *front;
+    struct MHD_Connection *connection; /* NULL: handed over */
+    struct peer *peer;                 /* NULL: handed over */
+    struct front_request *request;     /* NULL: the stream has started */
     void *user;
-    LIST_ENTRY(front_call) suspended_link;
-    TAILQ_ENTRY(front_call) ending_link;
+    int fd;
+    enum call_state state;
+    bool suspended, handed_over, in_handler, stream;
+    bool seen;                           /* by the handler: it is told when the call is over */
+    LIST_ENTRY(front_call) parked_link;  /* in front.suspended or front.handed_over */
+    TAILQ_ENTRY(front_call) ending_link; /* in front.ending: while CALL_ENDING, before the resume */
 };
 
 uint64_t front_now_ms(void);
@@ -111,12 +121,22 @@ void call_suspend(struct front_call *call);
 void call_resume(struct front_call *call);
 void front_run_soon(struct front *front);
 
-/* front_call.c: libmicrohttpd's callbacks. */
+/* front_call.c. Queues or keeps @response; the handler is told of it as of any other. */
+void call_answer(struct front_call *call, unsigned status, struct MHD_Response *response,
+                 const struct front_header *headers, size_t count);
+void call_free_request(struct front_call *call);
+/* It is over for the handler and for us. */
+void call_over(struct front_call *call);
+/* libmicrohttpd's callbacks: */
 enum MHD_Result front_on_request(void *front, struct MHD_Connection *connection, const char *url,
                                  const char *method, const char *version, const char *upload,
                                  size_t *upload_size, void **req_cls);
 void front_on_completed(void *front, struct MHD_Connection *connection, void **req_cls,
                         enum MHD_RequestTerminationCode code);
+
+/* front_stream.c. Ends what was handed over, at once. */
+void front_end_handed_over(struct front *front);
+void front_on_end_batch(struct ev_loop *loop, ev_timer *w, int revents);
 
 /* front_accept.c */
 void front_on_connection(void *front, struct MHD_Connection *connection, void **socket_context,

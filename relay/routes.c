@@ -18,11 +18,10 @@ struct routes {
     struct config *config;
 };
 
-/* What a call is waiting for; its front_user(). */
+/* What a call waits for; its front_user(). A stream's call has the stream there. */
 struct exchange {
     struct routes *routes;
     struct front_call *call;
-    struct stream *stream;
     struct note_publish *publish;
     struct note_census *census;
 };
@@ -203,13 +202,8 @@ static void accept_stream(struct routes *r, struct front_call *call, struct stre
     put_preamble(r, &plain);
     if (gzip)
         gzip_put_start(&packed, &sum, buf_slice(&plain));
-    if (!head) {
-        struct exchange *x = mem_zero(1, sizeof(*x));
-        x->routes = r;
-        x->call = call;
-        x->stream = fanout_open(r->fanout, call, request, gzip ? &sum : NULL);
-        front_set_user(call, x);
-    }
+    if (!head)
+        front_set_user(call, fanout_open(r->fanout, call, request, gzip ? &sum : NULL));
     front_stream(call, h.items, h.count, buf_slice(gzip ? &packed : &plain));
     buf_reset(&plain);
     buf_reset(&packed);
@@ -496,8 +490,7 @@ static void on_request(void *arg, struct front_call *call)
 static void on_stream(void *arg, struct front_call *call, int fd)
 {
     (void)arg;
-    struct exchange *x = front_user(call);
-    fanout_start(x->stream, fd);
+    fanout_start(front_user(call), fd);
 }
 
 static void on_over(void *arg, struct front_call *call)
@@ -506,8 +499,10 @@ static void on_over(void *arg, struct front_call *call)
     struct exchange *x = front_user(call);
     if (!x)
         return;
-    if (x->stream)
-        fanout_over(x->stream);
+    if (front_is_stream(call)) {
+        fanout_over(front_user(call));
+        return;
+    }
     if (x->publish)
         x->publish->owner = NULL;
     if (x->census)

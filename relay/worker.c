@@ -33,6 +33,7 @@ static struct front_limits front_limits(const struct worker *w, const struct con
     struct front_limits limits = {.max_connections = (unsigned)w->node->files,
                                   .max_header_bytes = config->max_header_bytes,
                                   .max_others = w->node->max_others / w->node->workers,
+                                  .handover = config->park == PARK_HANDOVER,
                                   .accept_rate =
                                       (double)config->accept_rate / (double)w->node->workers,
                                   .max_body_bytes = config->max_event_bytes * EVENTS_PER_BODY,

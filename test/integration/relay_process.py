@@ -41,8 +41,10 @@ def flags_of(config):
 
 
 def clean_environment(extra=None):
+    """Without what would configure the relay; SSE_RELAY_TEST_PARK runs every test with that park."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("SSE_RELAY_")}
-    return {**env, **(extra or {})}
+    park = os.environ.get("SSE_RELAY_TEST_PARK")
+    return {**env, **({"SSE_RELAY_PARK": park} if park else {}), **(extra or {})}
 
 
 def run_relay(*args, env=None, timeout=None):
