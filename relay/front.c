@@ -138,8 +138,8 @@ static struct MHD_Daemon *daemon_start(struct front *front)
     return MHD_start_daemon(
         flags, 0, NULL, NULL, front_on_request, front, MHD_OPTION_EXTERNAL_LOGGER, quiet, NULL,
         MHD_OPTION_CONNECTION_LIMIT, limits->max_connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        limits->max_header_bytes + POOL_OVERHEAD, MHD_OPTION_NOTIFY_COMPLETED, front_on_completed,
-        front, MHD_OPTION_NOTIFY_CONNECTION, front_on_connection, front, MHD_OPTION_END);
+        front->pool_bytes, MHD_OPTION_NOTIFY_COMPLETED, front_on_completed, front,
+        MHD_OPTION_NOTIFY_CONNECTION, front_on_connection, front, MHD_OPTION_END);
 }
 
 struct front *front_new(struct ev_loop *loop, const int *listen_fds, size_t count,
@@ -152,6 +152,7 @@ struct front *front_new(struct ev_loop *loop, const int *listen_fds, size_t coun
     front->arg = arg;
     front->metrics = metrics;
     front->limits = *limits;
+    front->pool_bytes = limits->max_header_bytes + POOL_OVERHEAD;
     front->held_bytes = held_bytes;
     LIST_INIT(&front->suspended);
     LIST_INIT(&front->handed_over);

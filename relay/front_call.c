@@ -31,6 +31,8 @@ static struct front_call *call_new(struct front *front, struct MHD_Connection *c
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
     call->fd = call->peer->fd;
     call->request = mem_zero(1, sizeof(*call->request));
+    call->request->raw_method = method;
+    call->request->raw_path = path;
     call->request->method = mem_dup(method, strlen(method));
     call->request->path = mem_dup(path, strlen(path));
     call->peer->call = call;

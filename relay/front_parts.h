@@ -38,6 +38,7 @@ struct front {
     void *arg;
     struct metrics *metrics;
     struct front_limits limits;
+    size_t pool_bytes; /* of libmicrohttpd, for each connection */
     struct wheel *wheel;
     struct gate *gates;
     size_t gate_count;
@@ -94,8 +95,10 @@ struct front_request {
     struct request_pair *query;
     size_t query_count;
     struct request_view view;
-    struct buf preamble;           /* of a stream */
-    struct MHD_Response *response; /* made while suspended, queued after the resume */
+    struct buf preamble;               /* of a stream */
+    struct MHD_Response *response;     /* made while suspended, queued after the resume */
+    struct MHD_Response *sent;         /* of a stream; libmicrohttpd's reference */
+    const char *raw_method, *raw_path; /* libmicrohttpd's */
     unsigned status;
 };
 
@@ -137,6 +140,10 @@ void front_on_completed(void *front, struct MHD_Connection *connection, void **r
 /* front_stream.c. Ends what was handed over, at once. */
 void front_end_handed_over(struct front *front);
 void front_on_end_batch(struct ev_loop *loop, ev_timer *w, int revents);
+
+/* front_memory.c. Before the call's request is freed: gives back what its connection will not need
+ * while it is suspended. */
+void call_slim(struct front_call *call);
 
 /* front_accept.c */
 void front_on_connection(void *front, struct MHD_Connection *connection, void **socket_context,

@@ -24,6 +24,7 @@ static void stream_begins(struct front_call *call)
 static void park_suspended(struct front_call *call)
 {
     call_suspend(call);
+    call_slim(call);
     stream_begins(call);
 }
 
@@ -78,6 +79,7 @@ void front_stream(struct front_call *call, const struct front_header *headers, s
     call->state = CALL_PREAMBLE;
     if (!slice_is(front_method(call), "HEAD")) {
         call->stream = true;
+        call->request->sent = response;
         peer_set_state(call->peer, PEER_STREAM);
     }
     call_answer(call, 200, response, headers, count);

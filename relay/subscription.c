@@ -2,6 +2,7 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/mem.h"
 #include "relay/pattern.h"
@@ -9,14 +10,47 @@
 struct subscription {
     atomic_uint refs;
     struct stream_request request;
+    char *memory[]; /* the request's lists, then its texts */
 };
 
+static size_t strings_size(const struct strings *strings)
+{
+    size_t size = strings->count * sizeof(strings->items[0]);
+    for (size_t i = 0; i < strings->count; i++)
+        size += strlen(strings->items[i]) + 1;
+    return size;
+}
+
+static char *copy_string(char **at, const char *text)
+{
+    char *copy = *at;
+    *at = stpcpy(copy, text) + 1;
+    return copy;
+}
+
+static struct strings copy_strings(char ***slots, char **at, const struct strings *from)
+{
+    struct strings copy = {*slots, from->count};
+    *slots += from->count;
+    for (size_t i = 0; i < from->count; i++)
+        copy.items[i] = copy_string(at, from->items[i]);
+    return copy;
+}
+
+/* One allocation for all of it: there are as many as there are clients. */
 struct subscription *subscription_new(struct stream_request *request)
 {
-    struct subscription *s = mem_zero(1, sizeof(*s));
+    size_t slot_bytes = (request->topics.count + request->types.count) * sizeof(char *);
+    struct subscription *s =
+        mem_zero(1, sizeof(*s) + strings_size(&request->topics) + strings_size(&request->types) +
+                        strlen(request->ns) + 1);
+    char **slots = s->memory, *at = (char *)s->memory + slot_bytes;
     atomic_init(&s->refs, 1);
     s->request = *request;
-    *request = (struct stream_request){0};
+    s->request.topics = copy_strings(&slots, &at, &request->topics);
+    s->request.types = copy_strings(&slots, &at, &request->types);
+    s->request.ns = copy_string(&at, request->ns);
+    stream_request_reset(request);
     return s;
 }
 
@@ -30,7 +64,6 @@ void subscription_unref(struct subscription *s)
 {
     if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
         return;
-    stream_request_reset(&s->request);
     free(s);
 }
 
