@@ -12,6 +12,8 @@ PYTEST_ARGS ?=
 # Which integration tests the sanitizer runs take: a browser says nothing new there.
 ASAN_SELECT ?= not browser
 TSAN_SELECT ?= not browser
+# What `make integration-handover` runs once more with park=handover: all that is about connections. test/integration is everything.
+HANDOVER_TESTS ?= $(addprefix test/integration/test_,accept.py gap.py hostile.py lifecycle.py resume.py stream.py)
 # Added to `make torture`, for example TORTURE_ARGS='--faults cut,failover --verbose'.
 TORTURE_ARGS ?=
 # Sanitizer runs that are part of `make test`; empty leaves them out.
@@ -169,7 +171,7 @@ $(OBJ)/test/unit/%: $(OBJ)/test/unit/%.o $(UNIT_HELPERS:%.c=$(OBJ)/%.o) $(LIBRAR
 $(OBJ)/test/unit/test_bench: $(BENCH_OBJECTS)
 .SECONDARY: $(UNIT_MAINS:%.c=$(OBJ)/%.o) $(UNIT_HELPERS:%.c=$(OBJ)/%.o)
 
-.PHONY: check integration
+.PHONY: check integration integration-handover
 check: unit-programs ## unit tests (VARIANT=asan or tsan for a sanitizer build)
 	@test/unit/run $(VARIANT) $(UNIT_PROGRAMS)
 
@@ -179,6 +181,10 @@ PYTEST = env PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -o cache_dir=$(abspat
 
 integration: $(BINARY) $(BENCH_TOOL) ## Lua and integration tests with the built relay and a real Redis
 	SSE_RELAY_BIN=$(abspath $(BINARY)) SSE_BENCH_BIN=$(abspath $(BENCH_TOOL)) $(STEADY) $(PYTEST) --junitxml=$(OBJ)/integration.xml $(PYTEST_ARGS) $(PYTEST_DIRS)
+
+integration-handover: $(BINARY) $(BENCH_TOOL) ## those about connections once more, with park=handover
+	SSE_RELAY_TEST_PARK=handover SSE_RELAY_BIN=$(abspath $(BINARY)) SSE_BENCH_BIN=$(abspath $(BENCH_TOOL)) $(STEADY) $(PYTEST) \
+		-m "not browser" --junitxml=$(OBJ)/integration-handover.xml $(PYTEST_ARGS) $(HANDOVER_TESTS)
 
 .PHONY: check-asan check-asan-unit check-asan-integration check-tsan check-tsan-unit check-tsan-integration
 check-asan: ## unit and integration tests under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -210,7 +216,7 @@ shellcheck: ## check the shell scripts
 
 .PHONY: test test-steps
 test: deps ## everything, from nothing: dependencies, build, checks, all tests
-	@rm -f build/*/unit.count build/*/integration.xml
+	@rm -f build/*/unit.count build/*/integration*.xml
 	@+status=0; $(MAKE) --no-print-directory test-steps || status=$$?; test/total build || status=1; exit $$status
 test-steps:
 	@+$(MAKE) --no-print-directory all
@@ -219,6 +225,7 @@ test-steps:
 	@+$(MAKE) --no-print-directory shellcheck
 	@+$(MAKE) --no-print-directory check
 	@+$(MAKE) --no-print-directory integration
+	@+$(MAKE) --no-print-directory integration-handover
 	@+for step in $(TEST_SANITIZERS); do $(MAKE) --no-print-directory $$step || exit 1; done
 
 # --- under every failure ---------------------------------------------------------------------------------------------

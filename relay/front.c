@@ -96,6 +96,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *w, int revents)
     (void)loop, (void)revents;
     struct front *front = w->data;
     wheel_advance(front->wheel, front_now_ms());
+    front_trim(front);
 }
 
 /* --- life ------------------------------------------------------------------------------------ */

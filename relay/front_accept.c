@@ -233,6 +233,7 @@ static void peer_free(struct peer *peer)
     if (peer->state != PEER_STREAM)
         others_remove(peer);
     wheel_cancel(&peer->deadline);
+    peer->front->ended++;
     metrics_sub(peer->front->metrics, M_CONNECTIONS, 1);
     free(peer);
 }

@@ -50,9 +50,11 @@ struct front {
     struct call_list suspended;   /* in libmicrohttpd */
     struct call_list handed_over; /* streams that it knows nothing of any more */
     struct ending_list ending;
-    size_t completed; /* requests, ever */
-    size_t calls;     /* that the handler has seen and that are not over */
-    bool stopping;    /* nothing may be suspended any more */
+    size_t completed;    /* requests, ever */
+    size_t ended;        /* connections, since memory was given back… */
+    uint64_t trimmed_ms; /* …then */
+    size_t calls;        /* that the handler has seen and that are not over */
+    bool stopping;       /* nothing may be suspended any more */
     ev_io epoll;
     ev_timer tick, end_batch, again;
 };
@@ -144,6 +146,8 @@ void front_on_end_batch(struct ev_loop *loop, ev_timer *w, int revents);
 /* front_memory.c. Before the call's request is freed: gives back what its connection will not need
  * while it is suspended. */
 void call_slim(struct front_call *call);
+/* Now and then, when many connections have ended: gives free memory back to the system. */
+void front_trim(struct front *front);
 
 /* front_accept.c */
 void front_on_connection(void *front, struct MHD_Connection *connection, void **socket_context,
