@@ -106,6 +106,16 @@ void bus_names_sweep(struct bus *bus)
     bus->lost_pattern = false;
 }
 
+static bool is_heard_by_pattern(const struct space *space, struct slice topic)
+{
+    const struct name *name;
+    LIST_FOREACH (name, &space->watched, link)
+        if (name->store.heard && name_is_pattern(slice_of(name->store.name)) &&
+            pattern_matches(slice_of(name->store.name), topic))
+            return true;
+    return false;
+}
+
 /* What only this name brought is not heard any more. */
 static void forget_tails(struct bus *bus, struct name *name)
 {
@@ -113,7 +123,7 @@ static void forget_tails(struct bus *bus, struct name *name)
     if (name_is_pattern(text)) {
         name->space->patterns--;
         name->space->lost_pattern = bus->lost_pattern = true;
-    } else {
+    } else if (!is_heard_by_pattern(name->space, text)) {
         tails_drop(bus->tails, slice_of(name->store.ns), text);
     }
 }
