@@ -10,7 +10,7 @@
 
 /* A worker this many notes behind makes the bus stop reading; Redis then buffers, within its own
  * limit. */
-enum { WORKER_BEHIND = 256, READ_IDS_MAX = 16384 };
+enum { WORKER_BEHIND = 256, READ_IDS_MAX = 16384, NAMES_LOOKED_THROUGH = 1024 };
 #define SEEN_AHEAD_US (UINT64_C(24) * 3600 * 1000000)
 static const double PAUSE_POLL_S = 0.002;
 static const double REOPEN_S = 10.0, SWEEP_S = 1.0;
@@ -66,6 +66,7 @@ static bool lacks_first(struct bus *bus, struct space *space, struct event *ev, 
 {
     uint64_t prev = event_prev(ev);
     if (prev == EVENT_PREV_UNKNOWN || prev <= space->checked ||
+        space->names > NAMES_LOOKED_THROUGH ||
         tails_last(bus->tails, event_ns(ev), event_topic(ev)))
         return false;
     *known = bus_known_up_to(space, event_topic(ev));
@@ -306,6 +307,11 @@ static void on_flush(struct ev_loop *loop, ev_prepare *w, int revents)
     bus_names_sweep(bus);
     if (bus->recheck)
         bus_reads_start(bus);
+    if (bus->recheck) { /* again: what comes of it must not wait for somebody to wake the loop */
+        ev_timer_stop(bus->loop, &bus->lane_timer);
+        ev_timer_set(&bus->lane_timer, 0., 0.);
+        ev_timer_start(bus->loop, &bus->lane_timer);
+    }
     for (unsigned i = 0; i < bus->worker_count; i++)
         batch_post(bus, i);
     (void)bus_workers_behind(bus);

@@ -33,6 +33,7 @@ struct tail {
 struct tails {
     struct tail *table;
     TAILQ_HEAD(tail_list, tail) order;
+    struct tail *full; /* those before it in the order have no events, but for their chain */
     size_t count, bytes;
     uint64_t forgotten; /* the highest id that was known once and may not be any more */
     uint32_t max_events;
@@ -124,18 +125,38 @@ static void ring_forget_oldest(struct tails *tails, struct tail *t)
 
 /* --- all topics ------------------------------------------------------------------------------- */
 
+static void order_remove(struct tails *tails, struct tail *t)
+{
+    if (tails->full == t)
+        tails->full = TAILQ_NEXT(t, link);
+    TAILQ_REMOVE(&tails->order, t, link);
+}
+
+static void order_append(struct tails *tails, struct tail *t)
+{
+    TAILQ_INSERT_TAIL(&tails->order, t, link);
+    tails->full = tails->full ? tails->full : t;
+}
+
+static void ring_empty(struct tails *tails, struct tail *t)
+{
+    while (t->count)
+        ring_forget_oldest(tails, t);
+    free(t->ring);
+    t->ring = NULL;
+    t->cap = t->head = 0;
+}
+
 static void tail_free(struct tails *tails, struct tail *t)
 {
     uint64_t known = t->last > t->unsure ? t->last : t->unsure;
     if (known > tails->forgotten)
         tails->forgotten = known;
-    while (t->count)
-        ring_forget_oldest(tails, t);
+    ring_empty(tails, t);
     account(tails, t, 0, TAIL_COST + t->key_len);
     HASH_DEL(tails->table, t);
-    TAILQ_REMOVE(&tails->order, t, link);
+    order_remove(tails, t);
     tails->count--;
-    free(t->ring);
     free(t->key);
     free(t);
 }
@@ -177,7 +198,7 @@ static struct tail *tail_new(struct tails *tails, struct slice key, uint64_t las
     t->from = t->last = last;
     t->unsure = tails->forgotten;
     HASH_ADD_KEYPTR(hh, tails->table, t->key, t->key_len, t);
-    TAILQ_INSERT_TAIL(&tails->order, t, link);
+    order_append(tails, t);
     tails->count++;
     account(tails, t, TAIL_COST + t->key_len, 0);
     return t;
@@ -189,8 +210,13 @@ static void trim(struct tails *tails, struct tail *t)
     while (t->count > tails->max_events || (t->count && t->bytes > tails->max_bytes / TOPIC_SHARE))
         ring_forget_oldest(tails, t);
     if (TAILQ_NEXT(t, link)) {
-        TAILQ_REMOVE(&tails->order, t, link);
-        TAILQ_INSERT_TAIL(&tails->order, t, link);
+        order_remove(tails, t);
+        order_append(tails, t);
+    }
+    /* Events go first: the chains cost little, and without them nobody sees what is missing. */
+    while (tails->bytes > tails->max_bytes && tails->full && tails->full != t) {
+        ring_empty(tails, tails->full);
+        tails->full = TAILQ_NEXT(tails->full, link);
     }
     while (tails->count > TOPICS_MAX || tails->bytes > tails->max_bytes) {
         struct tail *oldest = TAILQ_FIRST(&tails->order);
@@ -333,11 +359,7 @@ size_t tails_read(struct tails *tails, struct slice ns, struct slice topic, uint
 
 static void tail_drop(struct tails *tails, struct tail *t)
 {
-    while (t->count)
-        ring_forget_oldest(tails, t);
-    free(t->ring);
-    t->ring = NULL;
-    t->cap = t->head = 0;
+    ring_empty(tails, t);
     t->unsure = t->last > t->unsure ? t->last : t->unsure;
     t->dropped = true;
 }
