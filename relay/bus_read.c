@@ -143,7 +143,7 @@ static void on_flight(struct replay *r, enum err e)
             names_date(job, r->position);
     for (size_t i = 0; i < r->count && !e; i++)
         if (r->items[i].event)
-            id_set_add(bus->read, r->items[i].id);
+            id_set_add(bus->read, r->items[i].id, bus->era);
     if (e == OK)
         bus_tails_learn(bus, r);
     while ((job = TAILQ_FIRST(&lane->flying))) {

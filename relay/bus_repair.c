@@ -75,15 +75,16 @@ static void deliver_late(struct repair *repair, struct event *ev)
 {
     char *topic = slice_dup(event_topic(ev));
     char *twin = tails_twin(repair->bus->tails, ev);
-    struct note_gap gap = {.ns = repair->space->ns,
-                           .topic = topic,
-                           .from = event_id(ev) - 1,
-                           .to = event_id(ev),
-                           .late = ev,
-                           .era = repair->bus->era,
-                           .is_new = !id_set_has(repair->bus->read, event_id(ev)),
-                           .unless = twin,
-                           .reason = GAP_OVERFLOW};
+    struct note_gap gap = {
+        .ns = repair->space->ns,
+        .topic = topic,
+        .from = event_id(ev) - 1,
+        .to = event_id(ev),
+        .late = ev,
+        .era = repair->bus->era,
+        .is_new = !id_set_has_before(repair->bus->read, event_id(ev), repair->bus->era),
+        .unless = twin,
+        .reason = GAP_OVERFLOW};
     post_gap(repair->bus, &gap);
     free(topic);
     free(twin);

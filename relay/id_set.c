@@ -7,6 +7,7 @@
 
 struct entry {
     uint64_t id;
+    unsigned era;
     UT_hash_handle hh; /* uthash keeps the order of adding */
 };
 
@@ -34,10 +35,17 @@ void id_set_free(struct id_set *set)
     free(set);
 }
 
-void id_set_add(struct id_set *set, uint64_t id)
+static struct entry *find(const struct id_set *set, uint64_t id)
 {
     struct entry *entry;
-    if (id_set_has(set, id))
+    HASH_FIND(hh, set->table, &id, sizeof(id), entry);
+    return entry;
+}
+
+void id_set_add(struct id_set *set, uint64_t id, unsigned era)
+{
+    struct entry *entry = find(set, id);
+    if (entry)
         return;
     if (HASH_COUNT(set->table) < set->max) {
         entry = mem_zero(1, sizeof(*entry));
@@ -46,12 +54,12 @@ void id_set_add(struct id_set *set, uint64_t id)
         HASH_DEL(set->table, entry);
     }
     entry->id = id;
+    entry->era = era;
     HASH_ADD(hh, set->table, id, sizeof(entry->id), entry);
 }
 
-bool id_set_has(const struct id_set *set, uint64_t id)
+bool id_set_has_before(const struct id_set *set, uint64_t id, unsigned era)
 {
-    struct entry *entry;
-    HASH_FIND(hh, set->table, &id, sizeof(id), entry);
-    return entry != NULL;
+    const struct entry *entry = find(set, id);
+    return entry && entry->era < era;
 }

@@ -99,7 +99,7 @@ struct note_gap {
     char *unless; /* whoever has this topic, too, had the event by it; or NULL */
     uint64_t from, to;
     bool moves;   /* no event up to `to` follows: telling it may move the cursor */
-    bool is_new;  /* no page has brought the event, as far as is known */
+    bool is_new;  /* no page of an earlier one has brought it, as far as is known */
     unsigned era; /* of the server that told */
     struct event
         *late; /* the event of `to`, that turned up after later ones, or NULL; a reference */
