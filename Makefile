@@ -9,6 +9,8 @@ CLANG ?= clang-19
 CLANG_FORMAT ?= clang-format-19
 # Added to every pytest run, for example PYTEST_ARGS='-k replay -x'.
 PYTEST_ARGS ?=
+# Tests at a time, each with processes and a Redis of its own.
+PYTEST_JOBS ?= 2
 # Which integration tests the sanitizer runs take: a browser says nothing new there.
 ASAN_SELECT ?= not browser
 TSAN_SELECT ?= not browser
@@ -177,7 +179,7 @@ check: unit-programs ## unit tests (VARIANT=asan or tsan for a sanitizer build)
 
 # Older sanitizer runtimes do not know the memory layout of newer kernels' randomisation.
 STEADY = $(if $(filter tsan,$(VARIANT)),$$(setarch -R true 2>/dev/null && echo setarch -R))
-PYTEST = env PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -o cache_dir=$(abspath build/pytest-cache)
+PYTEST = env PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -n $(PYTEST_JOBS) -o cache_dir=$(abspath build/pytest-cache)
 
 integration: $(BINARY) $(BENCH_TOOL) ## Lua and integration tests with the built relay and a real Redis
 	SSE_RELAY_BIN=$(abspath $(BINARY)) SSE_BENCH_BIN=$(abspath $(BENCH_TOOL)) $(STEADY) $(PYTEST) --junitxml=$(OBJ)/integration.xml $(PYTEST_ARGS) $(PYTEST_DIRS)
