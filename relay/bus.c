@@ -83,6 +83,7 @@ static bool is_next(struct bus *bus, struct space *space, struct event *ev)
     switch (tails_add(bus->tails, ev)) {
     case TAIL_NEXT:
         return true;
+    case TAIL_OLD:
     case TAIL_KNOWN: /* a repair was faster */
         return false;
     case TAIL_HOLE:

@@ -107,6 +107,7 @@ static void deliver_event(struct repair *repair, struct event *ev)
         tails_drop(bus->tails, event_ns(ev), event_topic(ev));
         (void)tails_add(bus->tails, ev);
         break;
+    case TAIL_OLD:
     case TAIL_NEXT:
         break;
     }

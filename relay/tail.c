@@ -117,6 +117,7 @@ static void ring_forget_oldest(struct tails *tails, struct tail *t)
 {
     struct event *ev = *ring_slot(t, 0);
     t->from = event_id(ev);
+    t->unsure = t->from > t->unsure ? t->from : t->unsure;
     t->head = (t->head + 1) & (t->cap - 1);
     t->count--;
     account(tails, t, 0, event_cost(ev));
@@ -268,9 +269,10 @@ enum tail_add tails_add(struct tails *tails, struct event *ev)
     /* A chain that begins here tells nothing of what was before: Redis may have lost it. */
     if (!t)
         t = tail_new(tails, event_key(ev), prev && prev < id ? prev : id - 1);
-    if (id <= t->last) {
-        return ring_has(t, id) || id <= t->from ? TAIL_KNOWN : TAIL_LATE;
-    }
+    if (id <= t->last && (ring_has(t, id) || id <= t->unsure))
+        return TAIL_KNOWN;
+    if (id <= t->last)
+        return id <= t->from ? TAIL_OLD : TAIL_LATE;
     /* A `prev` that is not below the id says nothing; one below the last that is known comes from a
      * Redis that has forgotten it: what we have heard is whole all the same. */
     if (prev < id && prev > t->last)
@@ -284,8 +286,8 @@ enum tail_add tails_add(struct tails *tails, struct event *ev)
 void tails_insert(struct tails *tails, struct event *ev)
 {
     struct tail *t = find_whole(tails, event_key(ev));
-    if (!t)
-        return;
+    if (!t || event_id(ev) <= t->from)
+        return; /* that far back it is not whole anyway */
     ring_insert(tails, t, ring_upto(t, event_id(ev)), ev);
     trim(tails, t);
 }
@@ -297,6 +299,7 @@ void tails_fill(struct tails *tails, struct slice ns, struct slice topic, uint64
     if (!t) { /* from the end on, downwards: as if an event after @last had just been added */
         last = last ? last : from;
         t = tail_new(tails, buf_slice(&tails->key), last);
+        t->unsure = last > t->unsure ? last : t->unsure; /* read, and perhaps still to come live */
         upto = last;
     }
     if (from >= t->from || upto < t->from)

@@ -14,9 +14,10 @@ void tails_limit(struct tails *tails, uint32_t max_events, size_t max_bytes);
 
 enum tail_add {
     TAIL_NEXT,  /* the topic's next event, as far as is known: it has been added */
-    TAIL_KNOWN, /* is here, or older than what is here */
+    TAIL_KNOWN, /* is here, or so old that it may have been */
     TAIL_HOLE,  /* its `prev` is above the last one that is known: events between are missing */
     TAIL_LATE,  /* below the topic's last id, and yet not known */
+    TAIL_OLD,   /* from before the tail, and never was here */
 };
 /* Offers an event that has an id. Only TAIL_NEXT takes a reference. */
 enum tail_add tails_add(struct tails *tails, struct event *ev);

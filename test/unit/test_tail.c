@@ -101,18 +101,23 @@ START_TEST(test_a_chain_goes_on_and_a_hole_in_it_shows)
 }
 END_TEST
 
-START_TEST(test_what_is_known_and_what_is_older_is_not_late)
+START_TEST(test_what_is_known_and_what_may_have_been_is_not_late)
 {
     add(a, 20, 10);
     add(a, 30, 20);
     ck_assert_int_eq(add(a, 30, 20), TAIL_KNOWN);
     ck_assert_int_eq(add(a, 20, 10), TAIL_KNOWN);
-    ck_assert_int_eq(add(a, 10, 0), TAIL_KNOWN);
-    ck_assert_int_eq(add(a, 5, 0), TAIL_KNOWN);
+    ck_assert_int_eq(add(a, 10, 0), TAIL_OLD); /* nobody here had it */
     ck_assert_int_eq(add(a, 25, 20), TAIL_LATE);
     insert(a, 25, 20);
     ck_assert_int_eq(add(a, 25, 20), TAIL_KNOWN);
     ck_assert_str_eq(after(a, 10), "20 25 30 ");
+    insert(a, 10, 0);
+    ck_assert_str_eq(after(a, 10), "20 25 30 "); /* it does not make the tail longer */
+    for (uint64_t id = 40; id <= 70; id += 10)
+        add(a, id, id - 10);
+    ck_assert_int_eq(add(a, 30, 20), TAIL_KNOWN); /* it was here, and had to go */
+    ck_assert_int_eq(add(a, 10, 0), TAIL_KNOWN);
 }
 END_TEST
 
@@ -345,7 +350,7 @@ int main(void)
     TCase *cases = tcase_create("tail");
     tcase_add_checked_fixture(cases, setup, teardown);
     tcase_add_test(cases, test_a_chain_goes_on_and_a_hole_in_it_shows);
-    tcase_add_test(cases, test_what_is_known_and_what_is_older_is_not_late);
+    tcase_add_test(cases, test_what_is_known_and_what_may_have_been_is_not_late);
     tcase_add_test(cases, test_a_redis_that_forgot_is_no_hole);
     tcase_add_test(cases, test_topics_do_not_mix);
     tcase_add_test(cases, test_a_tail_covers_from_its_first_predecessor_on);
