@@ -173,12 +173,7 @@ bool bus_workers_behind(struct bus *bus)
 
 void bus_count_gap(struct bus *bus, enum gap_reason reason)
 {
-    static const enum metric which[] = {[GAP_TRIMMED] = M_GAP_TRIMMED,
-                                        [GAP_EXPIRED] = M_GAP_EXPIRED,
-                                        [GAP_UNKNOWN_ID] = M_GAP_UNKNOWN_ID,
-                                        [GAP_OVERFLOW] = M_GAP_OVERFLOW,
-                                        [GAP_REDIS_LOST] = M_GAP_REDIS_LOST};
-    metrics_add(bus->metrics, which[reason], 1);
+    metrics_add(bus->metrics, gap_metric(reason), 1);
 }
 
 /* --- the thread ----------------------------------------------------------------------------- */

@@ -27,9 +27,7 @@ static void check_end(struct check *check)
     struct space *space = check->space;
     LIST_REMOVE(check, link);
     store_look_reset(&check->look);
-    for (size_t i = 0; i < check->names.count; i++)
-        free(check->names.items[i]);
-    free(check->names.items);
+    strings_reset(&check->names);
     free(check);
     space->checking = false;
     space->jobs--;
@@ -54,9 +52,9 @@ static void confirm(struct check *check)
     uint64_t cursor = UINT64_MAX;
     for (size_t i = 0; i < look->count; i++) {
         struct store_topic *topic = &look->topics[i];
-        uint64_t last = tails_last(bus->tails, slice_of(space->ns), slice_of(topic->name));
         if (!is_missing(check, topic))
             continue;
+        uint64_t last = tails_last(bus->tails, slice_of(space->ns), slice_of(topic->name));
         missing.items[missing.count++] = topic->name;
         last = last ? last : look->cursor;
         cursor = last < cursor ? last : cursor;
@@ -104,10 +102,8 @@ static void check_start(struct bus *bus, struct space *space)
     const struct name *name;
     check->bus = bus;
     check->space = space;
-    check->names.items = mem_zero(space->names, sizeof(char *));
     LIST_FOREACH (name, &space->watched, link) {
-        check->names.items[check->names.count++] =
-            mem_dup(name->store.name, strlen(name->store.name));
+        strings_add(&check->names, slice_of(name->store.name));
         patterns |= name_is_pattern(slice_of(name->store.name));
     }
     check->look = (struct store_look){.ns = space->ns,

@@ -8,6 +8,7 @@ void bus_job_end(struct job *job)
 {
     struct bus *bus = job->bus;
     struct space *space = job->space;
+    job->note->era = bus->era;
     bus_post(bus, job->note->worker, &job->note->note);
     free(job);
     space->jobs--;
@@ -43,7 +44,6 @@ static void note_put_gap(struct job *job, uint64_t from, const struct replay_ite
 /* A cursor that nobody here has given. */
 void bus_job_fill_unknown(struct job *job, const struct replay *r)
 {
-    job->note->era = job->bus->era;
     struct replay_item gap = {.id = r->position, .moves = true, .reason = GAP_UNKNOWN_ID};
     struct note_read *note = job->note;
     note_events_room(note, 1);
@@ -73,7 +73,6 @@ void bus_job_fill(struct job *job, const struct replay *r)
         }
     }
     note->start = resumes ? cursor : r->start;
-    note->era = job->bus->era;
     note->end = r->end;
     note->final = r->final;
 }
@@ -121,7 +120,6 @@ static void note_take(struct job *job, struct event *const *events, size_t count
     uint64_t complete = job->space->seen ? job->space->seen - 1 : 0;
     note->end = note->final && complete > last ? complete : last;
     note->start = note->cursor;
-    note->era = job->bus->era;
 }
 
 /* True: the job is done. A cursor above what this node has seen may be of another node that is

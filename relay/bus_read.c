@@ -132,25 +132,42 @@ static bool flies_often(const struct lane *lane, uint64_t now_us)
     return lane->taken_us > now_us + FLIGHTS_BURST * FLIGHT_SHARE_US;
 }
 
+/* How long it rests after a flight. @beyond: some wait for a page further on. */
+static uint64_t lane_rest_us(const struct lane *lane, uint64_t now_us, bool beyond)
+{
+    uint64_t rest = lane->joined > 1 ? lane->joined * REST_PER_JOB_US : 0;
+    if (flies_often(lane, now_us))
+        rest = lane->joined * REST_OFTEN_US;
+    uint64_t most = beyond ? REST_BEYOND_US : REST_MAX_US;
+    return rest < most ? rest : most;
+}
+
+/* What a page tells of the namespace and its topics, beside those it was read for. */
+static void flight_learn(struct lane *lane)
+{
+    const struct replay *r = &lane->replay;
+    struct bus *bus = lane->bus;
+    struct job *job;
+    TAILQ_FOREACH (job, &lane->flying, link)
+        names_date(job, r->position);
+    for (size_t i = 0; i < r->count; i++)
+        if (r->items[i].event)
+            id_set_add(bus->read, r->items[i].id, bus->era);
+    bus_tails_learn(bus, r);
+    space_date(TAILQ_FIRST(&lane->flying)->space, r->position); /* a lane is of one namespace */
+}
+
 static void on_flight(struct replay *r, enum err e)
 {
     struct lane *lane = r->arg;
     struct bus *bus = lane->bus;
     struct job *job;
     bool beyond = false; /* some are waiting for a page further on */
-    TAILQ_FOREACH (job, &lane->flying, link)
-        if (e == OK)
-            names_date(job, r->position);
-    for (size_t i = 0; i < r->count && !e; i++)
-        if (r->items[i].event)
-            id_set_add(bus->read, r->items[i].id, bus->era);
     if (e == OK)
-        bus_tails_learn(bus, r);
+        flight_learn(lane);
     while ((job = TAILQ_FIRST(&lane->flying))) {
         TAILQ_REMOVE(&lane->flying, job, link);
         bool resumes = job->note->kind == CURSOR_ID;
-        if (e == OK)
-            space_date(job->space, r->position);
         if (e || (resumes && !r->unknown && !r->final && job->note->cursor >= r->end)) {
             job->passed_over |= !e;
             bus_job_wait(job); /* the store went away, or the page ended below its cursor */
@@ -165,13 +182,8 @@ static void on_flight(struct replay *r, enum err e)
     }
     replay_reset(r);
     uint64_t now = clock_mono_us();
-    uint64_t rest = lane->joined > 1 ? lane->joined * REST_PER_JOB_US : 0;
-    if (flies_often(lane, now))
-        rest = lane->joined * REST_OFTEN_US;
-    uint64_t most = beyond ? REST_BEYOND_US : REST_MAX_US;
-    if (e) /* a store that says no would say so as often as it is asked */
-        rest = most = REST_MAX_US;
-    lane->next_us = now + (rest < most ? rest : most);
+    /* A store that says no would say so as often as it is asked. */
+    lane->next_us = now + (e ? REST_MAX_US : lane_rest_us(lane, now, beyond));
     lane->joined = 0;
     bus->flights--;
     TAILQ_INSERT_TAIL(&bus->lane_queue, lane, link);

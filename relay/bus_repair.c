@@ -139,9 +139,7 @@ static void repair_end(struct repair *repair)
 {
     struct bus *bus = repair->bus;
     replay_reset(&repair->replay);
-    for (size_t i = 0; i < repair->names.count; i++)
-        free(repair->names.items[i]);
-    free(repair->names.items);
+    strings_reset(&repair->names);
     event_unref(repair->held);
     repair->space->jobs--;
     bus_space_release(bus, repair->space);
@@ -237,17 +235,11 @@ void bus_repairs_go_on(struct bus *bus)
     }
 }
 
-static void add_name(struct repair *repair, const char *name)
-{
-    repair->names.items[repair->names.count++] = mem_dup(name, strlen(name));
-}
-
-static struct repair *repair_new(struct bus *bus, struct space *space, size_t names)
+static struct repair *repair_new(struct bus *bus, struct space *space)
 {
     struct repair *repair = mem_zero(1, sizeof(*repair));
     repair->bus = bus;
     repair->space = space;
-    repair->names.items = mem_zero(names ? names : 1, sizeof(char *));
     space->jobs++;
     bus->repairing++;
     metrics_add(bus->metrics, M_REPAIRS, 1);
@@ -259,10 +251,10 @@ static struct repair *repair_new(struct bus *bus, struct space *space, size_t na
 
 static struct repair *repair_whole(struct bus *bus, struct space *space)
 {
-    struct repair *repair = repair_new(bus, space, space->names);
+    struct repair *repair = repair_new(bus, space);
     const struct name *name;
     LIST_FOREACH (name, &space->watched, link)
-        add_name(repair, name->store.name);
+        strings_add(&repair->names, slice_of(name->store.name));
     repair->whole = true;
     bool earlier = space->repair_from && space->repair_from < space->seen;
     repair->known = earlier ? space->repair_from : space->seen;
@@ -356,9 +348,9 @@ bool bus_repair_names(struct bus *bus, struct space *space, const struct strings
         log_put(LOG_WARN, "an event did not come by the live path, reading the log", "ns",
                 space->ns, "topic", names->items[0], "after", log_u64(cursor), "not_logged",
                 log_u64(skipped), NULL);
-    struct repair *repair = repair_new(bus, space, names->count);
+    struct repair *repair = repair_new(bus, space);
     for (size_t i = 0; i < names->count; i++)
-        add_name(repair, names->items[i]);
+        strings_add(&repair->names, slice_of(names->items[i]));
     repair->cursor = repair->known = cursor;
     repair->upto = upto;
     repair->held = held ? event_ref(held) : NULL;

@@ -6,12 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "common/buf.h"
+#include "common/strings.h"
 #include "relay/log.h"
-
-struct strings {
-    char **items;
-    size_t count;
-};
 
 enum config_park { PARK_SUSPENDED, PARK_HANDOVER };
 

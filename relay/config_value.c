@@ -5,20 +5,6 @@
 #include "common/mem.h"
 #include "relay/config_table.h"
 
-static void strings_push(struct strings *list, struct slice item)
-{
-    list->items = mem_resize(list->items, (list->count + 1) * sizeof(*list->items));
-    list->items[list->count++] = slice_dup(item);
-}
-
-static void strings_free(struct strings *list)
-{
-    for (size_t i = 0; i < list->count; i++)
-        free(list->items[i]);
-    free(list->items);
-    *list = (struct strings){0};
-}
-
 static void put_duration(struct buf *b, uint64_t ms)
 {
     static const struct {
@@ -180,14 +166,14 @@ static enum err set_strings(struct strings *field, const struct config_option *o
     const char *end = text.ptr + text.len;
     enum err e = OK;
     for (size_t i = 0; append && i < field->count; i++)
-        strings_push(&list, slice_of(field->items[i]));
+        strings_add(&list, slice_of(field->items[i]));
     for (const char *p = text.ptr; p < end && e == OK;) {
         const char *comma = memchr(p, ',', (size_t)(end - p));
         struct slice item = trim(p, comma ? comma : end);
         p = comma ? comma + 1 : end;
         if (item.len == 0)
             continue;
-        strings_push(&list, item);
+        strings_add(&list, item);
         e = check_item(opt, list.items[list.count - 1], why);
     }
     if (e == OK && (list.count < opt->min || list.count > opt->max)) {
@@ -196,10 +182,10 @@ static enum err set_strings(struct strings *field, const struct config_option *o
         e = ERR_INVALID;
     }
     if (e != OK) {
-        strings_free(&list);
+        strings_reset(&list);
         return e;
     }
-    strings_free(field);
+    strings_reset(field);
     *field = list;
     return OK;
 }
@@ -240,7 +226,7 @@ void config_value_free(struct config *c, const struct config_option *opt)
         free(*(char **)field);
         *(char **)field = NULL;
     } else if (opt->type == CONFIG_STRINGS) {
-        strings_free(field);
+        strings_reset(field);
     }
 }
 
@@ -257,7 +243,7 @@ void config_value_copy(struct config *to, const struct config *from,
     case CONFIG_STRINGS: {
         const struct strings *list = source;
         for (size_t i = 0; i < list->count; i++)
-            strings_push(target, slice_of(list->items[i]));
+            strings_add(target, slice_of(list->items[i]));
         break;
     }
     case CONFIG_COUNT:

@@ -156,14 +156,9 @@ struct gap_offer {
 
 static void tell_gap(struct stream *s, const struct note_gap *gap, uint64_t from)
 {
-    static const enum metric which[] = {[GAP_TRIMMED] = M_GAP_TRIMMED,
-                                        [GAP_EXPIRED] = M_GAP_EXPIRED,
-                                        [GAP_UNKNOWN_ID] = M_GAP_UNKNOWN_ID,
-                                        [GAP_OVERFLOW] = M_GAP_OVERFLOW,
-                                        [GAP_REDIS_LOST] = M_GAP_REDIS_LOST};
     client_put_control(&s->client, gap_event(s->fanout->config, gap->moves ? gap->to : 0, from,
                                              gap->to, gap->reason));
-    metrics_add(s->fanout->metrics, which[gap->reason], 1);
+    metrics_add(s->fanout->metrics, gap_metric(gap->reason), 1);
     stream_mark_dirty(s);
 }
 

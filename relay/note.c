@@ -102,6 +102,16 @@ const char *gap_reason_text(enum gap_reason reason)
     return "";
 }
 
+enum metric gap_metric(enum gap_reason reason)
+{
+    static const enum metric metrics[] = {[GAP_TRIMMED] = M_GAP_TRIMMED,
+                                          [GAP_EXPIRED] = M_GAP_EXPIRED,
+                                          [GAP_UNKNOWN_ID] = M_GAP_UNKNOWN_ID,
+                                          [GAP_OVERFLOW] = M_GAP_OVERFLOW,
+                                          [GAP_REDIS_LOST] = M_GAP_REDIS_LOST};
+    return metrics[reason];
+}
+
 struct event *gap_event(const struct config *config, uint64_t id, uint64_t from, uint64_t to,
                         enum gap_reason reason)
 {

@@ -4,6 +4,7 @@
 
 #include "common/event.h"
 #include "relay/inbox.h"
+#include "relay/metrics.h"
 #include "relay/request.h"
 #include "relay/subscription.h"
 
@@ -128,6 +129,7 @@ void note_gap_free(struct note_gap *gap);
 void note_free(struct note *note);
 
 const char *gap_reason_text(enum gap_reason reason);
+enum metric gap_metric(enum gap_reason reason); /* which counts it */
 /* The control event that tells of a gap. @id: 0 when the cursor must not move. @from: UINT64_MAX
  * when it is not known. With control events off: a position block, or an event without bytes when
  * there is no id. */

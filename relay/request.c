@@ -35,30 +35,6 @@ void request_show(struct problem *problem, struct slice text)
         buf_puts(&problem->detail, "...");
 }
 
-void request_strings_add(struct strings *list, struct slice item)
-{
-    /* Grows by doubling: full whenever the count is a power of two. */
-    if ((list->count & (list->count - 1)) == 0)
-        list->items = mem_resize(list->items, (list->count ? list->count * 2 : 1) * sizeof(char *));
-    list->items[list->count++] = mem_dup(item.ptr ? item.ptr : "", item.len);
-}
-
-bool request_strings_has(const struct strings *list, struct slice item)
-{
-    for (size_t i = 0; i < list->count; i++)
-        if (slice_is(item, list->items[i]))
-            return true;
-    return false;
-}
-
-void request_strings_reset(struct strings *list)
-{
-    for (size_t i = 0; i < list->count; i++)
-        free(list->items[i]);
-    free(list->items);
-    *list = (struct strings){0};
-}
-
 /* Finds a parameter that may stand only once; SLICE_NONE when it is absent. */
 static enum err find_single(const struct request_view *view, const char *name, struct slice *out,
                             struct problem *problem)
@@ -115,12 +91,12 @@ static enum err parse_topics(const struct request_view *view, const struct confi
             request_show(problem, topic);
             return ERR_INVALID;
         }
-        if (request_strings_has(&r->topics, topic))
+        if (strings_have(&r->topics, topic))
             continue;
         if (r->topics.count >= config->max_topics)
             return request_refuse(problem, 400, "topic: expected at most %llu different ones",
                                   (unsigned long long)config->max_topics);
-        request_strings_add(&r->topics, topic);
+        strings_add(&r->topics, topic);
     }
     if (r->topics.count == 0)
         return request_refuse(problem, 400,
@@ -149,12 +125,12 @@ static enum err parse_types(const struct request_view *view, struct stream_reque
             request_show(problem, type);
             return ERR_INVALID;
         }
-        if (request_strings_has(&r->types, type))
+        if (strings_have(&r->types, type))
             continue;
         if (r->types.count >= REQUEST_TYPES_MAX)
             return request_refuse(problem, 400, "event: expected at most %d different ones",
                                   REQUEST_TYPES_MAX);
-        request_strings_add(&r->types, type);
+        strings_add(&r->types, type);
     }
     return OK;
 }
@@ -280,8 +256,8 @@ enum err request_parse_stream(const struct request_view *view, const struct conf
 void stream_request_reset(struct stream_request *r)
 {
     free(r->ns);
-    request_strings_reset(&r->topics);
-    request_strings_reset(&r->types);
+    strings_reset(&r->topics);
+    strings_reset(&r->types);
     *r = (struct stream_request){0};
 }
 

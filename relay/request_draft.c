@@ -63,11 +63,11 @@ enum err request_draft_topic(struct request_draft *d, enum request_field field, 
                                 : "1 to 512 bytes of UTF-8 in tokens separated by dots, without "
                                   "spaces, control characters, * or >",
                             topic);
-    if (request_strings_has(&d->topics, topic))
+    if (strings_have(&d->topics, topic))
         return OK;
     if (d->topics.count >= REQUEST_PUBLISH_TOPICS)
         return refuse(d, field, "at most 64 topics");
-    request_strings_add(&d->topics, topic);
+    strings_add(&d->topics, topic);
     return OK;
 }
 
@@ -209,8 +209,8 @@ enum err request_draft_set(struct request_draft *d, enum request_field field, st
 /* Moves @text into the list. */
 static void give_argument(struct strings *args, const char *name, char *text)
 {
-    request_strings_add(args, slice_of(name));
-    request_strings_add(args, SLICE_LIT(""));
+    strings_add(args, slice_of(name));
+    strings_add(args, SLICE_LIT(""));
     free(args->items[args->count - 1]);
     args->items[args->count - 1] = text;
 }
@@ -244,7 +244,7 @@ enum err request_draft_finish(struct request_draft *d, struct publication *out)
 
 void request_draft_reset(struct request_draft *d)
 {
-    request_strings_reset(&d->topics);
+    strings_reset(&d->topics);
     for (size_t i = 0; i < FIELD_COUNT; i++) {
         free(d->texts[i]);
         d->texts[i] = NULL;

@@ -20,10 +20,6 @@ void request_show(struct problem *problem, struct slice text);
 NODISCARD enum err request_parse_ns(const struct request_view *view, char **out,
                                     struct problem *problem);
 
-void request_strings_add(struct strings *list, struct slice item);
-bool request_strings_has(const struct strings *list, struct slice item);
-void request_strings_reset(struct strings *list);
-
 /* --- publishing: one event while it is put together (request_draft.c) --- */
 
 enum request_field {

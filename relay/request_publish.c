@@ -168,7 +168,7 @@ enum err request_parse_publish(const struct request_view *view, const struct con
 void publish_request_reset(struct publish_request *r)
 {
     for (size_t i = 0; i < r->count; i++)
-        request_strings_reset(&r->items[i].args);
+        strings_reset(&r->items[i].args);
     free(r->items);
     free(r->ns);
     *r = (struct publish_request){0};

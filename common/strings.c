@@ -1,0 +1,29 @@
+#include "common/strings.h"
+
+#include <stdlib.h>
+
+#include "common/mem.h"
+
+void strings_add(struct strings *list, struct slice item)
+{
+    /* Grows by doubling: full whenever the count is a power of two. */
+    if ((list->count & (list->count - 1)) == 0)
+        list->items = mem_resize(list->items, (list->count ? list->count * 2 : 1) * sizeof(char *));
+    list->items[list->count++] = mem_dup(item.ptr ? item.ptr : "", item.len);
+}
+
+bool strings_have(const struct strings *list, struct slice item)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (slice_is(item, list->items[i]))
+            return true;
+    return false;
+}
+
+void strings_reset(struct strings *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        free(list->items[i]);
+    free(list->items);
+    *list = (struct strings){0};
+}
