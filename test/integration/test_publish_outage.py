@@ -199,19 +199,30 @@ def test_post_of_a_client_that_hung_up_is_not_published(redis, relay_factory, po
         s.close()
 
 
-def test_restart_under_a_stream_of_posts(durable, relay_factory, pool):
-    """Killed twice under load: each POST that got 200 is in the log once; each that was told that it is not, is not."""
-    relay = relay_factory({**LONG, "log.max_events": 100000}, redis=durable.url)
-    stop = threading.Event()
+def start_load(pool, relay, publishers=8):
+    """Publishers that POST one after the other: {data: answer} so far, and what ends them."""
+    ended = threading.Event()
     answers = {}
 
     def publisher(who):
         n = 0
-        while not stop.is_set():
+        while not ended.is_set():
             n += 1
             answers[f"{who}.{n}"] = post(relay, f"{who}.{n}")
 
-    running = [pool.submit(publisher, who) for who in range(8)]
+    running = [pool.submit(publisher, who) for who in range(publishers)]
+
+    def stop():
+        ended.set()
+        [r.result() for r in running]
+
+    return answers, stop
+
+
+def test_restart_under_a_stream_of_posts(durable, relay_factory, pool):
+    """Killed twice under load: each POST that got 200 is in the log once; each that was told that it is not, is not."""
+    relay = relay_factory({**LONG, "log.max_events": 100000}, redis=durable.url)
+    answers, stop = start_load(pool, relay)
     for _ in range(2):
         before = len(answers)
         wait_until(lambda: len(answers) > before + 100, "load")
@@ -220,8 +231,7 @@ def test_restart_under_a_stream_of_posts(durable, relay_factory, pool):
         durable.start()
     before = len(answers)
     wait_until(lambda: len(answers) > before + 100, "load")
-    stop.set()
-    [r.result() for r in running]
+    stop()
     assert {a.status_code for a in answers.values()} == {200}
     entries = {f["data"]: i for i, f in durable.client().xrange("sse:{default}:log:t")}
     all_data = logged(durable)
@@ -231,16 +241,7 @@ def test_restart_under_a_stream_of_posts(durable, relay_factory, pool):
 
 def test_restart_with_a_short_timeout_under_a_stream_of_posts(durable, relay_factory, pool):
     relay = relay_factory({"publish.timeout": "100ms", "log.max_events": 100000}, redis=durable.url)
-    stop = threading.Event()
-    answers = {}
-
-    def publisher(who):
-        n = 0
-        while not stop.is_set():
-            n += 1
-            answers[f"{who}.{n}"] = post(relay, f"{who}.{n}")
-
-    running = [pool.submit(publisher, who) for who in range(8)]
+    answers, stop = start_load(pool, relay)
     for _ in range(3):
         refused = sum(a.status_code == 503 for a in list(answers.values()))
         wait_until(lambda: len(answers) > 50, "load")
@@ -248,8 +249,7 @@ def test_restart_with_a_short_timeout_under_a_stream_of_posts(durable, relay_fac
         wait_until(lambda: sum(a.status_code == 503 for a in list(answers.values())) > refused + 8, "refusals")
         durable.start()
         relay.wait_ready()
-    stop.set()
-    [r.result() for r in running]
+    stop()
     found = logged(durable)
     assert len(found) == len(set(found)), "nothing twice"
     for data, answer in answers.items():
