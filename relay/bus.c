@@ -10,7 +10,7 @@
 
 /* A worker this many notes behind makes the bus stop reading; Redis then buffers, within its own
  * limit. */
-enum { WORKER_BEHIND = 256, READ_IDS_MAX = 16384, NAMES_LOOKED_THROUGH = 1024 };
+enum { WORKER_BEHIND = 256, SENT_MAX = 65536, READ_MAX = 16384, NAMES_LOOKED_THROUGH = 1024 };
 #define SEEN_AHEAD_US (UINT64_C(24) * 3600 * 1000000)
 static const double PAUSE_POLL_S = 0.002;
 static const double REOPEN_S = 10.0, SWEEP_S = 1.0;
@@ -78,13 +78,14 @@ static bool lacks_first(struct bus *bus, struct space *space, struct event *ev, 
 static bool is_next(struct bus *bus, struct space *space, struct event *ev)
 {
     uint64_t known;
+    if (event_set_has(bus->sent, ev)) /* a repair was faster */
+        return false;
     if (lacks_first(bus, space, ev, &known) && bus_repair_event(bus, space, ev, known, true))
         return false;
     switch (tails_add(bus->tails, ev)) {
     case TAIL_NEXT:
         return true;
-    case TAIL_OLD:
-    case TAIL_KNOWN: /* a repair was faster */
+    case TAIL_KNOWN: /* a page or a repair was faster */
         return false;
     case TAIL_HOLE:
         if (bus_repair_event(bus, space, ev, tails_last(bus->tails, event_ns(ev), event_topic(ev)),
@@ -127,6 +128,8 @@ void bus_send(struct bus *bus, struct space *space, struct event *ev, uint64_t w
     /* A forged id far in the future must not become what all counters are raised to. */
     if (space && event_id(ev) > space->seen && event_id(ev) < clock_wall_us() + SEEN_AHEAD_US)
         space->seen = event_id(ev);
+    if (event_id(ev))
+        event_set_add(bus->sent, ev, bus->era);
     metrics_add(bus->metrics, M_EVENTS_RECEIVED, 1);
     for (unsigned w = 0; w < bus->worker_count; w++)
         if (workers & (UINT64_C(1) << w))
@@ -346,7 +349,8 @@ struct bus *bus_new(struct config *config, struct inbox *const *inboxes, unsigne
     bus->worker_count = workers;
     bus->batches = mem_zero(workers, sizeof(*bus->batches));
     bus->tails = tails_new();
-    bus->read = id_set_new(READ_IDS_MAX);
+    bus->sent = event_set_new(SENT_MAX);
+    bus->read = event_set_new(READ_MAX);
     TAILQ_INIT(&bus->waiting);
     TAILQ_INIT(&bus->lane_queue);
     TAILQ_INIT(&bus->lanes_idle);
@@ -408,7 +412,8 @@ void bus_free(struct bus *bus)
     free(bus->batches);
     event_unref(bus->last_event);
     tails_free(bus->tails);
-    id_set_free(bus->read);
+    event_set_free(bus->sent);
+    event_set_free(bus->read);
     inbox_free(bus->inbox);
     config_unref(bus->config);
     ev_loop_destroy(bus->loop);

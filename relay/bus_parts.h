@@ -7,7 +7,7 @@
 
 #include "common/hash.h"
 #include "relay/bus.h"
-#include "relay/id_set.h"
+#include "relay/event_set.h"
 #include "relay/log.h"
 #include "relay/replay.h"
 #include "relay/tail.h"
@@ -61,7 +61,8 @@ struct bus {
     struct space *last_space; /* of the event before: most come from one namespace */
     struct name *names;
     struct tails *tails;
-    struct id_set *read;      /* what was lately read from the log for clients */
+    struct event_set *sent;   /* what went to the workers lately */
+    struct event_set *read;   /* what was lately read from the log for clients */
     struct event *last_event; /* the same one comes again for the workers of another pattern … */
     bool last_wanted;         /* … and is treated alike */
     struct job_list waiting;  /* reads whose names are not heard yet, or while the store is away */

@@ -152,7 +152,7 @@ static void flight_learn(struct lane *lane)
         names_date(job, r->position);
     for (size_t i = 0; i < r->count; i++)
         if (r->items[i].event)
-            id_set_add(bus->read, r->items[i].id, bus->era);
+            event_set_add(bus->read, r->items[i].event, bus->era);
     bus_tails_learn(bus, r);
     space_date(TAILQ_FIRST(&lane->flying)->space, r->position); /* a lane is of one namespace */
 }

@@ -75,16 +75,15 @@ static void deliver_late(struct repair *repair, struct event *ev)
 {
     char *topic = slice_dup(event_topic(ev));
     char *twin = tails_twin(repair->bus->tails, ev);
-    struct note_gap gap = {
-        .ns = repair->space->ns,
-        .topic = topic,
-        .from = event_id(ev) - 1,
-        .to = event_id(ev),
-        .late = ev,
-        .era = repair->bus->era,
-        .is_new = !id_set_has_before(repair->bus->read, event_id(ev), repair->bus->era),
-        .unless = twin,
-        .reason = GAP_OVERFLOW};
+    struct note_gap gap = {.ns = repair->space->ns,
+                           .topic = topic,
+                           .from = event_id(ev) - 1,
+                           .to = event_id(ev),
+                           .late = ev,
+                           .era = repair->bus->era,
+                           .is_new = !event_set_has_before(repair->bus->read, ev, repair->bus->era),
+                           .unless = twin,
+                           .reason = GAP_OVERFLOW};
     post_gap(repair->bus, &gap);
     free(topic);
     free(twin);
@@ -94,12 +93,18 @@ static void deliver_event(struct repair *repair, struct event *ev)
 {
     struct bus *bus = repair->bus;
     uint64_t id = event_id(ev);
+    if (event_set_has(bus->sent, ev))
+        return;
     /* Not of the id that was delivered last: that is the same event on another topic. */
     bool past = id < repair->space->seen;
-    bool sure = tails_are_sure(bus->tails, ev);
+    /* So long ago that nobody knows whether it was sent: the topic's chain may. */
+    bool forgotten = !event_set_reaches(bus->sent, id);
+    bool chained = tails_last(bus->tails, event_ns(ev), event_topic(ev)) > 0;
     switch (tails_add(bus->tails, ev)) {
     case TAIL_KNOWN:
-        return;
+        if (forgotten)
+            return;
+        break;
     case TAIL_LATE:
         tails_insert(bus->tails, ev);
         break;
@@ -107,11 +112,10 @@ static void deliver_event(struct repair *repair, struct event *ev)
         tails_drop(bus->tails, event_ns(ev), event_topic(ev));
         (void)tails_add(bus->tails, ev);
         break;
-    case TAIL_OLD:
     case TAIL_NEXT:
         break;
     }
-    if (past && sure)
+    if (past && (chained || !forgotten))
         deliver_late(repair, ev);
     bus_send(bus, repair->space, ev, UINT64_MAX);
 }

@@ -21,8 +21,6 @@ struct tail {
     char *key; /* ns, NUL, topic */
     size_t key_len;
     uint64_t from, last; /* every event with from < id <= last is in the ring, in order of ids */
-    uint64_t unsure;     /* up to here there may have been more than is known now */
-    bool dropped;        /* nothing but `unsure` is known of it */
     size_t bytes;
     struct event **ring;
     uint32_t cap, head, count;
@@ -35,7 +33,6 @@ struct tails {
     TAILQ_HEAD(tail_list, tail) order;
     struct tail *full; /* those before it in the order have no events, but for their chain */
     size_t count, bytes;
-    uint64_t forgotten; /* the highest id that was known once and may not be any more */
     uint32_t max_events;
     size_t max_bytes;
     struct buf key; /* scratch */
@@ -117,7 +114,6 @@ static void ring_forget_oldest(struct tails *tails, struct tail *t)
 {
     struct event *ev = *ring_slot(t, 0);
     t->from = event_id(ev);
-    t->unsure = t->from > t->unsure ? t->from : t->unsure;
     t->head = (t->head + 1) & (t->cap - 1);
     t->count--;
     account(tails, t, 0, event_cost(ev));
@@ -150,9 +146,6 @@ static void ring_empty(struct tails *tails, struct tail *t)
 
 static void tail_free(struct tails *tails, struct tail *t)
 {
-    uint64_t known = t->last > t->unsure ? t->last : t->unsure;
-    if (known > tails->forgotten)
-        tails->forgotten = known;
     ring_empty(tails, t);
     account(tails, t, 0, TAIL_COST + t->key_len);
     HASH_DEL(tails->table, t);
@@ -169,35 +162,21 @@ static struct tail *find_key(struct tails *tails, struct slice key)
     return t;
 }
 
-/* NULL, too, where nothing but `unsure` is known. */
-static struct tail *find_whole(struct tails *tails, struct slice key)
-{
-    struct tail *t = find_key(tails, key);
-    return t && !t->dropped ? t : NULL;
-}
-
 static struct tail *find(struct tails *tails, struct slice ns, struct slice topic)
 {
     buf_clear(&tails->key);
     buf_put_slice(&tails->key, ns);
     buf_putc(&tails->key, '\0');
     buf_put_slice(&tails->key, topic);
-    return find_whole(tails, buf_slice(&tails->key));
+    return find_key(tails, buf_slice(&tails->key));
 }
 
 static struct tail *tail_new(struct tails *tails, struct slice key, uint64_t last)
 {
-    struct tail *t = find_key(tails, key);
-    if (t) {
-        t->dropped = false;
-        t->from = t->last = last;
-        return t;
-    }
-    t = mem_zero(1, sizeof(*t));
+    struct tail *t = mem_zero(1, sizeof(*t));
     t->key = mem_dup(key.ptr, key.len);
     t->key_len = key.len;
     t->from = t->last = last;
-    t->unsure = tails->forgotten;
     HASH_ADD_KEYPTR(hh, tails->table, t->key, t->key_len, t);
     order_append(tails, t);
     tails->count++;
@@ -265,14 +244,12 @@ enum tail_add tails_add(struct tails *tails, struct event *ev)
 {
     uint64_t id = event_id(ev), prev = event_prev(ev);
     assert(id);
-    struct tail *t = find_whole(tails, event_key(ev));
+    struct tail *t = find_key(tails, event_key(ev));
     /* A chain that begins here tells nothing of what was before: Redis may have lost it. */
     if (!t)
         t = tail_new(tails, event_key(ev), prev && prev < id ? prev : id - 1);
-    if (id <= t->last && (ring_has(t, id) || id <= t->unsure))
-        return TAIL_KNOWN;
     if (id <= t->last)
-        return id <= t->from ? TAIL_OLD : TAIL_LATE;
+        return id <= t->from || ring_has(t, id) ? TAIL_KNOWN : TAIL_LATE;
     /* A `prev` that is not below the id says nothing; one below the last that is known comes from a
      * Redis that has forgotten it: what we have heard is whole all the same. */
     if (prev < id && prev > t->last)
@@ -285,7 +262,7 @@ enum tail_add tails_add(struct tails *tails, struct event *ev)
 
 void tails_insert(struct tails *tails, struct event *ev)
 {
-    struct tail *t = find_whole(tails, event_key(ev));
+    struct tail *t = find_key(tails, event_key(ev));
     if (!t || event_id(ev) <= t->from)
         return; /* that far back it is not whole anyway */
     ring_insert(tails, t, ring_upto(t, event_id(ev)), ev);
@@ -299,7 +276,6 @@ void tails_fill(struct tails *tails, struct slice ns, struct slice topic, uint64
     if (!t) { /* from the end on, downwards: as if an event after @last had just been added */
         last = last ? last : from;
         t = tail_new(tails, buf_slice(&tails->key), last);
-        t->unsure = last > t->unsure ? last : t->unsure; /* read, and perhaps still to come live */
         upto = last;
     }
     if (from >= t->from || upto < t->from)
@@ -312,12 +288,6 @@ void tails_fill(struct tails *tails, struct slice ns, struct slice topic, uint64
         ring_insert(tails, t, (uint32_t)(i - first), events[i]);
     t->from = first ? event_id(events[first - 1]) : from;
     trim(tails, t);
-}
-
-bool tails_are_sure(struct tails *tails, struct event *ev)
-{
-    const struct tail *t = find_key(tails, event_key(ev));
-    return event_id(ev) > (t ? t->unsure : tails->forgotten);
 }
 
 char *tails_twin(struct tails *tails, struct event *ev)
@@ -360,32 +330,29 @@ size_t tails_read(struct tails *tails, struct slice ns, struct slice topic, uint
 
 /* --- dropping --------------------------------------------------------------------------------- */
 
-static void tail_drop(struct tails *tails, struct tail *t)
-{
-    ring_empty(tails, t);
-    t->unsure = t->last > t->unsure ? t->last : t->unsure;
-    t->dropped = true;
-}
-
 void tails_drop(struct tails *tails, struct slice ns, struct slice topic)
 {
     struct tail *t = find(tails, ns, topic);
     if (t)
-        tail_drop(tails, t);
+        tail_free(tails, t);
 }
 
 void tails_drop_all(struct tails *tails, struct slice ns)
 {
-    struct tail *t;
-    TAILQ_FOREACH (t, &tails->order, link)
-        if (is_of(t, ns) && !t->dropped)
-            tail_drop(tails, t);
+    struct tail *t, *next;
+    for (t = TAILQ_FIRST(&tails->order); t; t = next) {
+        next = TAILQ_NEXT(t, link);
+        if (is_of(t, ns))
+            tail_free(tails, t);
+    }
 }
 
 void tails_drop_unless(struct tails *tails, bool (*keep)(void *arg, struct slice key), void *arg)
 {
-    struct tail *t;
-    TAILQ_FOREACH (t, &tails->order, link)
-        if (!t->dropped && !keep(arg, (struct slice){t->key, t->key_len}))
-            tail_drop(tails, t);
+    struct tail *t, *next;
+    for (t = TAILQ_FIRST(&tails->order); t; t = next) {
+        next = TAILQ_NEXT(t, link);
+        if (!keep(arg, (struct slice){t->key, t->key_len}))
+            tail_free(tails, t);
+    }
 }

@@ -14,10 +14,9 @@ void tails_limit(struct tails *tails, uint32_t max_events, size_t max_bytes);
 
 enum tail_add {
     TAIL_NEXT,  /* the topic's next event, as far as is known: it has been added */
-    TAIL_KNOWN, /* is here, or so old that it may have been */
+    TAIL_KNOWN, /* is here, or from before the tail */
     TAIL_HOLE,  /* its `prev` is above the last one that is known: events between are missing */
     TAIL_LATE,  /* below the topic's last id, and yet not known */
-    TAIL_OLD,   /* from before the tail, and never was here */
 };
 /* Offers an event that has an id. Only TAIL_NEXT takes a reference. */
 enum tail_add tails_add(struct tails *tails, struct event *ev);
@@ -29,9 +28,6 @@ void tails_insert(struct tails *tails, struct event *ev);
 void tails_fill(struct tails *tails, struct slice ns, struct slice topic, uint64_t from,
                 uint64_t upto, uint64_t last, struct event *const *events, size_t count);
 
-/* Whether it is certain that the event is here if it ever was: not, once tails that reached so far
- * have been dropped. */
-bool tails_are_sure(struct tails *tails, struct event *ev);
 /* Another topic of the namespace on which the event is here, too (the caller frees it), or NULL.
  * Looks at all of them. */
 char *tails_twin(struct tails *tails, struct event *ev);

@@ -7,6 +7,7 @@ import pytest
 from redis_server import RedisServer
 from relay_process import wait_until
 from sentinel_process import poll
+from tcp_proxy import TcpProxy
 
 
 @pytest.fixture
@@ -64,6 +65,41 @@ def test_demotion_is_noticed_and_undone(pair, relay_factory, sse_connect):
     ids.append(relay.publish("t", "3"))
     assert client.wait_for(3).data == ["1", "2", "3"]
     assert client.ids == ids == sorted(ids) and not client.gaps and not client.closed
+
+
+def test_what_a_second_primary_took_is_told_to_those_who_are_past_it(pair, relay_factory, sse_connect):
+    """The new one gave an id below the last one of the old one. Also where the topic's tail was dropped meanwhile, because
+    one of the patterns that bring it went."""
+    old, new = (server.client() for server in pair)
+    proxy = TcpProxy(pair[0].port)
+
+    def publish(server, data):
+        return int(server.fcall("sse_publish", 1, "sse:{default}", "topic", "a.b", "data", data))
+
+    try:
+        relay = relay_factory(redis=f"redis://127.0.0.1:{proxy.port}")
+        client, other = sse_connect(relay, "a.*"), sse_connect(relay, "*.b")
+        publish(old, "both")
+        client.wait_for(1)
+        poll(lambda: new.xlen("sse:{default}:log:a.b") == 1, "the replica to be in step")
+        new.replicaof("NO", "ONE")
+        missed = publish(new, "missed")
+        publish(old, "forgotten")
+        client.wait_for(2)
+        assert old.pubsub_numpat() == 2
+        other.close()
+        wait_until(lambda: old.pubsub_numpat() == 1, "the other pattern to go", timeout=30)
+        proxy.target = ("127.0.0.1", pair[1].port)
+        for connection in old.client_list():
+            if connection["name"].startswith("sse-relay-"):
+                old.client_kill_filter(_id=connection["id"])
+        wait_until(lambda: new.pubsub_numpat() == 1, "the relay to move")
+        publish(new, "after")
+        client.wait_for(3)
+    finally:
+        proxy.close()
+    assert client.data == ["both", "forgotten", "after"]
+    assert [(int(g["from"]), int(g["to"])) for g in client.gaps] == [(missed - 1, missed)]
 
 
 def test_readonly_answer_drops_all_connections(pair, relay_factory):

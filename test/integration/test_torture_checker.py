@@ -339,6 +339,8 @@ def test_the_log_is_convicted():
     twice = [Event(1, "t#x1", ("t",)), Event(2, "t#x1", ("t",))]
     assert found(twice, {}, None) == [LOG]
     assert found(twice, {}, None, {1}) == []  # Redis had forgotten the first
+    assert found(twice, {"t#x1": ("acked", 2, ("t",))}, None, {1}) == []
+    assert found(twice, {"t#x1": ("acked", 3, ("t",))}, None, {1}) == [LOG]
 
 
 def test_patterns_match_as_the_truth_table_says():

@@ -390,26 +390,25 @@ def judge_log(entries, outcomes, may_lose, lost_ids=()):
     @may_lose: None, or predicate(topics): a fault of this round may have taken such events.
     @lost_ids: ids known to have been in a log and gone again: a publish that was tried again after that is no repetition."""
     violations = []
-    by_key = {}
+    lost_ids, ids = set(lost_ids), {}
     for event in entries:
-        before = by_key.setdefault(event.key, event)
-        if before.id != event.id and not {before.id, event.id} & set(lost_ids):
-            violations.append(
-                Violation(LOG, "publisher", f"{event.key} was published twice: {before.id} and {event.id}")
-            )
+        ids.setdefault(event.key, set()).add(event.id)
+
+    def violated(what):
+        violations.append(Violation(LOG, "publisher", what))
+
+    for key, found in ids.items():
+        if len(found - lost_ids) > 1:
+            violated(f"{key} was published twice: {sorted(found)}")
     for key, (outcome, id, topics) in outcomes.items():
-        found = by_key.get(key)
+        found = ids.get(key)
         if outcome == "refused" and found:
-            violations.append(Violation(LOG, "publisher", f"{key} was refused, but the log has it as {found.id}"))
+            violated(f"{key} was refused, but the log has it as {sorted(found)}")
         elif outcome in ("acked", "queued") and not found:
             if not (may_lose and may_lose(topics)):
-                violations.append(
-                    Violation(LOG, "publisher", f"{key} was accepted ({outcome}, {id}) and is not in the log")
-                )
-        elif outcome == "acked" and found.id != id and id not in lost_ids:
-            violations.append(
-                Violation(LOG, "publisher", f"{key} was accepted as {id}, the log has it as {found.id}")
-            )
+                violated(f"{key} was accepted ({outcome}, {id}) and is not in the log")
+        elif outcome == "acked" and id not in found | lost_ids:
+            violated(f"{key} was accepted as {id}, the log has it as {sorted(found)}")
     return violations
 
 

@@ -101,13 +101,13 @@ START_TEST(test_a_chain_goes_on_and_a_hole_in_it_shows)
 }
 END_TEST
 
-START_TEST(test_what_is_known_and_what_may_have_been_is_not_late)
+START_TEST(test_what_is_known_and_what_was_before_is_not_late)
 {
     add(a, 20, 10);
     add(a, 30, 20);
     ck_assert_int_eq(add(a, 30, 20), TAIL_KNOWN);
     ck_assert_int_eq(add(a, 20, 10), TAIL_KNOWN);
-    ck_assert_int_eq(add(a, 10, 0), TAIL_OLD); /* nobody here had it */
+    ck_assert_int_eq(add(a, 10, 0), TAIL_KNOWN); /* from before the tail */
     ck_assert_int_eq(add(a, 25, 20), TAIL_LATE);
     insert(a, 25, 20);
     ck_assert_int_eq(add(a, 25, 20), TAIL_KNOWN);
@@ -272,47 +272,6 @@ START_TEST(test_dropped_topics_are_not_known)
 }
 END_TEST
 
-static bool sure(struct slice topic, uint64_t id)
-{
-    struct event *ev = event_of(topic, id, 0, 1);
-    bool answer = tails_are_sure(tails, ev);
-    event_unref(ev);
-    return answer;
-}
-
-START_TEST(test_of_a_dropped_topic_it_is_not_certain_what_was_known)
-{
-    add(a, 20, 10);
-    ck_assert(sure(a, 15)); /* it never was here */
-    tails_drop(tails, ns, a);
-    ck_assert(!sure(a, 15));
-    ck_assert(!sure(a, 20));
-    ck_assert(sure(a, 21));
-    ck_assert(sure(b, 15)); /* another topic is not concerned */
-    add(a, 40, 30);
-    ck_assert(!sure(a, 20));
-    ck_assert(sure(a, 35));
-    ck_assert_str_eq(after(a, 30), "40 ");
-    ck_assert_str_eq(after(a, 20), "-");
-}
-END_TEST
-
-START_TEST(test_what_had_to_go_leaves_nothing_certain_below_it)
-{
-    tails_limit(tails, 100, 20000); /* for less than 100 chains */
-    char name[8];
-    add(a, 1000, 999);
-    for (uint64_t i = 0; i < 100; i++) {
-        snprintf(name, sizeof(name), "t%llu", (unsigned long long)i);
-        add(slice_of(name), 2000 + i, 1999 + i);
-    }
-    ck_assert_uint_eq(tails_last(tails, ns, a), 0);
-    ck_assert(!sure(a, 1000));
-    ck_assert(!sure(b, 1000));
-    ck_assert(sure(b, 2099));
-}
-END_TEST
-
 /* Whatever comes in which order: what a tail covers, it has. */
 START_TEST(test_model_of_what_is_covered)
 {
@@ -350,7 +309,7 @@ int main(void)
     TCase *cases = tcase_create("tail");
     tcase_add_checked_fixture(cases, setup, teardown);
     tcase_add_test(cases, test_a_chain_goes_on_and_a_hole_in_it_shows);
-    tcase_add_test(cases, test_what_is_known_and_what_may_have_been_is_not_late);
+    tcase_add_test(cases, test_what_is_known_and_what_was_before_is_not_late);
     tcase_add_test(cases, test_a_redis_that_forgot_is_no_hole);
     tcase_add_test(cases, test_topics_do_not_mix);
     tcase_add_test(cases, test_a_tail_covers_from_its_first_predecessor_on);
@@ -362,8 +321,6 @@ int main(void)
     tcase_add_test(cases, test_the_log_lengthens_a_tail_where_they_meet);
     tcase_add_test(cases, test_what_does_not_fit_shortens_what_is_covered);
     tcase_add_test(cases, test_dropped_topics_are_not_known);
-    tcase_add_test(cases, test_of_a_dropped_topic_it_is_not_certain_what_was_known);
-    tcase_add_test(cases, test_what_had_to_go_leaves_nothing_certain_below_it);
     tcase_add_loop_test(cases, test_model_of_what_is_covered, 0, 50);
     Suite *suite = suite_create("tail");
     suite_add_tcase(suite, cases);
