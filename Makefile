@@ -51,11 +51,14 @@ endif
 # --- flags -----------------------------------------------------------------------------------------------------------
 CFLAGS ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wformat=2 -Werror
-VARIANT_CFLAGS_normal := -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+# The relay is linked as one program (LTO): a third of what a delivery costs outside of the kernel. Fat objects, so that
+# tests and tools link as ever.
+VARIANT_CFLAGS_normal := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -flto=auto -ffat-lto-objects
 VARIANT_CFLAGS_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 VARIANT_CFLAGS_tsan := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
 VARIANT_CFLAGS_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -Wno-error
-VARIANT_LDFLAGS_normal := -pie -Wl,-z,relro,-z,now
+VARIANT_LDFLAGS_normal := -pie -Wl,-z,relro,-z,now -fno-lto
+BINARY_LDFLAGS_normal := -flto=auto
 VARIANT_LDFLAGS_asan := -fsanitize=address,undefined
 VARIANT_LDFLAGS_tsan := -fsanitize=thread
 VARIANT_LDFLAGS_fuzz := -fsanitize=fuzzer,address,undefined
@@ -102,7 +105,7 @@ all: $(BINARY) ## build the relay: build/sse-relay
 
 $(BINARY): $(OBJ)/relay/main.o $(LIBRARY)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) $(BINARY_LDFLAGS_$(VARIANT)) -o $@ $^ $(LIBS)
 
 # Made anew each time: a file that was deleted must not live on in the archive.
 $(LIBRARY): $(OBJECTS)

@@ -4,11 +4,11 @@
 
 #include "common/mem.h"
 
-enum { RING_START = 4 };
+enum { RING_START = 8 };
 
 static struct event *ring_at(const struct event_ring *ring, uint32_t i)
 {
-    return ring->slots[(ring->head + i) & (ring->cap - 1)];
+    return ring->cap ? ring->slots[(ring->head + i) & (ring->cap - 1)] : ring->one;
 }
 
 static void ring_grow(struct event_ring *ring)
@@ -17,26 +17,33 @@ static void ring_grow(struct event_ring *ring)
     struct event **slots = mem_alloc(cap * sizeof(struct event *));
     for (uint32_t i = 0; i < ring->count; i++)
         slots[i] = ring_at(ring, i);
-    free(ring->slots);
-    *ring = (struct event_ring){slots, cap, 0, ring->count};
+    if (ring->cap)
+        free(ring->slots);
+    *ring = (struct event_ring){.slots = slots, .cap = cap, .count = ring->count};
 }
 
 static void ring_put(struct event_ring *ring, struct event *ev)
 {
-    if (ring->count == ring->cap)
+    if (ring->count == 0 && !ring->cap) {
+        ring->one = ev;
+        ring->count = 1;
+        return;
+    }
+    if (ring->count >= ring->cap)
         ring_grow(ring);
     ring->slots[(ring->head + ring->count) & (ring->cap - 1)] = ev;
     ring->count++;
 }
 
-/* The memory of a larger ring goes back once it is empty: an idle client costs no queue. */
+/* The memory goes back once the ring is empty: an idle client costs no queue. */
 static struct event *ring_take(struct event_ring *ring)
 {
     struct event *ev = ring_at(ring, 0);
-    ring->head = (ring->head + 1) & (ring->cap - 1);
-    ring->count--;
-    if (ring->count == 0) {
-        free(ring->slots);
+    if (--ring->count) {
+        ring->head = (ring->head + 1) & (ring->cap - 1);
+    } else {
+        if (ring->cap)
+            free(ring->slots);
         *ring = (struct event_ring){0};
     }
     return ev;
@@ -50,7 +57,9 @@ static void ring_clear(struct event_ring *ring)
 
 void client_init(struct client *c, struct subscription *sub)
 {
-    *c = (struct client){.state = CLIENT_OPENING, .sub = subscription_ref(sub)};
+    *c = (struct client){.state = CLIENT_OPENING,
+                         .any_type = subscription_request(sub)->types.count == 0,
+                         .sub = subscription_ref(sub)};
 }
 
 void client_reset(struct client *c)
@@ -100,7 +109,7 @@ static bool is_wanted(const struct client *c, const struct event *ev)
 {
     if (is_control(ev))
         return true;
-    return !event_has_match(ev) && subscription_wants_type(c->sub, event_type(ev));
+    return !event_has_match(ev) && (c->any_type || subscription_wants_type(c->sub, event_type(ev)));
 }
 
 static enum client_push hold(struct client *c, const struct client_limits *limits, struct event *ev)

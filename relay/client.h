@@ -22,9 +22,12 @@ struct client_limits {
     size_t max_bytes;
 };
 
-/* A growing ring of counted events; owns no memory while it is empty. */
+/* A growing ring of counted events; owns no memory while it holds one or none. */
 struct event_ring {
-    struct event **slots;
+    union {
+        struct event **slots;
+        struct event *one; /* cap is 0 */
+    };
     uint32_t cap, head, count;
 };
 
@@ -39,17 +42,22 @@ struct client_gzip {
 /* Embedded in the worker's stream for the cache's sake. Read it freely, change it through the
  * functions below. */
 struct client {
-    enum client_state state;
+    /* What each delivery touches comes first: 64 bytes. */
+    enum client_state state : 8;
     bool reading;       /* a read of the log is under way: live events are held */
     bool hold_overflow; /* more came than could be held: read again */
+    bool any_type;      /* it filters no types */
     uint32_t head_sent; /* bytes, as sent, of the first queued frame that the socket has */
-    size_t queued_bytes, held_bytes; /* plain, also where the stream is compressed */
-    uint64_t cursor;                 /* everything wanted up to this id has been queued */
-    uint64_t told;     /* the highest id that the client has been sent, or will from the queue */
+    uint64_t cursor;    /* everything wanted up to this id has been queued */
+    uint64_t told;      /* the highest id that the client has been sent, or will from the queue */
+    struct event_ring queue;
+    size_t queued_bytes;      /* plain, also where the stream is compressed */
+    struct client_gzip *gzip; /* NULL: the stream is plain */
+
+    struct event_ring held;
+    size_t held_bytes;
     uint64_t replayed; /* events that came from the log */
     struct subscription *sub;
-    struct event_ring queue, held;
-    struct client_gzip *gzip; /* NULL: the stream is plain */
 };
 
 enum client_push { CLIENT_QUEUED, CLIENT_HELD, CLIENT_SKIPPED, CLIENT_DROPPED, CLIENT_FULL };

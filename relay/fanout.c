@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "common/cache.h"
 #include "common/clock.h"
 #include "common/mem.h"
 #include "common/sse.h"
@@ -59,12 +60,14 @@ static void on_flush(struct ev_loop *loop, ev_prepare *w, int revents)
     (void)revents;
     struct fanout *f = w->data;
     close_doomed(f);
+    f->turn_ms = fanout_now_ms();
     /* Streams that become dirty while this runs wait for the next turn. */
     struct stream_queue turn = TAILQ_HEAD_INITIALIZER(turn);
     TAILQ_CONCAT(&turn, &f->dirty, dirty_link);
     struct stream *s;
     while ((s = TAILQ_FIRST(&turn))) {
         TAILQ_REMOVE(&turn, s, dirty_link);
+        cache_prefetch(TAILQ_FIRST(&turn));
         s->dirty = false;
         stream_flush(s);
     }

@@ -10,26 +10,30 @@ enum { FANOUT_EVENTS_PER_TURN = 64 };
 enum close_reason { CLOSE_CLIENT, CLOSE_SLOW, CLOSE_LIFETIME, CLOSE_DRAIN, CLOSE_ERROR };
 
 struct stream {
-    struct client client; /* first: what the fan-out touches */
-    struct wheel_entry timer;
+    /* What each delivery touches comes first, with the first half of client: 128 bytes. */
     struct fanout *fanout;
+    TAILQ_ENTRY(stream) dirty_link;
+    uint64_t stamp; /* the last event it was offered: names that overlap offer it again */
+    uint64_t last_write_ms;
+    int fd; /* -1: the preamble is still on its way */
+    bool dirty, blocked, doomed, over_soon;
+    enum client_state counted_state : 8;
+    uint32_t counted_events;
+    struct client client;
+
+    size_t counted_bytes;
+    struct wheel_entry timer;
     struct front_call *call;
     uint64_t gap_told;      /* up to here it has been told of gaps */
     unsigned era;           /* note_read.era, of its last page */
     uint64_t start;         /* it is owed what came after this */
     uint64_t live_from;     /* what is above must come by the live path */
     struct note_read *read; /* under way at the bus */
-    uint64_t stamp;         /* the last event it was offered: names that overlap offer it again */
-    uint64_t last_write_ms, end_ms; /* end_ms: max_lifetime, UINT64_MAX: none */
+    uint64_t end_ms;        /* max_lifetime; UINT64_MAX: none */
     uint32_t heartbeat_ms;
     uint32_t received; /* bytes that the client sent */
-    int fd;            /* -1: the preamble is still on its way */
-    bool dirty, blocked, doomed, over_soon;
-    enum client_state counted_state;
-    uint32_t counted_events;
-    size_t counted_bytes;
     ev_io io;
-    TAILQ_ENTRY(stream) dirty_link, doomed_link;
+    TAILQ_ENTRY(stream) doomed_link;
     LIST_ENTRY(stream) all_link;
     size_t sub_count;
     struct topic_sub subs[];
@@ -56,6 +60,7 @@ struct fanout {
     struct stream_list all;
     size_t count;
     struct stream_queue dirty, doomed;
+    uint64_t turn_ms;     /* when the flush under way began */
     uint64_t stamp, twin; /* of the event before */
     bool draining;
     struct gzip *gzip; /* there is one while there are streams that need it */

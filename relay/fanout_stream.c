@@ -196,6 +196,16 @@ static void gzip_account(struct fanout *f)
     metrics_add(f->metrics, M_GZIP_PACKED_BYTES, counts.packed_bytes);
 }
 
+/* send() is for one frame what sendmsg() is for several, and the kernel does it with less. */
+static ssize_t send_frames(int fd, struct iovec *iov, int count)
+{
+    enum { FLAGS = MSG_NOSIGNAL | MSG_DONTWAIT };
+    if (count == 1)
+        return send(fd, iov[0].iov_base, iov[0].iov_len, FLAGS);
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)count};
+    return sendmsg(fd, &msg, FLAGS);
+}
+
 /* One write. False: the stream has ended, or waits for its socket. */
 static bool stream_write(struct stream *s)
 {
@@ -206,11 +216,10 @@ static bool stream_write(struct stream *s)
         gzip_account(f);
     if (count == 0)
         return true; /* another worker is compressing what comes next: in the next turn */
-    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)count};
     size_t offered = 0;
     for (int i = 0; i < count; i++)
         offered += iov[i].iov_len;
-    ssize_t n = sendmsg(s->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t n = send_frames(s->fd, iov, count);
     metrics_add(f->metrics, M_WRITES, 1);
     if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
         stream_gone(s);
@@ -219,7 +228,7 @@ static bool stream_write(struct stream *s)
     if (n > 0) {
         metrics_add(f->metrics, M_BYTES_OUT, (uint64_t)n);
         metrics_add(f->metrics, M_EVENTS_DELIVERED, client_sent(&s->client, (size_t)n));
-        s->last_write_ms = fanout_now_ms();
+        s->last_write_ms = f->turn_ms;
     }
     bool blocked = n < 0 || (size_t)n < offered;
     watch_output(s, blocked);
