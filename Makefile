@@ -145,7 +145,7 @@ build/relay_page.c: relay/page.html deploy/embed test/page_csp Makefile
 always:
 
 # --- dependencies ----------------------------------------------------------------------------------------------------
-.PHONY: deps deps-run deps-fuzz deps-bench
+.PHONY: deps deps-run deps-fuzz deps-bench deps-guard
 deps: ## install what building, running and testing need (Debian packages)
 	@deploy/install-deps build run test
 deps-run:
@@ -154,6 +154,8 @@ deps-fuzz:
 	@deploy/install-deps build fuzz
 deps-bench:
 	@deploy/install-deps build bench || echo "bench: peers that are not installed will be skipped"
+deps-guard:
+	@deploy/install-deps build guard || echo "bench-guard: valgrind could not be installed"
 
 # --- try it ----------------------------------------------------------------------------------------------------------
 .PHONY: run stack
@@ -231,6 +233,7 @@ test-steps:
 	@+$(MAKE) --no-print-directory check
 	@+$(MAKE) --no-print-directory integration
 	@+$(MAKE) --no-print-directory integration-handover
+	@+$(MAKE) --no-print-directory bench-guard
 	@+for step in $(TEST_SANITIZERS); do $(MAKE) --no-print-directory $$step || exit 1; done
 
 # --- under every failure ---------------------------------------------------------------------------------------------
@@ -269,6 +272,14 @@ BENCH_ARGS ?=
 bench: deps-bench ## measure this machine: build/bench/report.md (BENCH_ARGS='--quick fanout' for a part)
 	@+$(MAKE) --no-print-directory all bench-programs
 	@SSE_RELAY_BIN=$(abspath $(BINARY)) $(PYTHON) test/bench/run $(BENCH_ARGS)
+
+# Whether a delivery costs what it did. GUARD_UPDATE=1 takes what is measured for the figures to keep.
+GUARD_ARGS ?=
+.PHONY: bench-guard
+bench-guard: deps-guard ## fail where a delivery takes 5% more instructions than it did [GUARD_UPDATE=1]
+	@+$(MAKE) --no-print-directory VARIANT=normal all
+	@SSE_RELAY_BIN=$(abspath build/sse-relay) $(PYTHON) test/bench/guard.py --cflags='$(strip $(CFLAGS) $(CPPFLAGS))' \
+		$(if $(GUARD_UPDATE),--update) $(GUARD_ARGS)
 
 .PHONY: bench-programs
 bench-programs: $(BENCH_TOOL) $(BENCH_HELPERS) ## build the load generator: build/sse-bench

@@ -211,6 +211,87 @@ def test_a_fault_is_found(fault, name, more):
         assert not report["failure"] and report["published"] > 6
 
 
+# --- the guard ---
+
+GUARD = ROOT / "test" / "bench" / "guard.py"
+BUILDER = "x86_64 gcc-12 -O2 libc-1 libmicrohttpd-1"
+
+
+@pytest.fixture
+def guard_module(monkeypatch):
+    monkeypatch.syspath_prepend(str(GUARD.parent))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    import guard
+
+    return guard
+
+
+def guard(directory, measured, committed, *args, builder=BUILDER):
+    """Judges figures without measuring them: exit status and output."""
+    figures, report = directory / "figures", directory / "measured.json"
+    lines = [f"{name} {value}" for name, value in committed.items()]
+    figures.write_text("\n".join(["# kept", "[another]", "one 5.0", "", f"[{BUILDER}]", *lines]))
+    report.write_text(json.dumps({"builder": builder, "figures": measured}))
+    done = subprocess.run(
+        [sys.executable, str(GUARD), "--measured", str(report), "--figures", str(figures), *args],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "measured, status, word",
+    [
+        ({"one": 1000.0, "sixteen": 500.0}, 0, "none grew"),
+        ({"one": 1049.0, "sixteen": 500.0}, 0, "none grew"),
+        ({"one": 1051.0, "sixteen": 500.0}, 1, "FAILED: 1 of 2"),
+        ({"one": 900.0, "sixteen": 530.0}, 1, "FAILED: 1 of 2"),  # a gain does not pay for a loss
+        ({"one": 949.0, "sixteen": 500.0}, 0, "1 fell by more than 5%"),
+        ({"one": 1000.0, "new": 1.0}, 1, "FAILED: 1 of 2"),  # nothing guards it
+    ],
+)
+def test_guard_fails_where_a_delivery_has_become_dearer(tmp_path, measured, status, word):
+    code, text = guard(tmp_path, measured, {"one": 1000.0, "sixteen": 500.0})
+    assert (code, word in text) == (status, True), text
+
+
+def test_guard_says_when_it_has_nothing_to_compare_with(tmp_path):
+    code, text = guard(tmp_path, {"one": 9999.0}, {"one": 1.0}, builder="arm64 clang-19")
+    assert code == 0 and "NOTHING COMPARED" in text and BUILDER in text, text
+
+
+def test_guard_update_replaces_the_figures_of_this_compiler_only(tmp_path, guard_module):
+    code, text = guard(tmp_path, {"one": 2000.0}, {"one": 1000.0, "gone": 1.0}, "--update")
+    assert code == 0 and "+100.0%" in text, text
+    figures = guard_module.read_figures(tmp_path / "figures")
+    assert figures == {"another": {"one": 5.0}, BUILDER: {"one": 2000.0}}
+
+
+def test_guard_has_committed_figures_for_what_it_measures(guard_module):
+    figures = guard_module.read_figures(guard_module.FIGURES)
+    names = {scenario.name for scenario in guard_module.SCENARIOS}
+    assert figures and all(set(of_one) == names for of_one in figures.values())
+
+
+def test_guard_counts_only_what_was_delivered_as_published(relay_factory, guard_module, monkeypatch):
+    monkeypatch.setattr(guard_module, "STREAMS", 3)
+    relay = relay_factory(redis="memory:")
+    connection = guard_module.http.client.HTTPConnection("127.0.0.1", relay.port, timeout=TIMEOUT_S)
+    (cursor,) = guard_module.post(connection, [("guard", "the first", None)])
+    own = guard_module.Scenario("own", "guard.%d.*", "guard.%d.a", 2, 0, 0)
+    streams = guard_module.Streams(relay.port, own.asks, cursor)
+    assert guard_module.publish(connection, streams, [*guard_module.make_events(own, 0)]) == 2
+    # One that the first stream gets is expected at the second.
+    topic, data, _ = next(guard_module.make_events(own, 0))
+    with pytest.raises(guard_module.Failed, match="stream 0 .* not its own"):
+        guard_module.publish(connection, streams, [(topic, data, [1])])
+    streams.close()
+    connection.close()
+
+
 # --- the report ---
 
 
