@@ -103,9 +103,10 @@ SCRIPTS := deploy/embed deploy/install-deps deploy/run deploy/stack deploy/lib.s
 .PHONY: all
 all: $(BINARY) ## build the relay: build/sse-relay
 
+# gcc leaves out its linker plugin, and with it all of this, where it sees -fno-lto, whatever comes after that.
 $(BINARY): $(OBJ)/relay/main.o $(LIBRARY)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) $(BINARY_LDFLAGS_$(VARIANT)) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(filter-out -fno-lto,$(ALL_LDFLAGS)) $(BINARY_LDFLAGS_$(VARIANT)) -o $@ $^ $(LIBS)
 
 # Made anew each time: a file that was deleted must not live on in the archive.
 $(LIBRARY): $(OBJECTS)
