@@ -14,7 +14,7 @@ PYTEST_JOBS ?= 2
 # Which integration tests the sanitizer runs take: a browser says nothing new there.
 ASAN_SELECT ?= not browser
 TSAN_SELECT ?= not browser
-# What `make integration-handover` runs once more with park=handover: all that is about connections. test/integration is everything.
+# What `make integration-handover` runs once more with park=handover and io_uring=off: all that is about connections. test/integration is everything.
 HANDOVER_TESTS ?= $(addprefix test/integration/test_,accept.py gap.py hostile.py lifecycle.py resume.py stream.py)
 # Added to `make torture`, for example TORTURE_ARGS='--faults cut,failover --verbose'.
 TORTURE_ARGS ?=
@@ -68,12 +68,14 @@ PACKAGES := libmicrohttpd hiredis libcjson zlib
 # As system headers: our warnings are not for them.
 # TLS to Redis is built in where hiredis has it (1.0 on).
 TLS_PACKAGES = $(eval TLS_PACKAGES := $$(shell pkg-config --exists hiredis_ssl openssl && echo hiredis_ssl openssl))$(TLS_PACKAGES)
-PKG_CFLAGS = $(eval PKG_CFLAGS := $$(patsubst -I%,-isystem %,$$(shell pkg-config --cflags $(PACKAGES) $(TLS_PACKAGES))))$(PKG_CFLAGS)
-PKG_LIBS = $(eval PKG_LIBS := $$(shell pkg-config --libs $(PACKAGES) $(TLS_PACKAGES)))$(PKG_LIBS)
+# Many writes in one system call are built in where liburing is.
+URING_PACKAGES = $(eval URING_PACKAGES := $$(shell pkg-config --exists 'liburing >= 2.2' && echo liburing))$(URING_PACKAGES)
+PKG_CFLAGS = $(eval PKG_CFLAGS := $$(patsubst -I%,-isystem %,$$(shell pkg-config --cflags $(PACKAGES) $(TLS_PACKAGES) $(URING_PACKAGES))))$(PKG_CFLAGS)
+PKG_LIBS = $(eval PKG_LIBS := $$(shell pkg-config --libs $(PACKAGES) $(TLS_PACKAGES) $(URING_PACKAGES)))$(PKG_LIBS)
 CHECK_CFLAGS = $(eval CHECK_CFLAGS := $$(shell pkg-config --cflags check))$(CHECK_CFLAGS)
 CHECK_LIBS = $(eval CHECK_LIBS := $$(shell pkg-config --libs --static check))$(CHECK_LIBS)
 
-ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DSSE_RELAY_VERSION='"$(VERSION)"' -I. $(WARNINGS) $(PKG_CFLAGS) $(if $(TLS_PACKAGES),-DSSE_RELAY_REDIS_TLS) -pthread -fPIE \
+ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DSSE_RELAY_VERSION='"$(VERSION)"' -I. $(WARNINGS) $(PKG_CFLAGS) $(if $(TLS_PACKAGES),-DSSE_RELAY_REDIS_TLS) $(if $(URING_PACKAGES),-DSSE_RELAY_IO_URING) -pthread -fPIE \
              $(CFLAGS) $(VARIANT_CFLAGS_$(VARIANT)) $(CPPFLAGS)
 ALL_LDFLAGS = -pthread $(VARIANT_LDFLAGS_$(VARIANT)) $(LDFLAGS)
 LIBS = $(PKG_LIBS) -lev -lm
@@ -190,8 +192,8 @@ PYTEST = env PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest -n $(PYTEST_JOBS) -o 
 integration: $(BINARY) $(BENCH_TOOL) ## Lua and integration tests with the built relay and a real Redis
 	SSE_RELAY_BIN=$(abspath $(BINARY)) SSE_BENCH_BIN=$(abspath $(BENCH_TOOL)) $(STEADY) $(PYTEST) --junitxml=$(OBJ)/integration.xml $(PYTEST_ARGS) $(PYTEST_DIRS)
 
-integration-handover: $(BINARY) $(BENCH_TOOL) ## those about connections once more, with park=handover
-	SSE_RELAY_TEST_PARK=handover SSE_RELAY_BIN=$(abspath $(BINARY)) SSE_BENCH_BIN=$(abspath $(BENCH_TOOL)) $(STEADY) $(PYTEST) \
+integration-handover: $(BINARY) $(BENCH_TOOL) ## those about connections once more, with park=handover and io_uring=off
+	SSE_RELAY_TEST_OPTIONS='park=handover io_uring=off' SSE_RELAY_BIN=$(abspath $(BINARY)) SSE_BENCH_BIN=$(abspath $(BENCH_TOOL)) $(STEADY) $(PYTEST) \
 		-m "not browser" --junitxml=$(OBJ)/integration-handover.xml $(PYTEST_ARGS) $(HANDOVER_TESTS)
 
 .PHONY: check-asan check-asan-unit check-asan-integration check-tsan check-tsan-unit check-tsan-integration

@@ -349,8 +349,8 @@ struct bus *bus_new(struct config *config, struct inbox *const *inboxes, unsigne
     bus->worker_count = workers;
     bus->batches = mem_zero(workers, sizeof(*bus->batches));
     bus->tails = tails_new();
-    bus->sent = event_set_new(SENT_MAX);
-    bus->read = event_set_new(READ_MAX);
+    bus->sent = event_set_new(SENT_MAX, true);
+    bus->read = event_set_new(READ_MAX, false); /* a page has an event once */
     TAILQ_INIT(&bus->waiting);
     TAILQ_INIT(&bus->lane_queue);
     TAILQ_INIT(&bus->lanes_idle);

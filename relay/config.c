@@ -65,6 +65,13 @@ const struct config_option config_options[] = {
      .choices = park_choices,
      .help = "Where a stream waits: suspended in libmicrohttpd, or its socket handed over, which "
              "needs a fraction of the memory but rests on what libmicrohttpd does not promise"},
+    {.name = "io_uring",
+     .type = CONFIG_BOOL,
+     FIELD(io_uring),
+     .initial = "on",
+     .group = "Network",
+     .help = "Write to sockets through io_uring, which costs less, where the kernel allows it "
+             "(Linux 6.1 on)"},
     {.name = "cors.origins",
      .type = CONFIG_STRINGS,
      FIELD(cors_origins),

@@ -36,7 +36,7 @@ struct config {
     uint64_t publish_max_held_bytes; /* 0: by max_event_bytes */
     struct strings cors_origins, inbox_namespaces;
     struct strings compress; /* patterns; empty: nothing */
-    bool control_events, events_type_from_topic;
+    bool io_uring, control_events, events_type_from_topic;
     char *control_prefix;
     enum log_level logging_level;
     enum log_format logging_format;

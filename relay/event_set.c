@@ -23,13 +23,15 @@ struct generation {
 struct event_set {
     struct generation young, old;
     size_t generation_max;
+    bool by_topic;
     uint64_t forgotten; /* the highest id */
 };
 
-struct event_set *event_set_new(size_t max)
+struct event_set *event_set_new(size_t max, bool by_topic)
 {
     struct event_set *set = mem_zero(1, sizeof(*set));
     set->generation_max = max / 2;
+    set->by_topic = by_topic;
     return set;
 }
 
@@ -42,9 +44,9 @@ void event_set_free(struct event_set *set)
     free(set);
 }
 
-static uint64_t key_of(const struct event *ev)
+static uint64_t key_of(const struct event_set *set, const struct event *ev)
 {
-    struct slice name = event_key(ev);
+    struct slice name = set->by_topic ? event_key(ev) : event_ns(ev);
     uint64_t key = XXH3_64bits_withSeed(name.ptr, name.len, hash_seed + event_id(ev));
     return key ? key : 1;
 }
@@ -66,7 +68,7 @@ static const struct entry *find_in(const struct generation *g, uint64_t key)
 
 static const struct entry *find(const struct event_set *set, const struct event *ev)
 {
-    uint64_t key = key_of(ev);
+    uint64_t key = key_of(set, ev);
     const struct entry *entry = find_in(&set->young, key);
     return entry ? entry : find_in(&set->old, key);
 }
@@ -101,7 +103,7 @@ void event_set_add(struct event_set *set, const struct event *ev, unsigned era)
         grow_old(set);
     if (4 * (g->count + 1) > 3 * g->cap)
         generation_grow(g);
-    uint64_t key = key_of(ev);
+    uint64_t key = key_of(set, ev);
     *slot_of(g, key) = (struct entry){key, era};
     g->count++;
     if (event_id(ev) > g->highest)

@@ -1,12 +1,13 @@
 /* Which events were put in lately, each with the era in which that was done first: a bounded set,
- * the oldest go first. An event on two topics is two. Keeps hashes only: 64 bits, seeded, so that
- * one is taken for another once in a million years. One thread. */
+ * the oldest go first. Keeps hashes only: 64 bits, seeded, so that one is taken for another once in
+ * a million years. One thread. */
 #pragma once
 #include "common/event.h"
 
 struct event_set;
 
-struct event_set *event_set_new(size_t max); /* keeps at least the last @max / 2, at most @max */
+/* Keeps at least the last @max / 2, at most @max. @by_topic: an event on two topics is two. */
+struct event_set *event_set_new(size_t max, bool by_topic);
 void event_set_free(struct event_set *set);
 void event_set_add(struct event_set *set, const struct event *ev, unsigned era); /* twice is once */
 bool event_set_has(const struct event_set *set, const struct event *ev);

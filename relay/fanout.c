@@ -55,6 +55,31 @@ static void observe(struct fanout *f)
     f->mark_count = 0;
 }
 
+static void batch_write(struct fanout *f)
+{
+    struct batch *batch = &f->batch;
+    writer_write(f->writer, batch->writes, batch->count);
+    for (size_t i = 0; i < batch->count; i++)
+        stream_written(batch->streams[i], &batch->writes[i]);
+    batch->count = batch->frames = 0;
+}
+
+static void batch_add(struct fanout *f, struct stream *s)
+{
+    struct batch *batch = &f->batch;
+    struct write *w = &batch->writes[batch->count];
+    w->iov = batch->iov + batch->frames;
+    if (!stream_offer(s, w)) {
+        stream_settle(s);
+        return;
+    }
+    batch->streams[batch->count++] = s;
+    batch->frames += (size_t)w->count;
+    if (batch->count == WRITER_BATCH ||
+        batch->frames + FANOUT_FRAMES_PER_WRITE > FANOUT_FRAMES_PER_BATCH)
+        batch_write(f);
+}
+
 static void on_flush(struct ev_loop *loop, ev_prepare *w, int revents)
 {
     (void)revents;
@@ -69,8 +94,9 @@ static void on_flush(struct ev_loop *loop, ev_prepare *w, int revents)
         TAILQ_REMOVE(&turn, s, dirty_link);
         cache_prefetch(TAILQ_FIRST(&turn));
         s->dirty = false;
-        stream_flush(s);
+        batch_add(f, s);
     }
+    batch_write(f);
     if (f->mark_count)
         observe(f);
     if (TAILQ_EMPTY(&f->dirty))
@@ -273,6 +299,7 @@ struct fanout *fanout_new(struct ev_loop *loop, unsigned worker, struct node *no
     f->node = node;
     f->metrics = node->metrics[worker];
     f->interest = interest_new(bus_inbox(node->bus), worker, f->metrics);
+    f->writer = writer_new(config->io_uring);
     f->comment = event_new_frame(0, SLICE_LIT(":\n"));
     f->wheel = wheel_new(TICK_MS, fanout_now_ms(), stream_timer, f);
     LIST_INIT(&f->all);
@@ -297,6 +324,7 @@ void fanout_free(struct fanout *f)
     ev_timer_stop(f->loop, &f->tick);
     event_unref(f->heartbeat);
     event_unref(f->comment);
+    writer_free(f->writer);
     wheel_free(f->wheel);
     interest_free(f->interest);
     config_unref(f->config);

@@ -4,8 +4,13 @@
 #include "relay/client.h"
 #include "relay/fanout.h"
 #include "relay/wheel.h"
+#include "relay/writer.h"
 
-enum { FANOUT_EVENTS_PER_TURN = 64 };
+enum {
+    FANOUT_EVENTS_PER_TURN = 64,
+    FANOUT_FRAMES_PER_WRITE = 64,
+    FANOUT_FRAMES_PER_BATCH = 1024,
+};
 
 enum close_reason { CLOSE_CLIENT, CLOSE_SLOW, CLOSE_LIFETIME, CLOSE_DRAIN, CLOSE_ERROR };
 
@@ -47,6 +52,14 @@ struct mark {
     uint64_t arrival_us, id;
 };
 
+/* Streams whose writes are made together. */
+struct batch {
+    struct stream *streams[WRITER_BATCH];
+    struct write writes[WRITER_BATCH];
+    size_t count, frames;
+    struct iovec iov[FANOUT_FRAMES_PER_BATCH];
+};
+
 struct fanout {
     struct ev_loop *loop;
     unsigned worker;
@@ -60,7 +73,9 @@ struct fanout {
     struct stream_list all;
     size_t count;
     struct stream_queue dirty, doomed;
-    uint64_t turn_ms;     /* when the flush under way began */
+    uint64_t turn_ms; /* when the flush under way began */
+    struct writer *writer;
+    struct batch batch;   /* empty, but while that runs */
     uint64_t stamp, twin; /* of the event before */
     bool draining;
     struct gzip *gzip; /* there is one while there are streams that need it */
@@ -82,8 +97,14 @@ void stream_account(struct stream *s);
 /* It has something to send: it is flushed at the end of the turn, unless its socket is not ready.
  */
 void stream_mark_dirty(struct stream *s);
-/* One write, then what follows from an empty queue: the next page of the log, or the end. */
-void stream_flush(struct stream *s);
+/* Describes the stream's next write to w->iov, which has room for FANOUT_FRAMES_PER_WRITE. False:
+ * there is nothing to write now; stream_settle() then. */
+bool stream_offer(struct stream *s, struct write *w);
+/* The write has been made: what follows from its result. */
+void stream_written(struct stream *s, const struct write *w);
+/* Once a stream has written what it could: the rest in the next turn, or the next page of the log,
+ * or its end. */
+void stream_settle(struct stream *s);
 /* From here on nothing is added; with @keep_queue what is queued is still sent, then the stream
  * ends. */
 void stream_close(struct stream *s, enum close_reason reason, bool keep_queue);

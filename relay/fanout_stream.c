@@ -10,8 +10,7 @@
 #include "relay/fanout_parts.h"
 
 enum {
-    FRAMES_PER_WRITE = 64,       /* so that no client starves another… */
-    BYTES_PER_WRITE = 256 << 10, /* …in a loop turn */
+    BYTES_PER_WRITE = 256 << 10, /* so that no client starves another in a loop turn */
     CLOSE_DEADLINE_MS = 5000,    /* for a closing stream's last bytes… */
     SLOW_DEADLINE_MS =
         15000, /* …or for the rest of the frame that a slow client has begun to take */
@@ -196,58 +195,49 @@ static void gzip_account(struct fanout *f)
     metrics_add(f->metrics, M_GZIP_PACKED_BYTES, counts.packed_bytes);
 }
 
-/* send() is for one frame what sendmsg() is for several, and the kernel does it with less. */
-static ssize_t send_frames(int fd, struct iovec *iov, int count)
+bool stream_offer(struct stream *s, struct write *w)
 {
-    enum { FLAGS = MSG_NOSIGNAL | MSG_DONTWAIT };
-    if (count == 1)
-        return send(fd, iov[0].iov_base, iov[0].iov_len, FLAGS);
-    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)count};
-    return sendmsg(fd, &msg, FLAGS);
-}
-
-/* One write. False: the stream has ended, or waits for its socket. */
-static bool stream_write(struct stream *s)
-{
-    struct fanout *f = s->fanout;
-    struct iovec iov[FRAMES_PER_WRITE];
-    int count = client_frames(&s->client, iov, FRAMES_PER_WRITE, BYTES_PER_WRITE);
-    if (s->client.gzip)
-        gzip_account(f);
-    if (count == 0)
-        return true; /* another worker is compressing what comes next: in the next turn */
-    size_t offered = 0;
-    for (int i = 0; i < count; i++)
-        offered += iov[i].iov_len;
-    ssize_t n = send_frames(s->fd, iov, count);
-    metrics_add(f->metrics, M_WRITES, 1);
-    if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
-        stream_gone(s);
+    if (!client_has_output(&s->client))
         return false;
-    }
-    if (n > 0) {
-        metrics_add(f->metrics, M_BYTES_OUT, (uint64_t)n);
-        metrics_add(f->metrics, M_EVENTS_DELIVERED, client_sent(&s->client, (size_t)n));
-        s->last_write_ms = f->turn_ms;
-    }
-    bool blocked = n < 0 || (size_t)n < offered;
-    watch_output(s, blocked);
-    return !blocked;
+    w->fd = s->fd;
+    w->count = client_frames(&s->client, w->iov, FANOUT_FRAMES_PER_WRITE, BYTES_PER_WRITE);
+    if (s->client.gzip)
+        gzip_account(s->fanout);
+    return w->count > 0; /* else another worker is compressing what comes next: in the next turn */
 }
 
-void stream_flush(struct stream *s)
+void stream_settle(struct stream *s)
 {
-    if (client_has_output(&s->client) && !stream_write(s)) {
-        if (!s->over_soon)
-            stream_account(s);
-        return;
-    }
     stream_account(s);
     if (client_has_output(&s->client))
         stream_mark_dirty(s); /* the rest in the next turn, after the others */
     else if (s->client.state == CLIENT_CLOSING)
         stream_finish(s);
     read_on(s);
+}
+
+void stream_written(struct stream *s, const struct write *w)
+{
+    struct fanout *f = s->fanout;
+    ssize_t n = w->result;
+    metrics_add(f->metrics, M_WRITES, 1);
+    if (n < 0 && n != -EAGAIN && n != -EWOULDBLOCK && n != -EINTR) {
+        stream_gone(s);
+        return;
+    }
+    if (n > 0) {
+        metrics_add(f->metrics, M_BYTES_OUT, (uint64_t)n);
+        metrics_add(f->metrics, M_EVENTS_DELIVERED, client_sent(&s->client, (size_t)n));
+        s->last_write_ms = f->turn_ms;
+    }
+    size_t offered = 0;
+    for (int i = 0; i < w->count; i++)
+        offered += w->iov[i].iov_len;
+    watch_output(s, n < 0 || (size_t)n < offered);
+    if (s->blocked)
+        stream_account(s);
+    else
+        stream_settle(s);
 }
 
 static void on_io(struct ev_loop *loop, ev_io *w, int revents)

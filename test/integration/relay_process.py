@@ -41,10 +41,12 @@ def flags_of(config):
 
 
 def clean_environment(extra=None):
-    """Without what would configure the relay; SSE_RELAY_TEST_PARK runs every test with that park."""
+    """Without what would configure the relay; SSE_RELAY_TEST_OPTIONS="name=value …" runs every test with these."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("SSE_RELAY_")}
-    park = os.environ.get("SSE_RELAY_TEST_PARK")
-    return {**env, **({"SSE_RELAY_PARK": park} if park else {}), **(extra or {})}
+    for option in os.environ.get("SSE_RELAY_TEST_OPTIONS", "").split():
+        name, _, value = option.partition("=")
+        env[f"SSE_RELAY_{name.upper()}"] = value
+    return {**env, **(extra or {})}
 
 
 def run_relay(*args, env=None, timeout=None):

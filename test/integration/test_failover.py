@@ -28,6 +28,13 @@ def follow(replica, primary):
     poll(lambda: admin.info("replication")["master_link_status"] == "up", "the replica to be in step")
 
 
+def cut(admin):
+    """The relays' connections."""
+    for connection in admin.client_list():
+        if connection["name"].startswith("sse-relay-"):
+            admin.client_kill_filter(_id=connection["id"])
+
+
 def reasons(relay):
     return [li for li in relay.log if "lost, reconnecting" in li or "cannot reach Redis" in li]
 
@@ -90,9 +97,7 @@ def test_what_a_second_primary_took_is_told_to_those_who_are_past_it(pair, relay
         other.close()
         wait_until(lambda: old.pubsub_numpat() == 1, "the other pattern to go", timeout=30)
         proxy.target = ("127.0.0.1", pair[1].port)
-        for connection in old.client_list():
-            if connection["name"].startswith("sse-relay-"):
-                old.client_kill_filter(_id=connection["id"])
+        cut(old)
         wait_until(lambda: new.pubsub_numpat() == 1, "the relay to move")
         publish(new, "after")
         client.wait_for(3)
@@ -100,6 +105,34 @@ def test_what_a_second_primary_took_is_told_to_those_who_are_past_it(pair, relay
         proxy.close()
     assert client.data == ["both", "forgotten", "after"]
     assert [(int(g["from"]), int(g["to"])) for g in client.gaps] == [(missed - 1, missed)]
+
+
+def test_an_event_on_two_topics_that_a_page_brought_is_no_news_after_a_failover(pair, relay_factory, sse_connect):
+    old, new = (server.client() for server in pair)
+    proxy = TcpProxy(pair[0].port)
+
+    def publish(server, data, *topics):
+        named = [word for topic in topics for word in ("topic", topic)]
+        return int(server.fcall("sse_publish", 1, "sse:{default}", *named, "data", data))
+
+    try:
+        relay_factory(redis=pair[0].url).terminate()  # the functions are there
+        first = publish(old, "first", "b")
+        publish(old, "both", "a", "b")
+        relay = relay_factory(redis=f"redis://127.0.0.1:{proxy.port}")
+        client = sse_connect(relay, ">", last_event_id=first)
+        publish(old, "live", "a")
+        assert client.wait_for(2).data == ["both", "live"]
+        poll(lambda: new.xlen("sse:{default}:log:a") == 2, "the replica to be in step")
+        new.replicaof("NO", "ONE")
+        proxy.target = ("127.0.0.1", pair[1].port)
+        cut(old)
+        wait_until(lambda: new.pubsub_numpat() == 1, "the relay to move")
+        publish(new, "after", "b")
+        client.wait_for(3)
+    finally:
+        proxy.close()
+    assert client.data == ["both", "live", "after"] and client.gaps == []
 
 
 def test_readonly_answer_drops_all_connections(pair, relay_factory):
@@ -147,9 +180,7 @@ def test_counter_is_raised_before_anything_else(redis, relay_factory, sse_connec
         thread = threading.Thread(target=read, daemon=True)
         thread.start()
         admin = redis.client()
-        for connection in admin.client_list():
-            if connection["name"].startswith("sse-relay-"):
-                admin.client_kill_filter(_id=connection["id"])
+        cut(admin)
         assert done.wait(20), seen
         thread.join()
     calls = [c for c in seen if c.startswith(("FCALL", "INFO"))]

@@ -255,6 +255,7 @@ static const struct {
     {"max_header_bytes", "1KB 64KB", "1023 65KB"},
     {"accept.rate", "0 1 1000000", "1000001"},
     {"park", "suspended handover", "suspend closed"},
+    {"io_uring", "on off", "auto"},
     {"publish.max_held_bytes", "0 64KB 64GB", "63KB 65GB"},
     {"cors.origins", "* https://a.example http://localhost:3000 http://[::1]:3000 app://x",
      "a.example https:// https://a/ https://a/b https://A.example https://a:0 https://a?b "

@@ -35,7 +35,7 @@ static bool has_before(const struct event_set *set, uint64_t id, unsigned era)
 
 START_TEST(test_has_what_was_added)
 {
-    struct event_set *set = event_set_new(8);
+    struct event_set *set = event_set_new(8, true);
     ck_assert(!has(set, "a", 1));
     add(set, "a", 1, 0);
     add(set, "b", 2, 0);
@@ -45,9 +45,18 @@ START_TEST(test_has_what_was_added)
 }
 END_TEST
 
+START_TEST(test_without_topics_it_is_the_same_on_another)
+{
+    struct event_set *set = event_set_new(8, false);
+    add(set, "a", 1, 0);
+    ck_assert(has(set, "b", 1) && !has(set, "b", 2));
+    event_set_free(set);
+}
+END_TEST
+
 START_TEST(test_the_first_era_counts)
 {
-    struct event_set *set = event_set_new(8);
+    struct event_set *set = event_set_new(8, true);
     add(set, "a", 1, 5);
     add(set, "a", 1, 7);
     ck_assert(!has_before(set, 1, 5));
@@ -60,7 +69,7 @@ END_TEST
 START_TEST(test_the_oldest_go_first_and_it_knows_from_where)
 {
     enum { MAX = 1000 };
-    struct event_set *set = event_set_new(MAX);
+    struct event_set *set = event_set_new(MAX, true);
     ck_assert(event_set_reaches(set, 0));
     for (uint64_t id = 1; id <= MAX; id++)
         add(set, "a", id, 0);
@@ -85,6 +94,7 @@ int main(void)
 {
     TCase *cases = tcase_create("event_set");
     tcase_add_test(cases, test_has_what_was_added);
+    tcase_add_test(cases, test_without_topics_it_is_the_same_on_another);
     tcase_add_test(cases, test_the_first_era_counts);
     tcase_add_test(cases, test_the_oldest_go_first_and_it_knows_from_where);
     Suite *suite = suite_create("event_set");
