@@ -8,6 +8,17 @@
 #include "relay/log.h"
 #include "relay/store_redis_parts.h"
 
+/* What is not ours: an entry, a log that is no stream, a name in the index. Counted, logged once in
+ * a while, and passed over. */
+static void count_invalid(struct store_redis *s, const char *ns, const char *topic,
+                          const char *what)
+{
+    uint64_t held;
+    metrics_add(s->metrics, M_DROPPED_INVALID, 1);
+    if (log_limit_pass(&s->entry_limit, clock_mono_us(), &held))
+        log_put(LOG_WARN, what, "ns", ns, "topic", topic, "not_logged", log_u64(held), NULL);
+}
+
 /* --- look ------------------------------------------------------------------------------------ */
 
 struct look_call {
@@ -15,7 +26,23 @@ struct look_call {
     struct store_look *look;
 };
 
-static void look_fill(struct store_look *look, const struct redis_reply *reply)
+/* Anybody can write a name into the index that is no topic: nobody may ask for it, and what looks
+ * topics up relies on their bounds. */
+static void look_add(struct store_redis *s, struct store_look *look, struct slice topic,
+                     uint64_t last)
+{
+    if (name_topic_valid(topic)) {
+        store_look_add(look, topic, last);
+        return;
+    }
+    char *name = slice_dup(topic);
+    count_invalid(s, look->ns, name ? name : "",
+                  "passed over a name in the index that is no topic");
+    free(name);
+}
+
+static void look_fill(struct store_redis *s, struct store_look *look,
+                      const struct redis_reply *reply)
 {
     look->position = (uint64_t)redis_reply_number(redis_reply_at(reply, 0));
     look->horizon = (uint64_t)redis_reply_number(redis_reply_at(reply, 1));
@@ -24,7 +51,7 @@ static void look_fill(struct store_look *look, const struct redis_reply *reply)
     for (size_t i = 0; i + 1 < redis_reply_count(topics); i += 2) {
         int64_t last = redis_reply_number(redis_reply_at(topics, i + 1));
         if (last > 0)
-            store_look_add(look, redis_reply_text(redis_reply_at(topics, i)), (uint64_t)last);
+            look_add(s, look, redis_reply_text(redis_reply_at(topics, i)), (uint64_t)last);
     }
     store_look_settle(look);
 }
@@ -47,7 +74,7 @@ static void on_looked(void *arg, const struct redis_reply *reply)
         look->done(look, ERR_AGAIN);
         return;
     }
-    look_fill(look, reply);
+    look_fill(s, look, reply);
     look->done(look, OK);
 }
 
@@ -101,17 +128,6 @@ struct range_call {
     struct store_redis *store;
     struct store_range *range;
 };
-
-/* An entry that is not ours, or a log that is no stream: counted, logged once in a while, and
- * passed over. */
-static void count_invalid(struct store_redis *s, const struct store_range *range, const char *what)
-{
-    uint64_t held;
-    metrics_add(s->metrics, M_DROPPED_INVALID, 1);
-    if (log_limit_pass(&s->entry_limit, clock_mono_us(), &held))
-        log_put(LOG_WARN, what, "ns", range->ns, "topic", range->topic, "not_logged", log_u64(held),
-                NULL);
-}
 
 static bool is_expired(const struct event_fields *fields)
 {
@@ -179,14 +195,15 @@ static void on_ranged(void *arg, const struct redis_reply *reply)
         return;
     }
     if (redis_reply_type(reply) == REDIS_ERROR)
-        count_invalid(s, range, "cannot read a log; what it held counts as lost");
+        count_invalid(s, range->ns, range->topic, "cannot read a log; what it held counts as lost");
     size_t count = redis_reply_count(reply);
     range->entries = mem_alloc((count ? count : 1) * sizeof(*range->entries));
     for (size_t i = 0; i < count; i++) {
         if (entry_fill(s, range, redis_reply_at(reply, i), &range->entries[range->count]))
             range->count++;
         else
-            count_invalid(s, range, "passed over a log entry that is not an event");
+            count_invalid(s, range->ns, range->topic,
+                          "passed over a log entry that is not an event");
     }
     range->more = count >= range->limit;
     if (count)

@@ -318,6 +318,32 @@ def test_index_score_that_is_no_id_costs_nobody_an_event(audience, sse_connect, 
     wait_calm(relay)
 
 
+NO_TOPICS = {"long": "x" * 600, "long token": "p." + "x" * 600, "many tokens": ".".join("x" * 300), "empty token": "a..b"}
+
+
+@pytest.mark.parametrize("names", [["*", ">"], [f"p{i}.*" for i in range(20)] + [">"]], ids=["few", "many"])
+@pytest.mark.parametrize("kind", NO_TOPICS)
+def test_index_name_that_is_no_topic_is_passed_over(redis, relay_factory, sse_connect, doors, kind, names):
+    """By resumes, by the check of the index, and by the repair of a namespace."""
+    relay = relay_factory({"redis.check": "100ms"})
+    stream = sse_connect(relay, *names)
+    ids = [doors.fcall("t", "1")]
+    stream.wait_for(1)
+    foreign = doors.redis.incr(doors.key("default", "seq"))
+    log = doors.key("default", "log", NO_TOPICS[kind])
+    doors.redis.xadd(log, {"data": "forged", "prev": 0}, id=f"{foreign}-0")
+    doors.redis.zadd(doors.key("default", "topics"), {NO_TOPICS[kind]: foreign})
+    wait_until(lambda: invalid(relay), "the check of the index")
+    ids.append(doors.fcall("t", "2"))
+    resumed = sse_connect(relay, *names, last_event_id=ids[0])
+    assert resumed.wait_for(1).ids == ids[1:]
+    cut_subscribers(doors, relay)
+    ids.append(doors.fcall("t", "3"))
+    assert stream.wait_for(3).ids == ids and resumed.wait_for(2).ids == ids[1:]
+    assert not stream.gaps and not resumed.gaps
+    assert len([li for li in complaints(relay) if "no topic" in li]) == 1
+
+
 @pytest.mark.parametrize("names", [["t"], ["*"]])
 def test_index_score_above_the_counter_hides_no_event(audience, sse_connect, doors, names):
     """It may be told as a loss (the index says that there was something); what follows must come."""
