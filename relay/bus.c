@@ -118,6 +118,7 @@ void bus_deliver(struct bus *bus, struct event *ev, uint64_t workers)
         bus->last_wanted = is_wanted(bus, space, ev);
         event_unref(bus->last_event);
         bus->last_event = event_ref(ev);
+        metrics_add(bus->metrics, M_EVENTS_RECEIVED, bus->last_wanted);
     }
     if (bus->last_wanted)
         bus_send(bus, space, ev, workers);
@@ -130,7 +131,6 @@ void bus_send(struct bus *bus, struct space *space, struct event *ev, uint64_t w
         space->seen = event_id(ev);
     if (event_id(ev))
         event_set_add(bus->sent, ev, bus->era);
-    metrics_add(bus->metrics, M_EVENTS_RECEIVED, 1);
     for (unsigned w = 0; w < bus->worker_count; w++)
         if (workers & (UINT64_C(1) << w))
             deliver_to(bus, w, ev);

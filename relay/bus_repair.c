@@ -117,6 +117,7 @@ static void deliver_event(struct repair *repair, struct event *ev)
     }
     if (past && (chained || !forgotten))
         deliver_late(repair, ev);
+    metrics_add(bus->metrics, M_EVENTS_RECEIVED, 1);
     bus_send(bus, repair->space, ev, UINT64_MAX);
 }
 

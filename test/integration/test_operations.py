@@ -76,6 +76,16 @@ def test_counters_move(relay, sse_connect, doors):
     assert relay.metric("sse_relay_clients", state="live") == 1
 
 
+def test_an_event_for_several_workers_is_received_once(redis, relay_factory, sse_connect, doors):
+    relay = relay_factory({"workers": 4})
+    clients = [sse_connect(relay, name) for name in ["t"] + ["*"] * 12]  # Redis sends one message for each of the two
+    doors.fcall("t", "logged")
+    doors.raw("t", "raw")
+    for client in clients:
+        client.wait_for(2)
+    assert relay.metric("sse_relay_events_received_total") == 2
+
+
 def test_stats(redis, relay_factory, sse_connect):
     relay = relay_factory(node="n2")
     for topics, ns in ((["a"], "default"), (["a", "b.*"], "default"), (["a"], "other")):
