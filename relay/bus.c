@@ -73,14 +73,28 @@ static bool lacks_first(struct bus *bus, struct space *space, struct event *ev, 
     return prev > *known;
 }
 
+/* The log is asked for what is missing before a live event; that brings the event, too, in its
+ * place. False: nothing is missing that has not been asked for lately, so take it. */
+static bool ask_log(struct bus *bus, struct space *space, struct event *ev, uint64_t known)
+{
+    if (bus_repair_event(bus, space, ev, known, true))
+        return true;
+    uint64_t prev = event_prev(ev);
+    if (prev <= space->checked || !event_set_reaches(bus->sent, prev) ||
+        event_set_has_prev(bus->sent, ev))
+        return false; /* it was heard, or may have been */
+    bus_repair_later(bus, space, known);
+    return true;
+}
+
 /* Whether a live event is the next of its topic. If others are missing before it, or it comes after
- * its time, the log is asked: that brings it, too, in its place. */
+ * its time, the log is asked. */
 static bool is_next(struct bus *bus, struct space *space, struct event *ev)
 {
     uint64_t known;
     if (event_set_has(bus->sent, ev)) /* a repair was faster */
         return false;
-    if (lacks_first(bus, space, ev, &known) && bus_repair_event(bus, space, ev, known, true))
+    if (lacks_first(bus, space, ev, &known) && ask_log(bus, space, ev, known))
         return false;
     switch (tails_add(bus->tails, ev)) {
     case TAIL_NEXT:
@@ -88,8 +102,8 @@ static bool is_next(struct bus *bus, struct space *space, struct event *ev)
     case TAIL_KNOWN: /* a page or a repair was faster */
         return false;
     case TAIL_HOLE:
-        if (bus_repair_event(bus, space, ev, tails_last(bus->tails, event_ns(ev), event_topic(ev)),
-                             true))
+        known = tails_last(bus->tails, event_ns(ev), event_topic(ev));
+        if (ask_log(bus, space, ev, known))
             return false;
         tails_drop(bus->tails, event_ns(ev), event_topic(ev));
         return tails_add(bus->tails, ev) == TAIL_NEXT;

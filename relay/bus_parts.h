@@ -127,6 +127,9 @@ bool bus_repair_names(struct bus *bus, struct space *space, const struct strings
 /* The same for what is missing on the topic of a live event, up to that; with @held it follows. */
 bool bus_repair_event(struct bus *bus, struct space *space, struct event *ev, uint64_t cursor,
                       bool held);
+/* What that refused, so that it is no silent loss: the whole namespace is read from there on, a
+ * little later. Its live events are left out until then. */
+void bus_repair_later(struct bus *bus, struct space *space, uint64_t cursor);
 void bus_repairs_go_on(struct bus *bus); /* workers may have caught up */
 void bus_repair_again(struct bus *bus);  /* what could not be repaired the last time */
 void bus_store_up(struct bus *bus, enum store_loss loss);

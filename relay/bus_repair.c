@@ -123,6 +123,13 @@ static void deliver_event(struct repair *repair, struct event *ev)
 
 /* --- the course of a repair ------------------------------------------------------------------- */
 
+static void again_soon(struct bus *bus)
+{
+    ev_timer_stop(bus->loop, &bus->repair_again);
+    ev_timer_set(&bus->repair_again, AGAIN_S, 0.);
+    ev_timer_start(bus->loop, &bus->repair_again);
+}
+
 /* What failed does not hold up the others: its live events are left out, and it is tried again. */
 static void repairs_end(struct bus *bus)
 {
@@ -130,11 +137,8 @@ static void repairs_end(struct bus *bus)
     bool again = false;
     HASH_ITER (hh, bus->spaces, space, tmp)
         again |= space->unrepaired;
-    if (again) {
-        ev_timer_stop(bus->loop, &bus->repair_again);
-        ev_timer_set(&bus->repair_again, AGAIN_S, 0.);
-        ev_timer_start(bus->loop, &bus->repair_again);
-    }
+    if (again)
+        again_soon(bus);
     atomic_store(&bus->up, true);
     bus->store.ops->resume(bus->store.impl);
     bus->recheck = true;
@@ -363,6 +367,14 @@ bool bus_repair_names(struct bus *bus, struct space *space, const struct strings
     bus->store.ops->hold(bus->store.impl);
     repair_page(repair);
     return true;
+}
+
+void bus_repair_later(struct bus *bus, struct space *space, uint64_t cursor)
+{
+    metrics_add(bus->metrics, M_HOLES, 1);
+    postpone(space, cursor > space->checked ? cursor : space->checked);
+    if (!bus->repairing && !ev_is_active(&bus->repair_again))
+        again_soon(bus);
 }
 
 bool bus_repair_event(struct bus *bus, struct space *space, struct event *ev, uint64_t cursor,

@@ -44,11 +44,17 @@ void event_set_free(struct event_set *set)
     free(set);
 }
 
-static uint64_t key_of(const struct event_set *set, const struct event *ev)
+/* Of an event with this id beside @ev. */
+static uint64_t key_at(const struct event_set *set, const struct event *ev, uint64_t id)
 {
     struct slice name = set->by_topic ? event_key(ev) : event_ns(ev);
-    uint64_t key = XXH3_64bits_withSeed(name.ptr, name.len, hash_seed + event_id(ev));
+    uint64_t key = XXH3_64bits_withSeed(name.ptr, name.len, hash_seed + id);
     return key ? key : 1;
+}
+
+static uint64_t key_of(const struct event_set *set, const struct event *ev)
+{
+    return key_at(set, ev, event_id(ev));
 }
 
 /* Where it is, or would be put. */
@@ -66,11 +72,15 @@ static const struct entry *find_in(const struct generation *g, uint64_t key)
     return entry && entry->key ? entry : NULL;
 }
 
-static const struct entry *find(const struct event_set *set, const struct event *ev)
+static const struct entry *find_key(const struct event_set *set, uint64_t key)
 {
-    uint64_t key = key_of(set, ev);
     const struct entry *entry = find_in(&set->young, key);
     return entry ? entry : find_in(&set->old, key);
+}
+
+static const struct entry *find(const struct event_set *set, const struct event *ev)
+{
+    return find_key(set, key_of(set, ev));
 }
 
 static void generation_grow(struct generation *g)
@@ -113,6 +123,11 @@ void event_set_add(struct event_set *set, const struct event *ev, unsigned era)
 bool event_set_has(const struct event_set *set, const struct event *ev)
 {
     return find(set, ev) != NULL;
+}
+
+bool event_set_has_prev(const struct event_set *set, const struct event *ev)
+{
+    return find_key(set, key_at(set, ev, event_prev(ev))) != NULL;
 }
 
 bool event_set_has_before(const struct event_set *set, const struct event *ev, unsigned era)

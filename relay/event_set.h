@@ -11,6 +11,8 @@ struct event_set *event_set_new(size_t max, bool by_topic);
 void event_set_free(struct event_set *set);
 void event_set_add(struct event_set *set, const struct event *ev, unsigned era); /* twice is once */
 bool event_set_has(const struct event_set *set, const struct event *ev);
+/* Whether the event before it on its topic was put in. Of a set @by_topic. */
+bool event_set_has_prev(const struct event_set *set, const struct event *ev);
 /* Whether it was put in before @era. */
 bool event_set_has_before(const struct event_set *set, const struct event *ev, unsigned era);
 /* Whether all that was put in with ids above @id is still there. */

@@ -115,6 +115,26 @@ def test_what_comes_too_late_for_a_stream_is_told_to_it(redis, relay_factory, ss
     assert passed > lost
 
 
+@pytest.mark.parametrize("before", ["heard", "new"])
+def test_more_holes_at_a_time_than_are_read_one_by_one(relay, sse_connect, doors, silent, before):
+    """The bound on single repairs must not make the others silent losses: then all is read."""
+    client, last = sse_connect(relay, "h.*"), sse_connect(relay, "h.199")
+    topics = [f"h.{n}" for n in range(200)]
+    ids = [doors.fcall(topic, "1") for topic in topics if before == "heard"]
+    client.wait_for(len(ids))
+    ids += [silent.log(topic, "2") for topic in topics]
+    pipe = doors.redis.pipeline(transaction=False)
+    for topic in topics:
+        pipe.fcall("sse_publish", 1, doors.key(), "topic", topic, "data", "3")
+    ids += map(int, pipe.execute())
+    ids.append(doors.fcall("h.0", "end"))
+    told = lambda c: {i for i in ids if any(int(g["from"]) < i <= int(g["to"]) for g in c.gaps)}  # noqa: E731
+    client.wait_for(lambda c: len({*c.ids} | told(c)) == len(ids))
+    assert client.all_ids == sorted(client.all_ids) and len(set(client.ids)) == len(client.ids)
+    last.wait_for(lambda c: "3" in c.data)
+    assert last.data[-2:] == ["2", "3"] and not last.gaps
+
+
 def test_the_same_message_twice_is_delivered_once(relay, sse_connect, doors, silent):
     client = sse_connect(relay, "t")
     first = doors.fcall("t", "1")
