@@ -338,8 +338,8 @@ static void on_store_heard(struct bus *bus, struct store_name *store_name)
     name->was_heard = true;
     struct strings names = {&store_name->name, 1};
     if (name->lost && bus->store_up)
-        name->lost = !bus_repair_names(bus, name->space, &names, name->space->checked,
-                                       name->space->seen, NULL);
+        name->lost =
+            !bus_repair_names(bus, name->space, &names, name->space->checked, name->space->seen);
     bus->recheck = true;
 }
 

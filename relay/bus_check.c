@@ -59,9 +59,9 @@ static void confirm(struct check *check)
         last = last ? last : look->cursor;
         cursor = last < cursor ? last : cursor;
     }
-    bool done =
-        !missing.count || bus_repair_names(bus, space, &missing, cursor, look->position, NULL);
-    if (done && space->checked < look->position)
+    if (missing.count)
+        (void)bus_repair_missing(bus, space, &missing, cursor, look->position);
+    else if (space->checked < look->position)
         space->checked = look->position;
     free(missing.items);
     check_end(check);

@@ -120,11 +120,15 @@ void bus_reads_return(struct bus *bus);
 /* bus_repair.c: for struct store_events */
 /* Reads what is above @cursor, up to @upto, of these topics or patterns, for whoever watches them,
  * or will once the store is back. All that was published up to @upto must have been delivered, or
- * be lost. @held: an event that is to follow if the log does not have it, or NULL. False: too many
- * at once. */
+ * be lost. False: too many at once. */
 bool bus_repair_names(struct bus *bus, struct space *space, const struct strings *names,
-                      uint64_t cursor, uint64_t upto, struct event *held);
-/* The same for what is missing on the topic of a live event, up to that; with @held it follows. */
+                      uint64_t cursor, uint64_t upto);
+/* The same for all that the index had up to @position and that has not come: once it has been read,
+ * and not before, nothing up to there is missing (space->checked). */
+bool bus_repair_missing(struct bus *bus, struct space *space, const struct strings *names,
+                        uint64_t cursor, uint64_t position);
+/* The same for what is missing on the topic of a live event, up to that; with @held it follows, if
+ * the log does not have it. */
 bool bus_repair_event(struct bus *bus, struct space *space, struct event *ev, uint64_t cursor,
                       bool held);
 /* What that refused, so that it is no silent loss: the whole namespace is read from there on, a

@@ -30,8 +30,9 @@ struct repair {
     bool whole;           /* all of the namespace's names */
     uint64_t cursor;      /* read up to here … */
     uint64_t known;       /* … but nothing was missed below */
-    uint64_t upto; /* and not further; 0: all. What other topics' live events may still be below
-                      must not be overtaken */
+    uint64_t upto;     /* and not further; 0: all. What other topics' live events may still be below
+                          must not be overtaken */
+    uint64_t confirms; /* up to here the index has nothing else that was missed; 0: nobody looked */
     TAILQ_ENTRY(repair) link; /* in bus->repairs_waiting, while workers are behind */
 };
 
@@ -203,6 +204,8 @@ static void on_repair_page(struct replay *replay, enum err e)
     }
     if (repair->held)
         deliver_event(repair, repair->held);
+    if (space->checked < repair->confirms)
+        space->checked = repair->confirms;
     if (repair->whole) {
         space->unrepaired = false;
         space->repair_from = 0;
@@ -343,8 +346,8 @@ static bool may_repair(struct bus *bus)
     return true;
 }
 
-bool bus_repair_names(struct bus *bus, struct space *space, const struct strings *names,
-                      uint64_t cursor, uint64_t upto, struct event *held)
+static bool repair_names(struct bus *bus, struct space *space, const struct strings *names,
+                         uint64_t cursor, const struct repair *like)
 {
     if (!bus->store_up || space->unrepaired) {
         postpone(space, cursor);
@@ -361,12 +364,27 @@ bool bus_repair_names(struct bus *bus, struct space *space, const struct strings
     for (size_t i = 0; i < names->count; i++)
         strings_add(&repair->names, slice_of(names->items[i]));
     repair->cursor = repair->known = cursor;
-    repair->upto = upto;
-    repair->held = held ? event_ref(held) : NULL;
+    repair->upto = like->upto;
+    repair->confirms = like->confirms;
+    repair->held = like->held ? event_ref(like->held) : NULL;
     metrics_add(bus->metrics, M_HOLES, names->count);
     bus->store.ops->hold(bus->store.impl);
     repair_page(repair);
     return true;
+}
+
+bool bus_repair_names(struct bus *bus, struct space *space, const struct strings *names,
+                      uint64_t cursor, uint64_t upto)
+{
+    struct repair like = {.upto = upto};
+    return repair_names(bus, space, names, cursor, &like);
+}
+
+bool bus_repair_missing(struct bus *bus, struct space *space, const struct strings *names,
+                        uint64_t cursor, uint64_t position)
+{
+    struct repair like = {.upto = position, .confirms = position};
+    return repair_names(bus, space, names, cursor, &like);
 }
 
 void bus_repair_later(struct bus *bus, struct space *space, uint64_t cursor)
@@ -382,7 +400,8 @@ bool bus_repair_event(struct bus *bus, struct space *space, struct event *ev, ui
 {
     char *topic = slice_dup(event_topic(ev));
     struct strings names = {&topic, 1};
-    bool started = bus_repair_names(bus, space, &names, cursor, event_id(ev), held ? ev : NULL);
+    struct repair like = {.upto = event_id(ev), .held = held ? ev : NULL};
+    bool started = repair_names(bus, space, &names, cursor, &like);
     free(topic);
     return started;
 }

@@ -327,3 +327,29 @@ def test_what_comes_late_is_given_to_who_has_had_nothing_since(redis, relay_fact
     doors.redis.zadd(doors.key("default", "topics"), {"a": redis_id})
     doors.fcall("b", "3", event="unwanted")
     assert client.wait_for(2).data == ["1", "2"] and not client.gaps
+
+
+def test_a_resume_hides_no_lost_event_from_who_is_live(redis, relay_factory, sse_connect, doors, silent):
+    """It reads what a check has found missing, just before the repair reads it for those who are live."""
+    proxy = TcpProxy(redis.port)
+    try:
+        relay = relay_factory({"redis": f"redis://127.0.0.1:{proxy.port}", "redis.check": "200ms"})
+        live = sse_connect(relay, "t")
+        proxy.freeze("subscriber", "answers")
+        asked = lambda: doors.redis.info("commandstats")["cmdstat_publish"]["calls"]  # noqa: E731
+        before = asked()
+        lost = silent.log("t", "1")
+        wait_until(lambda: asked() > before, "the mark that the check sends")
+        proxy.freeze("commands", "answers")
+        looks = lambda: doors.redis.info("commandstats")["cmdstat_fcall"]["calls"]  # noqa: E731
+        before = looks()
+        resumed = sse_connect(relay, "t", last_event_id=lost - 1, wait=False)
+        wait_until(lambda: looks() > before, "the look of the resume")
+        before = looks()
+        proxy.thaw("subscriber")
+        wait_until(lambda: looks() > before, "the look of the repair")
+        proxy.thaw("commands")
+        assert resumed.wait_for(1).ids == [lost]
+        assert live.wait_for(1).ids == [lost]
+    finally:
+        proxy.close()
