@@ -256,7 +256,8 @@ static void op_hold(void *impl)
 static void op_resume(void *impl)
 {
     struct store_redis *s = impl;
-    s->unrepaired = s->moved = false;
+    s->moved &= !s->unrepaired; /* else it is still to be told: the commands have moved alone */
+    s->unrepaired = false;
     redis_channels_pause(s->channels, CHANNELS_REPAIR, false);
 }
 

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from conftest import Doors
 from redis_server import RedisServer
 from relay_process import wait_until
 from sentinel_process import poll
@@ -204,6 +205,37 @@ def test_redis_that_comes_back_older_and_with_a_slower_clock(redis, relay_factor
     assert after > ahead
     client.wait_for(lambda c: "3" in c.data)
     assert client.all_ids == sorted(client.all_ids)
+
+
+def test_connections_that_move_one_by_one_hide_no_lower_ids(pair, relay_factory, sse_connect):
+    """Behind an address that stays the same: the subscriber still hangs on the old primary when commands go to the new."""
+    old, new = pair
+    proxy = TcpProxy(old.port)
+    try:
+        relay = relay_factory(redis=f"redis://127.0.0.1:{proxy.port}", **{"redis.probe": "300ms"})
+        both, one = sse_connect(relay, "a", "b"), sse_connect(relay, "b")
+        doors = Doors(old.client())
+        prev = doors.fcall("b", "1")
+        one.wait_for(1)
+        poll(lambda: new.client().zscore(doors.key("default", "topics"), "b") == prev, "the replica to have it")
+        new.client().replicaof("no", "one")
+        low = doors.redis.incr(doors.key("default", "seq"))
+        high = doors.fcall("a", "2")  # the new one never has it
+        both.wait_for(2)
+        admin = new.client()
+        admin.xadd(doors.key("default", "log", "b"), {"data": "3", "prev": prev}, id=f"{low}-0")
+        admin.zadd(doors.key("default", "topics"), {"b": low})
+        proxy.target = ("127.0.0.1", new.port)
+        proxy.cut("commands")
+        both.wait_for(lambda c: c.gaps)
+        assert [(int(g["from"]) < low, g["to"], g["id"]) for g in both.gaps] == [(True, str(low), None)]
+        assert one.wait_for(2).data == ["1", "3"] and not one.gaps
+        assert low < high
+        relay.wait_ready()
+        Doors(new.client()).fcall("a", "4")
+        assert both.wait_for(3).data == ["1", "2", "4"]
+    finally:
+        proxy.close()
 
 
 def test_loading_is_waited_for(tmp_path, relay_factory):
