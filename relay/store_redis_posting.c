@@ -67,6 +67,24 @@ static void on_accepted(struct posting *p, const struct redis_reply *reply)
         store_redis_posts_answer(p, 200, PUBLISH_DONE);
 }
 
+/* An id, or nil where there is none: the event is ephemeral. */
+static bool is_id(const struct redis_reply *reply)
+{
+    enum redis_type type = redis_reply_type(reply);
+    return type == REDIS_NIL || (type == REDIS_STRING && redis_reply_number(reply) > 0);
+}
+
+/* One, or for a batch an array of them. */
+static bool is_answer(const struct posting *p, const struct redis_reply *reply)
+{
+    size_t count = p->note->request.count, found = 0;
+    if (count == 1)
+        return is_id(reply);
+    for (size_t i = 0; i < redis_reply_count(reply); i++)
+        found += is_id(redis_reply_at(reply, i));
+    return found == count && redis_reply_count(reply) == count;
+}
+
 /* The first error, of EXEC itself or of a call in it. EXEC does not roll back: what else is in the
  * array has been done. */
 static struct slice find_error(struct posting *p, const struct redis_reply *reply)
@@ -101,6 +119,12 @@ static void on_posted(void *arg, const struct redis_reply *reply)
             store_redis_posts_wait(p);
         } else if (error.ptr) {
             on_refused(p, error);
+        } else if (!is_answer(p, reply)) {
+            refuse(
+                p, 503, PUBLISH_UNKNOWN,
+                "Redis gave an answer that does not belong to the question; whether the event was "
+                "published is not known",
+                SLICE_NONE);
         } else {
             on_accepted(p, reply);
         }
