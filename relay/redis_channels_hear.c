@@ -29,8 +29,10 @@ static struct event *parse_message(struct redis_channels *ch, struct slice chann
     struct slice ns, topic;
     if (name_split_channel(channel, ch->config->prefix, &ns, &topic))
         goto invalid;
+    if (payload.len > ch->config->max_event_bytes * 8) /* before its tree takes many times that */
+        goto invalid;
     enum err e = envelope_parse(&ch->envelope, payload, ns, topic, &fields);
-    if ((e && e != ERR_NOT_FOUND) || payload.len > ch->config->max_event_bytes * 8)
+    if (e && e != ERR_NOT_FOUND)
         goto invalid;
     if (ch->deaf && fields.id)
         return NULL;

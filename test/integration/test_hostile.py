@@ -2,8 +2,10 @@
 
 import os
 import random
+import re
 import socket
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -220,6 +222,20 @@ def test_messages_on_strange_channels(redis, relay_factory, sse_connect, doors):
         r.publish(channel, b"x")
     doors.fcall("t", "end")
     assert client.wait_for(lambda c: "end" in c.data).data == ["end"]
+
+
+def test_message_that_is_too_large_is_not_taken_apart(redis, relay_factory, sse_connect, doors):
+    """Its tree would take forty times its size."""
+    relay = relay_factory({"max_event_bytes": "64KB"})
+    client = sse_connect(relay, "t")
+    status = lambda: Path(f"/proc/{relay.pid}/status").read_text()  # noqa: E731
+    peak_kb = lambda: int(re.search(r"VmHWM:\s+(\d+)", status())[1])  # noqa: E731
+    before = peak_kb()
+    doors.raw("t", '{"sse":1,"data":"x","more":[' + "0," * 5_000_000 + "0]}")
+    doors.fcall("t", "after")
+    assert client.wait_for(1).data == ["after"]
+    assert relay.metric("sse_relay_events_dropped_total", reason="invalid") == 1
+    assert peak_kb() - before < 100_000
 
 
 def test_random_entries_in_the_log(relay, sse_connect, doors, redis, witness):
