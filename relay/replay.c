@@ -236,15 +236,20 @@ static void finish(struct replay *r, enum err e)
 
 static void read_forward(struct replay *r);
 
-/* Where the stream is complete from, for those who did not name a cursor. */
-static void set_start(struct replay *r)
+/* Where the stream is complete from, for those who did not name a cursor; as long as the page holds
+ * nothing. It may be that what was read so far has expired, and more is to come. */
+static void set_start(struct replay *r, uint64_t bound)
 {
-    uint64_t first = r->count ? item_place(&r->items[0]) : UINT64_MAX;
-    if (r->kind == CURSOR_ALL)
-        r->start = r->cursor = r->count ? r->items[0].id - 1 : r->position;
+    const struct replay_item *item = r->count ? &r->items[0] : NULL;
+    uint64_t first = item ? item_place(item) : UINT64_MAX;
+    if (r->kind == CURSOR_ALL) {
+        uint64_t before = item && item->event ? first - 1 : first;
+        r->start = before < bound ? before : bound;
+    }
     /* Asked for by time, so nothing before the namespace's birth can be missing: a client that
      * resumes from this start must not be told of a loss. */
-    if (r->kind == CURSOR_SINCE && r->start < r->look.horizon && r->look.horizon < first)
+    if (r->kind == CURSOR_SINCE && !r->stepped && r->start < r->look.horizon &&
+        r->look.horizon < first)
         r->start = r->look.horizon;
 }
 
@@ -263,10 +268,10 @@ static void merge(struct replay *r)
     }
     check_horizon(r);
     sort_items(r, first);
-    if (!r->stepped) {
-        set_start(r);
-        r->page = (struct page){.last = r->cursor};
-    }
+    if (!first)
+        set_start(r, bound);
+    if (!r->stepped)
+        r->page = (struct page){.last = r->start};
     if (!cut_page(r, first, bound, more)) {
         finish(r, OK);
         return;

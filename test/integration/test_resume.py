@@ -348,3 +348,16 @@ def test_resumes_from_far_back_do_not_hold_up_others(relay, sse_connect, doors):
     finally:
         stop.set()
         others.join()
+
+
+@pytest.mark.parametrize("store", ["redis", "memory"])
+@pytest.mark.parametrize("params", [{"replay": "all"}, {"replay": 3}, {"since": "-10m"}], ids=["all", "last", "since"])
+def test_a_log_that_begins_with_expired_events_is_replayed(request, relay_factory, sse_connect, store, params):
+    redis = "memory:" if store == "memory" else request.getfixturevalue("redis").url
+    relay = relay_factory(redis=redis)
+    for _ in range(100):  # more than is read at once
+        relay.publish("a", "gone", ttl=1)
+    ids = [relay.publish(topic, "here") for topic in "aba"]
+    client = sse_connect(relay, "a", "b", params=params)
+    assert client.wait_for(3).ids == ids and not client.gaps
+    assert client.all_ids == sorted(client.all_ids) and client.all_ids[0] < ids[0]

@@ -101,6 +101,35 @@ START_TEST(test_an_event_that_expired_by_itself_is_no_gap)
 }
 END_TEST
 
+START_TEST(test_all_of_a_log_that_begins_with_what_expired)
+{
+    rig_want("a");
+    rig_want("b");
+    for (uint64_t id = 110; id < 170; id++) /* more than is read at once */
+        fake_publish("a", id)->expired = true;
+    fake_publish("a", 170);
+    fake_publish("b", 180);
+    fake_publish("a", 190);
+    rig_run(CURSOR_ALL, 0);
+    ck_page("170 180 190", true, 190);
+    ck_assert_uint_lt(rig.replay.start, 170);
+    rig_run(CURSOR_LAST, 2);
+    ck_page("180 190", true, 190);
+    ck_assert_uint_lt(rig.replay.start, 180);
+}
+END_TEST
+
+START_TEST(test_all_of_a_log_of_which_everything_expired)
+{
+    rig_want("a");
+    for (uint64_t id = 110; id < 170; id++)
+        fake_publish("a", id)->expired = true;
+    rig_run(CURSOR_ALL, 0);
+    ck_page("", true, 169);
+    ck_assert_uint_eq(rig.replay.start, 169);
+}
+END_TEST
+
 START_TEST(test_an_entry_without_prev_is_passed_on_without_a_verdict)
 {
     rig_want("a");
@@ -386,6 +415,8 @@ int main(void)
     tcase_add_test(cases, test_an_expired_log_is_told_from_a_silent_topic);
     tcase_add_test(cases, test_the_end_of_a_log_that_was_deleted_is_told);
     tcase_add_test(cases, test_an_event_that_expired_by_itself_is_no_gap);
+    tcase_add_test(cases, test_all_of_a_log_that_begins_with_what_expired);
+    tcase_add_test(cases, test_all_of_a_log_of_which_everything_expired);
     tcase_add_test(cases, test_an_entry_without_prev_is_passed_on_without_a_verdict);
     tcase_add_test(cases, test_a_store_that_lost_its_data_is_told_by_the_horizon);
     tcase_add_test(cases, test_a_pruned_topic_is_told_as_expired);
