@@ -45,6 +45,26 @@ START_TEST(test_has_what_was_added)
 }
 END_TEST
 
+START_TEST(test_has_the_event_before_one)
+{
+    struct event_set *set = event_set_new(8, true);
+    struct event_fields fields = {.id = 9,
+                                  .prev = 7,
+                                  .has_prev = true,
+                                  .retry_ms = -1,
+                                  .ns = SLICE_LIT("ns"),
+                                  .topic = SLICE_LIT("a")};
+    struct event *ev = event_new(&fields, 0);
+    add(set, "a", 9, 0);
+    add(set, "b", 7, 0);
+    ck_assert(!event_set_has_prev(set, ev));
+    add(set, "a", 7, 0);
+    ck_assert(event_set_has_prev(set, ev));
+    event_unref(ev);
+    event_set_free(set);
+}
+END_TEST
+
 START_TEST(test_without_topics_it_is_the_same_on_another)
 {
     struct event_set *set = event_set_new(8, false);
@@ -94,6 +114,7 @@ int main(void)
 {
     TCase *cases = tcase_create("event_set");
     tcase_add_test(cases, test_has_what_was_added);
+    tcase_add_test(cases, test_has_the_event_before_one);
     tcase_add_test(cases, test_without_topics_it_is_the_same_on_another);
     tcase_add_test(cases, test_the_first_era_counts);
     tcase_add_test(cases, test_the_oldest_go_first_and_it_knows_from_where);
