@@ -296,13 +296,14 @@ $(BENCH_HELPERS): %: %.o $(OBJ)/test/bench/loop.o $(LIBRARY)
 
 # --- documents -------------------------------------------------------------------------------------------------------
 .PHONY: docs
-docs: all ## write what the binary knows into docs/operations.md and deploy/sse-relay.json
+docs: all ## write what the binary knows into docs/operations.md and deploy/sse-relay.json, and the examples of docs/scaling.md
 	$(Q)env -i PATH="$$PATH" $(BINARY) --print-config >build/sse-relay.json
 	$(Q)env -i PATH="$$PATH" $(BINARY) --print-docs >build/options.md
 	$(Q)sed -e '/<!-- options:begin -->/r build/options.md' -e '/<!-- options:begin -->/,/<!-- options:end -->/{/^<!-- /!d}' \
 		docs/operations.md >build/operations.md
 	$(Q)cmp -s build/sse-relay.json deploy/sse-relay.json || cp build/sse-relay.json deploy/sse-relay.json
 	$(Q)cmp -s build/operations.md docs/operations.md || cp build/operations.md docs/operations.md
+	$(Q)$(PYTHON) -B test/bench/capacity.py --write-docs docs/scaling.md
 
 # --- install ---------------------------------------------------------------------------------------------------------
 .PHONY: install uninstall

@@ -68,6 +68,7 @@ class Bench:
         self.results = []  # one dict for each run
         self.notes = []
         self.failed = 0  # runs
+        self.fleet = None  # relays of a fleet; None: as many as fit
         self.skipped = {}
 
     def say(self, text):

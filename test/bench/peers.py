@@ -56,6 +56,8 @@ class Cores:
     def __init__(self):
         cores = sorted(os.sched_getaffinity(0))
         self.all = ",".join(map(str, cores))
+        half = max(1, len(cores) // 2)  # where servers and generators are several
+        self.servers, self.generators = (",".join(map(str, c)) for c in (cores[:half], cores[half:] or cores))
         self.server = str(cores[0])
         self.generator = str(cores[1 % len(cores)])
         self.redis = str(cores[2 % len(cores)] if len(cores) > 2 else cores[1 % len(cores)])

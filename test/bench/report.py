@@ -20,6 +20,8 @@ FIRST = {  # the figure of a scenario's chart
     "storm": "s until all live",
     "workers": "deliveries/s",
     "publish": "events/s",
+    "redis": "Redis µs/event",
+    "fleet": "CPU µs/delivery",
 }
 
 

@@ -4,6 +4,7 @@ what must be reached, as (what, measured, limit, True if more is better)."""
 import json
 import subprocess
 
+from fleet import Fleet, RedisNodes
 from measure import NAMES
 from peers import BUILD, CORES
 
@@ -278,4 +279,6 @@ SCENARIOS = [
     Storm(),
     Workers(),
     Publish(),
+    RedisNodes(),
+    Fleet(),
 ]

@@ -320,3 +320,19 @@ def test_report_shows_medians_misses_and_what_was_skipped(tmp_path, monkeypatch)
     assert len(json.loads((tmp_path / "results.json").read_text())["results"]) == 9
     picture = (tmp_path / f"{scenario.name}.svg").read_text()
     assert "&lt;odd&gt;" in picture and picture.endswith("</svg>\n")
+
+
+# --- the runner ---
+
+
+def test_a_fleet_is_measured(monkeypatch):
+    """The scenario with several relays and generators, small."""
+    monkeypatch.syspath_prepend(str(ROOT / "test" / "bench"))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    import fleet
+
+    monkeypatch.setattr(fleet, "TOOL", TOOL)
+    figures = fleet.Fleet().once(2, 40, 1, ["--rate", 8])
+    assert figures["clients"] == 80
+    assert figures["deliveries/s"] > 0 and figures["deliveries/write"] >= 1
+    assert figures["KB/client"] > 0 and figures["CPU µs/delivery"] > 0 and figures["Redis µs/event"] > 0

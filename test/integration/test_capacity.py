@@ -1,0 +1,179 @@
+"""test/bench/capacity.py: its arithmetic, what it refuses, and that docs/scaling.md quotes what it prints."""
+
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+
+from relay_process import ROOT
+
+sys.path.insert(0, str(ROOT / "test" / "bench"))
+
+import capacity  # noqa: E402
+
+SCRIPT = ROOT / "test" / "bench" / "capacity.py"
+SCALING = ROOT / "docs" / "scaling.md"
+
+
+def ask(line):
+    return capacity.capacity(capacity.arguments(line.split()))
+
+
+def value(name):
+    return capacity.CONSTANTS[name].value
+
+
+def run(*args):
+    return subprocess.run([sys.executable, "-B", str(SCRIPT), *args], capture_output=True, text=True)
+
+
+# --- what was measured comes back ---
+
+
+@pytest.mark.parametrize("clients", [1000, 5000, 15000])
+def test_a_delivery_by_itself_costs_what_was_measured(clients):
+    node = ask(f"--clients {clients} --nodes 1 --cores 2 --heartbeat 0 --reconnects 0 --traffic 4:all:64")["node"]
+    cost = node["cpu_deliveries_cores"] / node["deliveries_per_second"] * 1e6
+    assert cost == pytest.approx(value(f"fanout_1_{clients}"), rel=0.01)
+    assert node["deliveries_per_write"] == 1 and node["turn_s"] == 0
+
+
+def test_sixteen_in_a_write_cost_what_was_measured():
+    costs = capacity.Costs(capacity.CONSTANTS)
+    assert costs.write(5000) / 16 + costs.frame == pytest.approx(value("fanout_16_5000"), rel=1e-6)
+
+
+def test_idle_clients_cost_what_was_measured():
+    r = ask("--clients 15000 --nodes 1 --cores 2 --reconnects 0 --traffic 0.0001:all:0 --slow 0")
+    node = r["node"]
+    assert node["cpu_heartbeats_connects_cores"] == pytest.approx(0.0096, rel=0.01)
+    assert node["memory_relay_bytes"] - value("memory_node") == pytest.approx(15000 * 6200, rel=0.01)
+    assert node["memory_kernel_bytes"] == 15000 * value("memory_kernel")
+
+
+def test_redis_publishes_alone_what_was_measured():
+    r = ask("--clients 1 --nodes 1 --traffic 1:1:0 --turn 100")
+    most = r["each_redis"]["events_per_second"] * r["resources"]["Redis thread"]["may_grow"]
+    assert most == pytest.approx(1e6 / value("redis_event"), rel=0.05)
+
+
+# --- how things grow ---
+
+
+def test_twice_the_clients_twice_the_memory():
+    one, two = (ask(f"--clients {n} --traffic 0.01:all:0")["node"] for n in (60000, 120000))
+    of_clients = [n["memory_relay_bytes"] - value("memory_node") for n in (one, two)]
+    assert of_clients[1] == pytest.approx(2 * of_clients[0], rel=0.001)
+    assert two["memory_kernel_bytes"] == 2 * one["memory_kernel_bytes"]
+
+
+def test_turns_merge_only_above_one_core():
+    """The delay grows with the load, the cost of a delivery falls, and the growth told is where the delay is at its limit."""
+    line = "--clients 10000 --nodes 1 --cores 2 --heartbeat 0 --reconnects 0 --turn 0.5 --traffic {}:all:64"
+    low = ask(line.format(10))
+    assert low["node"]["turn_s"] == 0
+    busy = [ask(line.format(rate))["node"] for rate in (20, 40, 80)]
+    assert 0 < busy[0]["turn_s"] < busy[1]["turn_s"] < busy[2]["turn_s"] < 0.5
+    assert 1 < busy[0]["deliveries_per_write"] < busy[2]["deliveries_per_write"] <= capacity.MERGE_MAX
+    limit = 10 * low["resources"]["workers"]["may_grow"]
+    assert ask(line.format(0.99 * limit))["node"]["turn_s"] <= 0.5 < (ask(line.format(1.01 * limit))["node"]["turn_s"])
+    assert ask(line.format(1000000))["node"]["turn_s"] == math.inf
+
+
+def test_more_nodes_relieve_the_nodes_and_burden_redis():
+    few, many = (ask(f"--clients 1M --nodes {n} --traffic 5k:100:200") for n in (10, 100))
+    assert many["resources"]["workers"]["used"] < few["resources"]["workers"]["used"]
+    assert many["each_redis"]["cpu_cores"] > few["each_redis"]["cpu_cores"]
+    assert few["traffic"][0]["nodes_that_hear_it"] == pytest.approx(10, rel=0.001)
+
+
+def test_an_event_for_one_client_is_heard_by_one_node():
+    r = ask("--clients 1M --nodes 200 --traffic 1k:1:200")
+    assert r["traffic"][0]["nodes_that_hear_it"] == pytest.approx(1)
+    assert r["each_redis"]["messages_per_second"] == pytest.approx(1000)
+
+
+def test_each_redis_has_an_equal_share():
+    whole, tenth = (ask(f"--clients {c} --nodes {n} --redis {r} --traffic {rate}:100:200")
+                    for c, n, r, rate in ((10000000, 200, 10, 100000), (1000000, 20, 1, 10000)))  # fmt: skip
+    for name, row in tenth["resources"].items():
+        assert whole["resources"][name]["used"] == pytest.approx(row["used"]), name
+
+
+def test_a_lost_node_is_carried_by_the_others():
+    r = ask("--clients 30000 --nodes 3 --accept 5000 --retry 5")
+    assert r["node_lost"]["to_each_node"] == 5000
+    assert r["node_lost"]["all_back_after_s"] == pytest.approx(0.8 * 5 + 0.4 * 5)
+    files = r["resources"]["files"]
+    assert files["used_with_a_node_lost"] == pytest.approx(1.5 * files["used"])
+    assert ask("--nodes 1")["node_lost"] is None
+
+
+@pytest.mark.parametrize(
+    "line, first",
+    [
+        ("--clients 100k --nodes 3 --traffic 200:all:64", "workers"),
+        ("--clients 100k --nodes 3 --traffic 20:all:4k", "network"),
+        ("--clients 1M --nodes 20 --cores 8 --traffic 10k:100:200 --keep-events 100", "Redis thread"),
+        ("--clients 1M --nodes 20 --traffic 1k:1:200", "Redis memory"),
+        ("--clients 100k --nodes 3 --files 40k --traffic 0.01:all:64", "files"),
+        ("--clients 1M --nodes 3 --memory 4G --traffic 0.01:all:64", "memory"),
+    ],
+)
+def test_what_breaks_first(line, first):
+    r = ask(line)
+    assert r["first"] == first
+    assert all(row["may_grow"] >= r["resources"][first]["may_grow"] for row in r["resources"].values())
+    assert first in capacity.text_of(r) and r["then"].split()[0] in capacity.text_of(r)
+
+
+# --- how it is used ---
+
+
+@pytest.mark.parametrize(
+    "args, complaint",
+    [
+        (["--traffic", "1:2"], "RATE:RECEIVERS:BYTES"),
+        (["--traffic", "1:1000:64", "--clients", "10"], "1,000 receivers, but 10 clients"),
+        (["--traffic", "x:all:64"], "'x' is not a number"),
+        (["--clients", "0"], "must be above 0"),
+        (["--nodes", "1.5"], "must be a whole number"),
+        (["--nodes", "3", "--redis", "2"], "cannot be shared evenly"),
+        (["--compress", "2"], "at most 1"),
+        (["--door", "window"], "invalid choice"),
+        (["--client", "5", "--frobnicate"], "unrecognized"),
+    ],
+)
+def test_wrong_use_is_told(args, complaint):
+    done = run(*args)
+    assert done.returncode == 2 and complaint in done.stderr and not done.stdout
+
+
+def test_json_is_what_the_text_is_made_of():
+    done = run("--json", "--clients", "1M", "--nodes", "20", "--traffic", "100k:100:200")
+    r = json.loads(done.stdout)  # no Infinity in it
+    assert r["clients"] == 1000000 and r["first"] == "Redis thread"
+
+
+def test_help_names_every_option():
+    done = run("--help")
+    assert done.returncode == 0 and "RATE:RECEIVERS:BYTES[:TOPICS]" in done.stdout
+
+
+def test_every_constant_is_used_and_says_where_it_is_from():
+    source = SCRIPT.read_text()
+    made = ("fanout_1_", "connect_", "memory_")  # names put together
+    for name, c in capacity.CONSTANTS.items():
+        used = source.count(name) > 1 or name.startswith(made)
+        assert used and c.source and isinstance(c.measured, bool), name
+
+
+# --- the document ---
+
+
+def test_examples_of_the_document_are_fresh():
+    text = SCALING.read_text()
+    assert len(capacity.EXAMPLE.findall(text)) >= 5
+    assert capacity.with_examples_fresh(text) == text, "make docs writes them anew"
