@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 #include "relay/metrics_table.h"
@@ -135,8 +136,15 @@ static bool process_resident_bytes(uint64_t *out)
     return ok;
 }
 
+/* From Linux 6.2 on the directory's size is the number of files. To list them takes nearly 1 us for
+ * each, while the streams of this thread wait, and leaves 0.9 KB for each in the kernel. */
 static bool process_open_files(uint64_t *out)
 {
+    struct stat status;
+    if (stat("/proc/self/fd", &status) == 0 && status.st_size > 0) {
+        *out = (uint64_t)status.st_size;
+        return true;
+    }
     DIR *dir = opendir("/proc/self/fd");
     uint64_t n = 0;
     const struct dirent *entry;

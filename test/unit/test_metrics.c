@@ -1,10 +1,13 @@
 /* Metrics: sums over threads, and text that a Prometheus server accepts. */
 #include <check.h>
 #include <ctype.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 #include "common/json.h"
 #include "relay/metrics.h"
 #include "relay/metrics_table.h"
@@ -193,6 +196,32 @@ START_TEST(test_text_shows_what_was_counted)
 }
 END_TEST
 
+static double open_files(void)
+{
+    char *text = prometheus();
+    const char *line = strstr(text, "\nprocess_open_fds ");
+    ck_assert_ptr_nonnull(line);
+    double n = atof(line + 18);
+    free(text);
+    return n;
+}
+
+START_TEST(test_open_files_are_counted_one_by_one)
+{
+    struct rlimit limit;
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    rlim_t most = limit.rlim_cur < 4096 ? limit.rlim_cur : 4096; /* files of a test are below */
+    double before = 0;
+    for (int fd = 0; fd < (int)most; fd++)
+        before += fcntl(fd, F_GETFD) >= 0;
+    ck_assert(open_files() == before);
+    int fd = dup(0);
+    ck_assert_int_ge(fd, 0);
+    ck_assert(open_files() == before + 1);
+    close(fd);
+}
+END_TEST
+
 START_TEST(test_histograms_are_cumulative)
 {
     metrics_observe_us(sets[0], H_FANOUT, 0, 1);
@@ -296,6 +325,7 @@ int main(void)
     tcase_add_test(cases, test_families_stand_together_and_are_named_by_the_rules);
     tcase_add_test(cases, test_text_is_valid_prometheus);
     tcase_add_test(cases, test_text_shows_what_was_counted);
+    tcase_add_test(cases, test_open_files_are_counted_one_by_one);
     tcase_add_test(cases, test_histograms_are_cumulative);
     tcase_add_test(cases, test_bounds_rise_and_say_what_they_are);
     tcase_add_test(cases, test_json_has_the_same_figures);
