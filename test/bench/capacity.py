@@ -66,6 +66,9 @@ CONSTANTS = {
     "redis_write": Constant(2.6, "µs", True, "to write to one node, however many messages; scaling 4"),
     "redis_pattern": Constant(0.047, "µs", True, "each pattern that some node listens to, for each PUBLISH; scaling 4"),
     "redis_connect": Constant(21.6, "µs", True, "a client with a topic of its own comes: SUBSCRIBE, FCALL, XRANGE; scaling 4"),
+    "redis_check": Constant(12.0, "µs", True, "a node asks the index for what has moved (redis.check), each namespace; scaling 4"),
+    "redis_check_name": Constant(2.5, "µs", True, "more for each topic that the node hears, up to 256; scaling 4"),
+    "redis_check_moved": Constant(2.4, "µs", True, "where it hears more than 256: for each that has moved; scaling 4"),
     "redis_channel": Constant(218, "B", True, "memory for a channel that a node listens to; scaling 4"),
     "log_topic": Constant(4500, "B", True, "least memory of a topic in the log, index included; operations 4"),
     "log_entry": Constant(45, "B", True, "of an entry besides its data, in a full log; operations 4"),
@@ -199,6 +202,7 @@ class Fleet:
             Kind(k.rate / part, min(k.receivers, self.clients), k.bytes, max(1, k.topics / part)) for k in o.traffic
         ]
         self.node_clients = self.clients / self.nodes
+        self.namespaces = o.namespaces / part
         self.hearing = [nodes_hearing(k.receivers, self.clients, self.nodes) for k in self.kinds]
         self.deliveries = sum(k.rate * k.receivers for k in self.kinds)  # a second
         self.events = sum(k.rate for k in self.kinds)
@@ -214,9 +218,8 @@ class Fleet:
         per_client = self.deliveries / self.clients
         beat = o.heartbeat and heartbeats(per_client, o.heartbeat)
         connect = c.k[f"connect_{o.park}"] + (c.connect_own if self.own_topics else 0)
-        must = other = 0.0
-        events = 0.0
-        for k, hearing in zip(self.kinds, self.hearing):
+        must = events = 0.0
+        for k in self.kinds:
             heard = k.rate * nodes_hearing(k.receivers, self.clients, share) / share
             events += heard
             delivered = k.rate * k.receivers / share
@@ -243,9 +246,19 @@ class Fleet:
             each = c.redis_event + door + c.redis_byte * k.bytes + o.patterns * c.redis_pattern
             must += k.rate * (each + hearing * (c.redis_message + c.redis_message_byte * (k.bytes + c.envelope)))
         other = self.connects * c.redis_connect if self.own_topics else 0
+        other += self.nodes * self.namespaces * self.check() / o.check
         return Stage(
             must / 1e6, c.redis_alone / 1e6, c.redis_write / 1e6, self.events, self.messages, self.nodes, other / 1e6
         )
+
+    def check(self):
+        """µs of Redis for one look at one namespace by one node, in which it does nothing else."""
+        c = self.c
+        names = sum(k.topics * h for k, h in zip(self.kinds, self.hearing)) / self.nodes / self.namespaces
+        if names <= 256:
+            return c.redis_check + names * c.redis_check_name
+        moved = sum(min(k.topics, k.rate * self.o.check) for k in self.kinds) / self.namespaces
+        return c.redis_check + moved * c.redis_check_moved
 
     def memory(self):
         c, o = self.c, self.o
@@ -365,6 +378,8 @@ def arguments(argv=None):
     add("--traffic", type=kind, action="append", metavar="RATE:RECEIVERS:BYTES[:TOPICS]", help="repeatable (1:all:200)")
     add("--redis", type=whole, default=1, metavar="N",
         help="independent Redis, each with its share of namespaces, nodes, clients and traffic (1)")  # fmt: skip
+    add("--namespaces", type=whole, default=0, metavar="N", help="in all, alike, with clients on every node (one for each Redis)")
+    add("--check", type=positive, default=10, metavar="SECONDS", help="option redis.check (10)")
     add("--patterns", type=number, default=0, help="different patterns that clients of one Redis subscribe to (0)")
     add("--door", choices=DOORS, default="fcall", help="how events are published (fcall)")
     add("--park", choices=("suspended", "handover"), default="suspended", help="option park of the relays (suspended)")
@@ -390,6 +405,9 @@ def arguments(argv=None):
     o.workers = max(1, o.cores - 1)
     if o.nodes % o.redis:
         p.error(f"--nodes {o.nodes} cannot be shared evenly by --redis {o.redis}")
+    o.namespaces = o.namespaces or o.redis
+    if o.namespaces % o.redis:
+        p.error(f"--namespaces {o.namespaces} cannot be shared evenly by --redis {o.redis}")
     if o.compress > 1:
         p.error("--compress is at most 1")
     kinds = o.traffic or [kind("1:all:200")]
@@ -449,6 +467,7 @@ def capacity(o):
             "messages_per_second": fleet.messages,
             "cpu_cores": redis.as_it_comes(),
             "messages_per_write": redis.merged(),
+            "stopped_by_a_check_s": fleet.check() / 1e6,
         },
         "resources": rows,
         "first": first,
@@ -519,7 +538,10 @@ def text_of(r):
         lines += [f"  busy: turns {turn}, {figure(node['deliveries_per_write'])} deliveries in a write"]
     lines += [f"  memory: {figure(node['memory_relay_bytes'] / 1e6)} MB relay, {figure(node['memory_kernel_bytes'] / 1e6)} MB kernel"]
     lines += [f"{'each' if r['redis'] > 1 else 'the'} Redis: {figure(redis['events_per_second'])} events/s in, "
-              f"{figure(redis['messages_per_second'])} messages/s out, {figure(redis['cpu_cores'])} cores", ""]  # fmt: skip
+              f"{figure(redis['messages_per_second'])} messages/s out, {figure(redis['cpu_cores'])} cores"]  # fmt: skip
+    if redis["stopped_by_a_check_s"] >= 0.001:
+        lines += [f"  each node's check of the index (redis.check) keeps it busy for {figure(1000 * redis['stopped_by_a_check_s'])} ms at a time"]
+    lines += [""]
     lines += table(
         ["resource", "load", "limit", "", "used", "a node lost", "may grow"],
         [

@@ -12,6 +12,7 @@ import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
+import capacity
 import peers
 from measure import TOOL, Failed
 from peers import CORES
@@ -19,6 +20,7 @@ from peers import CORES
 CLIENTS = 15000  # of a relay, where the limit of open files allows it
 BYTES_BOTH_ENDS = 20000  # of memory for a client, relay, kernel and generator together: rather more than it is
 MAX_RELAYS = 8
+SIZE = 64
 TOPICS = 4  # of a generator: an event goes to a quarter of its clients
 
 
@@ -80,7 +82,7 @@ class Generators:
             # Addresses of its own, so that no pair of them runs out of ports.
             sources = f"127.0.{n + 1}.1-127.0.{n + 1}.8"
             command = ["taskset", "-c", CORES.generators, TOOL, "--quiet", "--json", "-", "-n", clients, *urls]
-            command += ["--source", sources, "--topic", f"fleet.{n}.%d", "--topics", TOPICS, "--redis", redis.url]
+            command += ["--source", sources, "--topic", f"fleet.{n}.%d", "--topics", TOPICS, "--size", SIZE, "--redis", redis.url]
             command += ["--idle", f"{idle_s}s", "--warmup", "0", "--timeout", "60s", *flags]
             self.running.append(
                 subprocess.Popen(
@@ -116,6 +118,27 @@ class Generators:
                 process.communicate()
 
 
+def model(measured, relays, clients):
+    """What capacity.py says of the same fleet, given the deliveries in a write: whether events come one by one."""
+    c = capacity.Costs(capacity.CONSTANTS)
+    merged = measured["deliveries/write"]
+    alone = merged < 1.5
+    receivers = clients / TOPICS / relays  # of an event, at one relay
+    event = c.worker_event + c.bus_event + (c.worker_alone + c.bus_alone if alone else 0)
+    message = c.redis_message + c.redis_message_byte * (SIZE + c.envelope)
+    return {
+        "clients": relays * clients,
+        "KB/client": c.memory_suspended / 1000,
+        "kernel KB/client": c.memory_kernel / 1000,
+        "idle % of a core": 100 * relays * clients * capacity.heartbeats(0, 15) * c.heartbeat / 1e6,
+        "CPU µs/delivery": c.write(clients) / merged + c.frame + c.delivery_byte * SIZE + event / receivers,
+        "Redis µs/event": c.redis_event
+        + c.redis_byte * SIZE
+        + relays * message
+        + (c.redis_alone + relays * c.redis_write) / (1 if alone else 16),
+    }
+
+
 class Fleet:
     """Relays with one Redis, opened by all generators at once; idle, then with events that every relay hears."""
 
@@ -138,8 +161,9 @@ class Fleet:
                     bench.failed += 1
                     bench.note(self.name, f"{label}: a run failed: {error}")
                     continue
-                bench.results.append({"scenario": self.name, "who": label, "figures": figures})
-                bench.say(f"{self.name}: {label}: {', '.join(f'{k} {v:.4g}' for k, v in figures.items())}")
+                for who, what in ((label, figures), (f"{label}: the model", model(figures, count, clients))):
+                    bench.results.append({"scenario": self.name, "who": who, "figures": what})
+                    bench.say(f"{self.name}: {who}: {', '.join(f'{k} {v:.4g}' for k, v in what.items())}")
 
     def once(self, count, clients, seconds, flags):
         # Every generator is to be idle while idleness is measured, and to publish while that is.
@@ -166,16 +190,16 @@ class Fleet:
             self.wait_for_events(generators, relays, redis)
             run = self.span(relays, redis, seconds)
             reports = generators.reports()
-        per = {key: run["relay_s"] * 1e6 / max(run[key], 1) for key in ("deliveries", "events")}
-        published = sum(r["run"]["events"] / max(r["run"]["seconds"], 1e-9) for r in reports)
+        events = run["events"] / count  # each relay hears all
+        redis_s = run["redis_s"] - idle["redis_s"] / idle["at"] * run["at"]  # without probes and its own clock
         return {
             **figures,
             "deliveries/s": run["deliveries"] / run["at"],
-            "CPU µs/delivery": per["deliveries"],
+            "CPU µs/delivery": run["relay_s"] * 1e6 / max(run["deliveries"], 1),
             "deliveries/write": run["deliveries"] / max(run["writes"], 1),
             "relays, cores": run["relay_s"] / run["at"],
-            "events/s": published,
-            "Redis µs/event": run["redis_s"] * 1e6 / max(run["events"] / count, 1),
+            "events/s": events / run["at"],
+            "Redis µs/event": redis_s * 1e6 / max(events, 1),
             "p50 ms": max(r["latency_ms"]["p50"] for r in reports),
             "p99 ms": max(r["latency_ms"]["p99"] for r in reports),
         }

@@ -335,4 +335,5 @@ def test_a_fleet_is_measured(monkeypatch):
     figures = fleet.Fleet().once(2, 40, 1, ["--rate", 8])
     assert figures["clients"] == 80
     assert figures["deliveries/s"] > 0 and figures["deliveries/write"] >= 1
-    assert figures["KB/client"] > 0 and figures["CPU µs/delivery"] > 0 and figures["Redis µs/event"] > 0
+    assert figures["KB/client"] > 0 and figures["CPU µs/delivery"] > 0 and figures["events/s"] > 0
+    assert set(fleet.model(figures, 2, 40)) <= set(figures)

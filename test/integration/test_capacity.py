@@ -95,6 +95,17 @@ def test_an_event_for_one_client_is_heard_by_one_node():
     assert r["each_redis"]["messages_per_second"] == pytest.approx(1000)
 
 
+def test_checks_of_the_index_grow_with_nodes_and_namespaces():
+    def cores(nodes, namespaces, *more):
+        line = f"--clients 100k --nodes {nodes} --namespaces {namespaces} --traffic 0.001:100:1 {' '.join(more)}"
+        return ask(line)["each_redis"]["cpu_cores"]
+
+    base = cores(10, 100)
+    assert cores(20, 100) == pytest.approx(2 * base, rel=0.6) and cores(20, 100) > 1.4 * base
+    assert cores(10, 1000) > 2 * base
+    assert cores(10, 100, "--check 20") == pytest.approx(base / 2, rel=0.05)
+
+
 def test_each_redis_has_an_equal_share():
     whole, tenth = (ask(f"--clients {c} --nodes {n} --redis {r} --traffic {rate}:100:200")
                     for c, n, r, rate in ((10000000, 200, 10, 100000), (1000000, 20, 1, 10000)))  # fmt: skip
@@ -177,3 +188,17 @@ def test_examples_of_the_document_are_fresh():
     text = SCALING.read_text()
     assert len(capacity.EXAMPLE.findall(text)) >= 5
     assert capacity.with_examples_fresh(text) == text, "make docs writes them anew"
+
+
+def test_figures_in_the_text_are_those_of_the_table():
+    text = SCALING.read_text()
+    costs = capacity.Costs(capacity.CONSTANTS)
+    one, sixteen = value("fanout_1_5000"), value("fanout_16_5000")
+    for quoted in (
+        f"write + frame = {one:g} µs      write / 16 + frame = {sixteen:g} µs      "
+        f"→  write = {costs.write(5000):.2f} µs, frame = {costs.frame:.2f} µs",
+        f"**Events cost Redis**: {value('redis_event'):.0f} µs each, and {value('redis_write'):g} µs for every node",
+        f"an event costs {value('redis_event'):g} µs (id, log, index, PUBLISH), {value('redis_alone'):g} more",
+        f"each node that hears it {value('redis_message'):g} µs, and each write to a node {value('redis_write'):g} µs",
+    ):
+        assert quoted in text, quoted
