@@ -1,6 +1,7 @@
-"""Scenarios about more than one node: a fleet of relays as large as this machine allows, and what subscribers cost Redis."""
+"""More than one node: a fleet of relays as large as this machine allows, and what subscribers cost Redis."""
 
 import json
+import math
 import re
 import resource
 import select
@@ -21,7 +22,6 @@ CLIENTS = 15000  # of a relay, where the limit of open files allows it
 BYTES_BOTH_ENDS = 20000  # of memory for a client, relay, kernel and generator together: rather more than it is
 MAX_RELAYS = 8
 SIZE = 64
-TOPICS = 4  # of a generator: an event goes to a quarter of its clients
 
 
 def meminfo():
@@ -45,6 +45,12 @@ def fitting_clients():
 
 def fitting_relays(clients):
     return max(1, min(MAX_RELAYS, int(0.6 * meminfo()["MemAvailable"] / (clients * BYTES_BOTH_ENDS))))
+
+
+def topics_of(relays):
+    """Of a generator: an event goes to about a quarter of its clients. A client's number decides on its relay and on its
+    topic; without a common factor each topic has clients at each relay."""
+    return next(n for n in (4, 5, 3, 7, 11, 13, 17) if math.gcd(n, relays) == 1)
 
 
 def get(relay, path):
@@ -81,8 +87,9 @@ class Generators:
         for n in range(len(relays)):
             # Addresses of its own, so that no pair of them runs out of ports.
             sources = f"127.0.{n + 1}.1-127.0.{n + 1}.8"
-            command = ["taskset", "-c", CORES.generators, TOOL, "--quiet", "--json", "-", "-n", clients, *urls]
-            command += ["--source", sources, "--topic", f"fleet.{n}.%d", "--topics", TOPICS, "--size", SIZE, "--redis", redis.url]
+            command = ["taskset", "-c", CORES.generators, TOOL, "--quiet", "--json", "-", "--redis", redis.url]
+            command += ["-n", clients, "--source", sources, *urls]
+            command += ["--topic", f"fleet.{n}.%d", "--topics", topics_of(len(relays)), "--size", SIZE]
             command += ["--idle", f"{idle_s}s", "--warmup", "0", "--timeout", "60s", *flags]
             self.running.append(
                 subprocess.Popen(
@@ -123,7 +130,7 @@ def model(measured, relays, clients):
     c = capacity.Costs(capacity.CONSTANTS)
     merged = measured["deliveries/write"]
     alone = merged < 1.5
-    receivers = clients / TOPICS / relays  # of an event, at one relay
+    receivers = clients / topics_of(relays) / relays  # of an event, at one relay
     event = c.worker_event + c.bus_event + (c.worker_alone + c.bus_alone if alone else 0)
     message = c.redis_message + c.redis_message_byte * (SIZE + c.envelope)
     return {
