@@ -112,6 +112,7 @@ void bench_mark(struct bench *b, struct mark *out)
     out->own = own_cpu();
     out->deliveries = b->streams.deliveries;
     out->bytes = b->streams.bytes;
+    out->plain_bytes = b->streams.plain_bytes;
     out->events = b->ledger.count - b->ledger.open - b->ledger.failed - waiting_in_inbox(b);
     out->at_ns = loop_now_ns();
 }
@@ -121,6 +122,7 @@ void bench_span(const struct mark *from, const struct mark *to, struct span *out
     out->seconds = (double)(to->at_ns - from->at_ns) / 1e9;
     out->deliveries = to->deliveries - from->deliveries;
     out->bytes = to->bytes - from->bytes;
+    out->plain_bytes = to->plain_bytes - from->plain_bytes;
     out->events = to->events - from->events;
     out->server = cpu_between(from->server, to->server);
     out->redis = cpu_between(from->redis, to->redis);

@@ -12,7 +12,7 @@
 
 /* A moment, for differences. */
 struct mark {
-    uint64_t at_ns, deliveries, bytes, events;
+    uint64_t at_ns, deliveries, bytes, plain_bytes, events;
     struct cpu_time server, redis, own;
     struct redis_stats stats;
 };
@@ -20,7 +20,8 @@ struct mark {
 /* What happened between two marks. */
 struct span {
     double seconds;
-    uint64_t deliveries, bytes, events; /* events: published and complete */
+    uint64_t deliveries, events; /* events: published and complete */
+    uint64_t bytes, plain_bytes; /* received; of the event streams, inflated */
     struct cpu_time server, redis, own;
     struct redis_stats stats; /* Redis commands */
 };

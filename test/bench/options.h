@@ -10,6 +10,7 @@ enum cursor_kind { CURSOR_NONE, CURSOR_ONE, CURSOR_SPREAD };
 enum ready_kind { READY_AUTO, READY_EVENT, READY_HEAD };
 enum order_kind { ORDER_AUTO, ORDER_STRICT, ORDER_ID, ORDER_ANY };
 enum pick_kind { PICK_RANDOM, PICK_ROUND };
+enum payload_kind { PAYLOAD_TEXT, PAYLOAD_JSON };
 
 struct text_list {
     const char **items;
@@ -22,11 +23,12 @@ struct options {
     const char *url;
     struct text_list target_texts, source_texts, headers;
     uint64_t ready;
+    bool gzip;
     /* topics */
     const char *topic, *topic_count;
     uint64_t topics_per_client, patterns, group;
     /* publishing */
-    uint64_t publish, pick, order;
+    uint64_t publish, pick, order, payload;
     const char *redis, *prefix, *ns, *channel, *publish_url;
     uint64_t publish_connections, publish_depth;
     uint64_t size, window, rate;
@@ -54,3 +56,4 @@ void options_help(void);
 /* The name of an enum's value: "fcall". */
 const char *options_publish_name(uint64_t publish);
 const char *options_cursor_name(uint64_t cursor);
+const char *options_payload_name(uint64_t payload);

@@ -1,5 +1,6 @@
 #include "publisher.h"
 #include "common/mem.h"
+#include "payload.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -77,8 +78,7 @@ static void format_event(void *arg, uint64_t g, struct buf *out)
     const struct options *o = p->options;
     struct tag tag = ledger_tag(p->ledger, g);
     buf_clear(&p->payload);
-    buf_reserve(&p->payload, o->size + TAG_MAX);
-    p->payload.len = tag_write(&tag, p->payload.ptr, o->size);
+    payload_write(&p->payload, o->payload, &tag, o->size);
     switch (o->publish) {
     case PUBLISH_FCALL:
         buf_puts(out, "*8\r\n$5\r\nFCALL\r\n$11\r\nsse_publish\r\n$1\r\n1\r\n");

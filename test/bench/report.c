@@ -86,6 +86,31 @@ static void text_cost(const struct bench *b, const struct span *span, const char
     text_commands(span);
 }
 
+/* What a delivery takes on the wire: of HTTP's chunks, gzip and heartbeats nothing is left out. */
+static void text_wire(const struct bench *b)
+{
+    const struct span *run = &b->run;
+    double wire = per((double)run->bytes, run->deliveries);
+    double plain = per((double)run->plain_bytes, run->deliveries);
+    if (run->deliveries == 0)
+        return;
+    printf("%-12s %.1f bytes per delivery", "wire", wire);
+    if (b->streams.gzip_streams)
+        printf(" for %.1f inflated (%.1f%%)", plain, wire / plain * 100);
+    printf("\n");
+}
+
+/* Asked for compressed streams, a server may send plain ones: that must not pass for a result. */
+static void text_gzip(const struct bench *b)
+{
+    const struct streams *s = &b->streams;
+    if (b->options.gzip && s->gzip_streams == 0)
+        printf("%-12s the server sent plain streams\n", "gzip");
+    else if (b->options.gzip)
+        printf("%-12s %llu of %llu streams\n", "gzip", (unsigned long long)s->gzip_streams,
+               (unsigned long long)s->ready);
+}
+
 static void text_steady(const struct bench *b)
 {
     const struct span *run = &b->run;
@@ -98,6 +123,7 @@ static void text_steady(const struct bench *b)
            run->seconds, rate(run->events, run->seconds));
     printf("%-12s %llu, %.0f/s, %.1f MB/s\n", "deliveries", (unsigned long long)run->deliveries,
            rate(run->deliveries, run->seconds), rate(run->bytes, run->seconds) / 1e6);
+    text_wire(b);
     text_latency("latency", &b->streams.latency);
     text_latency("publish", &b->publisher.ack);
     if (run->deliveries)
@@ -144,9 +170,10 @@ void report_text(const struct bench *b)
 {
     const struct options *o = &b->options;
     const struct streams *s = &b->streams;
-    printf("%llu clients of %s, %u topic%s, %llu bytes, %s%s", (unsigned long long)o->clients,
+    printf("%llu clients of %s, %u topic%s, %llu bytes of %s, %s%s", (unsigned long long)o->clients,
            o->host, o->topics.count, o->topics.count == 1 ? "" : "s", (unsigned long long)o->size,
-           options_publish_name(o->publish), o->storm ? ", storm" : "");
+           options_payload_name(o->payload), options_publish_name(o->publish),
+           o->storm ? ", storm" : "");
     if (o->storm)
         printf(", %llu missed, cursor %s", (unsigned long long)o->missed,
                options_cursor_name(o->cursor));
@@ -162,6 +189,7 @@ void report_text(const struct bench *b)
         printf("%-12s %.0f bytes for each client (PSS %.1f MB before, %.1f MB with them)\n",
                "memory", pss_per_client(b), (double)b->pss_before / 1e6,
                (double)b->pss_after / 1e6);
+    text_gzip(b);
     if (o->storm)
         text_storm(b);
     else
@@ -199,9 +227,13 @@ static void json_span(FILE *f, const char *name, const struct span *span)
     fprintf(f, "  \"%s\": {\"seconds\": %.6f, \"events\": %llu, \"events_per_second\": %.3f,\n",
             name, span->seconds, (unsigned long long)span->events,
             rate(span->events, span->seconds));
-    fprintf(f, "    \"deliveries\": %llu, \"deliveries_per_second\": %.3f, \"bytes\": %llu,\n",
-            (unsigned long long)span->deliveries, rate(span->deliveries, span->seconds),
-            (unsigned long long)span->bytes);
+    fprintf(f, "    \"deliveries\": %llu, \"deliveries_per_second\": %.3f,\n",
+            (unsigned long long)span->deliveries, rate(span->deliveries, span->seconds));
+    fprintf(f, "    \"bytes\": %llu, \"plain_bytes\": %llu,\n", (unsigned long long)span->bytes,
+            (unsigned long long)span->plain_bytes);
+    fprintf(f, "    \"bytes_per_delivery\": %.3f, \"plain_bytes_per_delivery\": %.3f,\n",
+            per((double)span->bytes, span->deliveries),
+            per((double)span->plain_bytes, span->deliveries));
     fprintf(f, "    \"server_user_s\": %.6f, \"server_system_s\": %.6f,\n", span->server.user_s,
             span->server.system_s);
     fprintf(f, "    \"redis_user_s\": %.6f, \"redis_system_s\": %.6f,\n", span->redis.user_s,
@@ -226,6 +258,8 @@ static void json_setting(FILE *f, const struct options *o)
     fprintf(f, "  \"size\": %llu, \"window\": %llu, \"rate\": %llu, \"publish\": \"%s\",\n",
             (unsigned long long)o->size, (unsigned long long)(o->rate || o->storm ? 0 : o->window),
             (unsigned long long)o->rate, options_publish_name(o->publish));
+    fprintf(f, "  \"payload\": \"%s\", \"gzip\": %s,\n", options_payload_name(o->payload),
+            o->gzip ? "true" : "false");
     fprintf(f, "  \"storm\": %s, \"missed\": %llu, \"cursor\": \"%s\",\n",
             o->storm ? "true" : "false", (unsigned long long)(o->storm ? o->missed : 0),
             options_cursor_name(o->cursor));
@@ -236,6 +270,7 @@ static void json_result(FILE *f, const struct bench *b)
     const struct streams *s = &b->streams;
     fprintf(f, "  \"ready\": %llu, \"connect_seconds\": %.6f, \"connects_per_second\": %.3f,\n",
             (unsigned long long)s->ready, connect_seconds(b), rate(s->ready, connect_seconds(b)));
+    fprintf(f, "  \"gzip_streams\": %llu,\n", (unsigned long long)s->gzip_streams);
     fprintf(f, "  \"caught_up\": %llu, \"caught_up_seconds\": %.6f, \"live_seconds\": %.6f,\n",
             (unsigned long long)s->caught_up,
             s->caught_up ? (double)(s->caught_up_ns - s->start_ns) / 1e9 : 0,

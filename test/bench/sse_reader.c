@@ -3,11 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { INFLATED_AT_ONCE = 64 << 10 };
 enum chunk { CHUNK_NONE, CHUNK_SIZE, CHUNK_EXTENSION, CHUNK_BYTES, CHUNK_END, CHUNK_LAST };
 
 void sse_reader_reset(struct sse_reader *r)
 {
     free(r->kept);
+    unzip_free(r->unzip);
     *r = (struct sse_reader){0};
 }
 
@@ -28,10 +30,16 @@ size_t sse_reader_resume(struct sse_reader *r, char *scratch)
     return len;
 }
 
+static void fail(struct sse_reader *r, const char *error)
+{
+    r->phase = SSE_BROKEN;
+    r->error = error;
+}
+
 static void keep(struct sse_reader *r, const char *bytes, size_t len, size_t max)
 {
     if (len > max) {
-        r->phase = SSE_BROKEN;
+        fail(r, "no end of a line");
         return;
     }
     if (len)
@@ -60,6 +68,16 @@ static const char *find_header(const char *head, const char *end, const char *na
     return NULL;
 }
 
+static void choose_encoding(struct sse_reader *r, const char *encoding)
+{
+    if (!encoding || strncasecmp(encoding, "identity", 8) == 0)
+        return;
+    if (strncasecmp(encoding, "gzip", 4) == 0)
+        r->unzip = unzip_new();
+    else
+        fail(r, "a content encoding that was not asked for");
+}
+
 /* Returns the length of the head, 0 if it is not complete. */
 static size_t take_head(struct sse_reader *r, const char *bytes, size_t len)
 {
@@ -70,7 +88,7 @@ static size_t take_head(struct sse_reader *r, const char *bytes, size_t len)
     }
     end += 4;
     if (len < 12 || memcmp(bytes, "HTTP/1.", 7) != 0) {
-        r->phase = SSE_BROKEN;
+        fail(r, "not HTTP");
         return 0;
     }
     r->status = (uint16_t)strtoul(bytes + 9, NULL, 10);
@@ -78,6 +96,8 @@ static size_t take_head(struct sse_reader *r, const char *bytes, size_t len)
     if (coding && strncasecmp(coding, "chunked", 7) == 0)
         r->chunk = CHUNK_SIZE;
     r->phase = r->status == 200 ? SSE_BODY : SSE_REFUSED;
+    if (r->phase == SSE_BODY)
+        choose_encoding(r, find_header(bytes, end, "content-encoding"));
     return (size_t)(end - bytes);
 }
 
@@ -212,20 +232,46 @@ static void take_lines(struct sse_reader *r, char *bytes, size_t len, sse_on_eve
     keep(r, p, (size_t)(end - p), SSE_READER_LINE_MAX);
 }
 
-void sse_reader_take(struct sse_reader *r, char *scratch, size_t resumed, size_t len,
-                     sse_on_event *on_event, void *arg)
+/* As take_lines, after inflating the @len bytes: the @resumed ones before them are inflated. */
+static size_t take_zipped(struct sse_reader *r, const char *bytes, size_t resumed, size_t len,
+                          sse_on_event *on_event, void *arg)
+{
+    char *plain = mem_alloc(resumed + INFLATED_AT_ONCE);
+    size_t part, sum = 0;
+    memcpy(plain, bytes, resumed);
+    unzip_feed(r->unzip, bytes + resumed, len);
+    do {
+        part = unzip_take(r->unzip, plain + resumed, INFLATED_AT_ONCE);
+        sum += part;
+        take_lines(r, plain, resumed + part, on_event, arg);
+        if (part < INFLATED_AT_ONCE)
+            break;
+        plain = mem_resize(plain, sse_reader_kept(r) + INFLATED_AT_ONCE);
+        resumed = sse_reader_resume(r, plain);
+    } while (r->phase == SSE_BODY);
+    free(plain);
+    if (unzip_error(r->unzip))
+        fail(r, unzip_error(r->unzip));
+    return sum;
+}
+
+size_t sse_reader_take(struct sse_reader *r, char *scratch, size_t resumed, size_t len,
+                       sse_on_event *on_event, void *arg)
 {
     if (r->phase == SSE_HEAD) {
         size_t head = take_head(r, scratch, len);
         if (r->phase != SSE_BODY)
-            return;
+            return 0;
         scratch += head;
         len -= head;
         resumed = 0; /* a head that was cut off is behind us */
     }
     if (r->phase != SSE_BODY)
-        return;
+        return 0;
     if (r->chunk != CHUNK_NONE)
         len = resumed + unchunk(r, scratch + resumed, len - resumed);
+    if (r->unzip)
+        return take_zipped(r, scratch, resumed, len - resumed, on_event, arg);
     take_lines(r, scratch, len, on_event, arg);
+    return len - resumed;
 }

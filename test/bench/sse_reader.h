@@ -1,11 +1,12 @@
-/* Reads the answer to a stream's request: HTTP head, chunked coding where there is one, then the
- * blocks of text/event-stream. Made for many streams: a reader keeps only what a read has cut off,
- * and a read's bytes are parsed where they are. Line ends are LF or CRLF. No I/O. */
+/* Reads the answer to a stream's request: HTTP head, chunked coding and gzip where there are, then
+ * the blocks of text/event-stream. Made for many streams: a reader keeps only what a read has cut
+ * off, and a read's bytes are parsed where they are. Line ends are LF or CRLF. No I/O. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "tag.h"
+#include "unzip.h"
 
 enum {
     SSE_READER_HEAD_MAX = 16 << 10,
@@ -26,12 +27,14 @@ struct sse_event {
 enum sse_phase { SSE_HEAD, SSE_BODY, SSE_REFUSED, SSE_BROKEN };
 
 struct sse_reader {
-    char *kept; /* cut off by the last read */
+    char *kept; /* cut off by the last read; inflated */
     size_t kept_len;
-    size_t chunk_left; /* bytes of the current chunk */
-    uint8_t phase;     /* enum sse_phase */
-    uint8_t chunk;     /* where in the chunked coding the next byte is */
-    uint16_t status;   /* of HTTP, once the head is there */
+    struct unzip *unzip; /* NULL: not compressed */
+    const char *error;   /* what is wrong, when it is SSE_BROKEN */
+    size_t chunk_left;   /* bytes of the current chunk */
+    uint8_t phase;       /* enum sse_phase */
+    uint8_t chunk;       /* where in the chunked coding the next byte is */
+    uint16_t status;     /* of HTTP, once the head is there */
     struct sse_event event;
 };
 
@@ -44,7 +47,8 @@ void sse_reader_reset(struct sse_reader *r); /* releases what is kept; ready for
 size_t sse_reader_resume(struct sse_reader *r, char *scratch);
 size_t sse_reader_kept(const struct sse_reader *r);
 /* Takes @len bytes at @scratch, of which the first @resumed came from sse_reader_resume. Overwrites
- * @scratch. Afterwards look at r->phase: SSE_REFUSED is a status other than 200, SSE_BROKEN what is
- * no HTTP or SSE. */
-void sse_reader_take(struct sse_reader *r, char *scratch, size_t resumed, size_t len,
-                     sse_on_event *on_event, void *arg);
+ * @scratch. Returns how many bytes of the event stream were new, without HTTP and inflated.
+ * Afterwards look at r->phase: SSE_REFUSED is a status other than 200, SSE_BROKEN what is no HTTP,
+ * no SSE, or no gzip where it was announced. */
+size_t sse_reader_take(struct sse_reader *r, char *scratch, size_t resumed, size_t len,
+                       sse_on_event *on_event, void *arg);

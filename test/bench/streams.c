@@ -75,6 +75,7 @@ static void stream_is_ready(struct stream *st)
     st->phase = STREAM_READY;
     s->under_way--;
     s->ready++;
+    s->gzip_streams += st->reader.unzip != NULL;
     s->ready_ns = s->now_ns;
     histogram_add(&s->connecting, s->now_ns - st->opened_ns);
 }
@@ -158,11 +159,12 @@ static void stream_read(struct stream *st)
     if (ended)
         fault(st, FAULT_ENDED, 1, "%s", n ? strerror(errno) : "ended by the server");
     s->bytes += n > 0 ? (size_t)n : 0;
-    sse_reader_take(&st->reader, s->scratch, kept, kept + (size_t)(n > 0 ? n : 0), on_event, st);
+    s->plain_bytes += sse_reader_take(&st->reader, s->scratch, kept, kept + (size_t)(n > 0 ? n : 0),
+                                      on_event, st);
     if (st->reader.phase == SSE_REFUSED)
         fault(st, FAULT_STATUS, 1, "status %u", st->reader.status);
     else if (st->reader.phase == SSE_BROKEN)
-        fault(st, FAULT_BROKEN, 1, "not an event stream");
+        fault(st, FAULT_BROKEN, 1, "%s", st->reader.error);
     else if (st->reader.phase == SSE_BODY && s->options->ready == READY_HEAD)
         stream_is_ready(st);
     check_caught_up(st);
@@ -179,6 +181,8 @@ static void put_request(struct stream *st, struct buf *out)
     const struct ledger_event *last = ledger_get(st->all->ledger, st->after);
     if (last)
         buf_printf(out, "Last-Event-ID: %llu\r\n", (unsigned long long)last->id);
+    if (o->gzip)
+        buf_puts(out, "Accept-Encoding: gzip\r\n");
     for (uint32_t i = 0; i < o->headers.count; i++)
         buf_printf(out, "%s\r\n", o->headers.items[i]);
     buf_puts(out, "\r\n");

@@ -16,7 +16,7 @@ enum stream_fault {
     FAULT_CONNECT, /* refused, timed out, out of ports */
     FAULT_STATUS,  /* not 200 */
     FAULT_ENDED,   /* by the server */
-    FAULT_BROKEN,  /* not HTTP, or not SSE */
+    FAULT_BROKEN,  /* not HTTP, not SSE, or not gzip where that was announced */
     FAULT_LOST,    /* an event did not come */
     FAULT_REPEATED,
     FAULT_ORDER,
@@ -52,7 +52,8 @@ struct streams {
 
     uint64_t opened, under_way, ready, caught_up; /* so far; under way: not ready yet */
     uint64_t start_ns, ready_ns, caught_up_ns; /* the first connect; when the last one became so */
-    uint64_t deliveries, bytes;                /* so far */
+    uint64_t gzip_streams;                     /* those that became ready and are compressed */
+    uint64_t deliveries, bytes, plain_bytes;   /* so far; plain: without HTTP, and inflated */
     uint64_t faults[FAULT_KINDS];
     char first_fault[200];
     struct histogram latency;    /* of measured events, to clients that had caught up */

@@ -6,6 +6,7 @@ import socketserver
 import subprocess
 import sys
 import threading
+import zlib
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,31 @@ def test_without_redis(relay_factory):
     assert report["ok"] and report["deliveries"] == 50 * report["published"]
 
 
+def test_compressed_streams_are_inflated_and_verified(relay_factory):
+    relay = relay_factory(redis="memory:", compress=">")
+    json_events = ["-p", "http", "--payload", "json", "--size", 1024]
+    plain = bench(*of_relay(relay, None), *brief(), *json_events)
+    packed = bench(*of_relay(relay, None), *brief(), *json_events, "--gzip")
+    for report, streams in ((plain, 0), (packed, 50)):
+        assert report["ok"] and report["deliveries"] == 50 * report["published"]
+        assert report["gzip_streams"] == streams
+    assert plain["run"]["bytes"] == plain["run"]["plain_bytes"]
+    assert packed["run"]["bytes"] < packed["run"]["plain_bytes"] / 2
+
+
+def test_a_server_that_does_not_compress_is_named(relay):
+    report = bench(*of_relay(relay, None), *brief(), "-p", "http", "--gzip")
+    assert report["ok"] and report["gzip"] and report["gzip_streams"] == 0
+    text = subprocess.run(
+        [str(TOOL), *map(str, of_relay(relay, None)), "-n", "5", "-d", "0", "--gzip", "-p", "none"],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=True,
+    ).stdout
+    assert "the server sent plain streams" in text
+
+
 @pytest.mark.parametrize("cursor", ["none", "one", "spread"])
 def test_storm(relay, redis, cursor):
     rate = [] if cursor == "none" else ["-r", 50]
@@ -100,7 +126,7 @@ def test_wrong_usage(relay):
 
 
 class Liar(socketserver.ThreadingTCPServer):
-    """POST /pub sends its body to all streams: with a fault at the fifth."""
+    """POST /pub sends its body to all streams: with a fault at the fifth. /gzip is a compressed stream."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -111,6 +137,7 @@ class Liar(socketserver.ThreadingTCPServer):
         self.fault = fault
         self.lock = threading.Lock()
         self.streams, self.count, self.held, self.ended = [], 0, b"", False
+        self.packers = {}
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -128,12 +155,18 @@ class Liar(socketserver.ThreadingTCPServer):
             for i, stream in enumerate(self.streams):
                 good = b"id: %d\ndata: %s\n\n" % (self.count, data)
                 if i > 0:  # the fault hits the first stream only
-                    stream.sendall(good)
+                    stream.sendall(self.pack(stream, good))
                 elif frame == "end":
                     self.streams[0].shutdown(2)
+                elif frame == "garble":
+                    stream.sendall(b"\xff" * 50)
                 elif not self.ended:
-                    stream.sendall(frame)
-            self.ended = self.ended or frame == "end"
+                    stream.sendall(self.pack(stream, frame))
+            self.ended = self.ended or frame in ("end", "garble")
+
+    def pack(self, stream, frame):
+        packer = self.packers.get(stream)
+        return packer.compress(frame) + packer.flush(zlib.Z_SYNC_FLUSH) if packer else frame
 
 
 class Handler(socketserver.StreamRequestHandler):
@@ -149,7 +182,11 @@ class Handler(socketserver.StreamRequestHandler):
             elif self.server.fault == "busy":
                 self.wfile.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
             else:
-                self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+                head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+                if b"/gzip" in request:
+                    self.server.packers[self.request] = zlib.compressobj(wbits=31)
+                    head += b"Content-Encoding: gzip\r\n"
+                self.wfile.write(head + b"\r\n")
                 self.server.streams.append(self.request)
 
 
@@ -182,6 +219,10 @@ def end(liar, frame):
     return "end"
 
 
+def garble(liar, frame):
+    return "garble"
+
+
 @pytest.mark.parametrize(
     "fault, name, more",
     [
@@ -193,13 +234,16 @@ def end(liar, frame):
         (gap, "gap", []),
         (invent, "alien", []),
         (end, "ended", []),
+        (garble, "broken", ["--gzip"]),
+        (lose, "lost", ["--gzip"]),
         ("busy", "status", []),
     ],
 )
 def test_a_fault_is_found(fault, name, more):
     liar = Liar(fault)
     try:
-        urls = ["-u", f"{liar.url}/sub", "--publish-url", f"{liar.url}/pub", "--redis", "none"]
+        path = "gzip" if "--gzip" in more else "sub"
+        urls = ["-u", f"{liar.url}/{path}", "--publish-url", f"{liar.url}/pub", "--redis", "none"]
         report = bench(*urls, *brief(3), "-p", "http", "--timeout", "500ms", *more, status=1)
     finally:
         liar.shutdown()
@@ -207,7 +251,7 @@ def test_a_fault_is_found(fault, name, more):
     assert not report["ok"]
     assert report["faults"][name] > 0, report
     assert report["first_fault"]
-    if fault == end:  # nothing waits for a stream that is gone
+    if fault in (end, garble):  # nothing waits for a stream that is gone
         assert not report["failure"] and report["published"] > 6
 
 

@@ -1,10 +1,13 @@
 /* The load generator's own account: if it is wrong, no figure and no verdict is right. */
+#include <cjson/cJSON.h>
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 #include "rng.h"
 #include "test/bench/histogram.h"
 #include "test/bench/ledger.h"
+#include "test/bench/payload.h"
 #include "test/bench/sse_reader.h"
 #include "test/bench/tag.h"
 #include "test/bench/topics.h"
@@ -99,10 +102,44 @@ START_TEST(test_a_tag_is_found_within_what_a_server_made_of_it)
 }
 END_TEST
 
+/* --- payload --- */
+
+START_TEST(test_json_is_valid_as_long_as_asked_and_each_time_different)
+{
+    struct tag tag = {UINT32_MAX, 0, 7, 1, UINT64_C(1) << 62}, found;
+    struct buf out = {0}, other = {0};
+    for (size_t size = 0; size < 3000; size = size < 400 ? size + 1 : size + 97) {
+        tag.g++;
+        buf_clear(&out);
+        payload_write(&out, PAYLOAD_JSON, &tag, size);
+        ck_assert(size < 250 ? out.len >= size && out.len <= 250 : out.len == size);
+        ck_assert(tag_read(out.ptr, out.len, &found));
+        ck_assert_uint_eq(found.g, tag.g);
+        ck_assert_ptr_null(memchr(out.ptr, '\n', out.len));
+        const char *end = NULL;
+        cJSON *json = cJSON_ParseWithLengthOpts(out.ptr, out.len, &end, false);
+        ck_assert_ptr_nonnull(json);
+        ck_assert_ptr_eq(end, out.ptr + out.len);
+        cJSON_Delete(json);
+    }
+    struct tag next = tag;
+    next.g++;
+    for (int i = 0; i < 2; i++) {
+        buf_clear(&out);
+        buf_clear(&other);
+        payload_write(&out, PAYLOAD_JSON, &tag, 1024);
+        payload_write(&other, PAYLOAD_JSON, i ? &next : &tag, 1024);
+        ck_assert_int_eq(memcmp(out.ptr + 200, other.ptr + 200, 800) == 0, i == 0);
+    }
+    buf_reset(&out);
+    buf_reset(&other);
+}
+END_TEST
+
 /* --- SSE reader --- */
 
 struct seen {
-    size_t count;
+    size_t count, bytes; /* of the event stream */
     struct sse_event events[8];
 };
 
@@ -114,22 +151,28 @@ static void note(void *arg, const struct sse_event *ev)
 }
 
 /* Feeds the answer in two pieces (or more: byte by byte when @cut is 0). */
-static enum sse_phase feed(const char *answer, size_t cut, struct seen *seen)
+static enum sse_phase feed_bytes(const char *answer, size_t len, size_t cut, struct seen *seen)
 {
     struct sse_reader reader = {0};
     char scratch[4096];
-    size_t len = strlen(answer), at = 0;
+    size_t at = 0;
     memset(seen, 0, sizeof *seen);
     while (at < len) {
         size_t part = cut == 0 ? 1 : at == 0 && cut < len ? cut : len - at;
         size_t kept = sse_reader_resume(&reader, scratch);
         memcpy(scratch + kept, answer + at, part);
-        sse_reader_take(&reader, scratch, kept, kept + part, note, seen);
+        seen->bytes += sse_reader_take(&reader, scratch, kept, kept + part, note, seen);
         at += part;
     }
     enum sse_phase phase = reader.phase;
+    ck_assert_int_eq(reader.error != NULL, phase == SSE_BROKEN);
     sse_reader_reset(&reader);
     return phase;
+}
+
+static enum sse_phase feed(const char *answer, size_t cut, struct seen *seen)
+{
+    return feed_bytes(answer, strlen(answer), cut, seen);
 }
 
 static void check_seen(const struct seen *seen)
@@ -147,6 +190,7 @@ static void check_seen(const struct seen *seen)
 }
 
 #define HEAD "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+#define GZIP "Content-Encoding: gzip\r\n\r\n"
 
 START_TEST(test_events_are_the_same_wherever_reads_are_cut)
 {
@@ -163,12 +207,91 @@ START_TEST(test_events_are_the_same_wherever_reads_are_cut)
     struct seen seen;
     for (size_t cut = 0; cut < sizeof plain; cut++) {
         ck_assert_int_eq(feed(plain, cut, &seen), SSE_BODY);
+        ck_assert_uint_eq(seen.bytes, strlen(plain) - strlen(HEAD "\r\n"));
         check_seen(&seen);
     }
     for (size_t cut = 0; cut < sizeof chunked; cut++) {
         ck_assert_int_eq(feed(chunked, cut, &seen), SSE_BODY);
         check_seen(&seen);
     }
+}
+END_TEST
+
+/* A head, then two gzip members, with a full flush somewhere within the first. */
+static size_t zip_answer(char *out, size_t size, const char *body, size_t body_len)
+{
+    size_t first = body_len / 2, at = strlen(HEAD GZIP);
+    memcpy(out, HEAD GZIP, at);
+    for (int member = 0; member < 2; member++) {
+        z_stream z = {0};
+        ck_assert_int_eq(deflateInit2(&z, 9, Z_DEFLATED, 31, 8, Z_DEFAULT_STRATEGY), Z_OK);
+        z.next_in = (Bytef *)(uintptr_t)(body + (member ? first : 0));
+        z.avail_in = (uInt)(first / 2);
+        z.next_out = (Bytef *)out + at;
+        z.avail_out = (uInt)(size - at);
+        ck_assert_int_eq(deflate(&z, Z_FULL_FLUSH), Z_OK);
+        z.avail_in = (uInt)((member ? body_len - first : first) - first / 2);
+        ck_assert_int_eq(deflate(&z, Z_FINISH), Z_STREAM_END);
+        at += z.total_out;
+        deflateEnd(&z);
+    }
+    return at;
+}
+
+START_TEST(test_a_compressed_stream_is_the_same_wherever_reads_are_cut)
+{
+    static const char body[] = ":ok\nretry: 3000\nid: 41\nevent: relay.connected\ndata: {}\n\n"
+                               ":\nid: 42\ndata: sb1 1 2 3 4 5 xyz\n\nevent: t\n\n"
+                               "event:a.gap\r\ndata:x\r\n\r\n";
+    char answer[1024];
+    struct seen seen;
+    size_t len = zip_answer(answer, sizeof answer, body, strlen(body));
+    for (size_t cut = 0; cut <= len; cut++) {
+        ck_assert_int_eq(feed_bytes(answer, len, cut, &seen), SSE_BODY);
+        ck_assert_uint_eq(seen.bytes, strlen(body));
+        check_seen(&seen);
+    }
+}
+END_TEST
+
+START_TEST(test_a_compressed_stream_may_inflate_to_much_more_than_is_read_at_once)
+{
+    enum { BLOCKS = 7, LINE = 100000 };
+    static char body[BLOCKS * (LINE + 8)];
+    char answer[4096];
+    struct seen seen;
+    size_t body_len = 0;
+    for (int i = 0; i < BLOCKS; i++) {
+        body_len += (size_t)sprintf(body + body_len, "data:");
+        memset(body + body_len, 'x', LINE);
+        body_len += LINE;
+        body_len += (size_t)sprintf(body + body_len, "\n\n");
+    }
+    size_t len = zip_answer(answer, sizeof answer, body, body_len);
+    ck_assert_int_eq(feed_bytes(answer, len, len, &seen), SSE_BODY);
+    ck_assert_uint_eq(seen.bytes, body_len);
+    ck_assert_uint_eq(seen.count, BLOCKS);
+    for (int i = 0; i < BLOCKS; i++)
+        ck_assert_uint_eq(seen.events[i].data_len, LINE);
+}
+END_TEST
+
+START_TEST(test_a_corrupted_compressed_stream_is_broken)
+{
+    static const char body[] = "data: one\n\ndata: two two two two two two\n\ndata: three\n\n";
+    char answer[1024];
+    struct seen seen;
+    size_t len = zip_answer(answer, sizeof answer, body, strlen(body));
+    answer[len - 6] ^= 1; /* the check sum at the end of the second member */
+    ck_assert_int_eq(feed_bytes(answer, len, 0, &seen), SSE_BROKEN);
+    ck_assert_uint_eq(seen.count, 3);
+    answer[strlen(HEAD GZIP)] ^= 1; /* the first member's first byte */
+    ck_assert_int_eq(feed_bytes(answer, len, 0, &seen), SSE_BROKEN);
+    ck_assert_uint_eq(seen.count, 0);
+    ck_assert_int_eq(feed(HEAD "Content-Encoding: br\r\n\r\ndata: x\n\n", 0, &seen), SSE_BROKEN);
+    ck_assert_int_eq(feed(HEAD "Content-Encoding: identity\r\n\r\ndata: x\n\n", 0, &seen),
+                     SSE_BODY);
+    ck_assert_uint_eq(seen.count, 1);
 }
 END_TEST
 
@@ -282,7 +405,11 @@ int main(void)
     tcase_add_test(tc, test_a_histogram_takes_any_value_and_none);
     tcase_add_test(tc, test_a_tag_is_read_as_it_was_written);
     tcase_add_test(tc, test_a_tag_is_found_within_what_a_server_made_of_it);
+    tcase_add_test(tc, test_json_is_valid_as_long_as_asked_and_each_time_different);
     tcase_add_test(tc, test_events_are_the_same_wherever_reads_are_cut);
+    tcase_add_test(tc, test_a_compressed_stream_is_the_same_wherever_reads_are_cut);
+    tcase_add_test(tc, test_a_compressed_stream_may_inflate_to_much_more_than_is_read_at_once);
+    tcase_add_test(tc, test_a_corrupted_compressed_stream_is_broken);
     tcase_add_test(tc, test_what_is_no_stream_is_told_apart);
     tcase_add_test(tc, test_targets_repeat_what_names_the_topic);
     tcase_add_test(tc, test_a_clients_topics_are_sorted_and_unique);
