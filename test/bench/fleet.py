@@ -151,6 +151,9 @@ class Fleet:
 
     name = "fleet"
     title = "A fleet on one machine: as many relays, each with 15,000 clients, as fit; one Redis"
+    minutes = 7
+    extra = True
+    chart = "CPU µs/delivery"
 
     def __init__(self, relays=None, clients=None):
         self.relays, self.clients = relays, clients
@@ -160,7 +163,7 @@ class Fleet:
         count = self.relays or bench.fleet or fitting_relays(clients)
         bench.note(self.name, f"{count} relays and {count} generators, {count * clients:,} clients")
         ways = {"paced": ["--rate", 2], "16 in flight": ["--window", 16]}
-        for _ in range(min(bench.runs, 3)):
+        for turn in range(min(bench.runs, 3)):
             for label, flags in ways.items():
                 try:
                     figures = self.once(count, clients, bench.seconds, flags)
@@ -168,9 +171,8 @@ class Fleet:
                     bench.failed += 1
                     bench.note(self.name, f"{label}: a run failed: {error}")
                     continue
-                for who, what in ((label, figures), (f"{label}: the model", model(figures, count, clients))):
-                    bench.results.append({"scenario": self.name, "who": who, "figures": what})
-                    bench.say(f"{self.name}: {who}: {', '.join(f'{k} {v:.4g}' for k, v in what.items())}")
+                bench.add(self.name, label, figures, turn)
+                bench.add(self.name, f"{label}: the model", model(figures, count, clients), turn)
 
     def once(self, count, clients, seconds, flags):
         # Every generator is to be idle while idleness is measured, and to publish while that is.
@@ -274,6 +276,8 @@ class Subscribers:
 class RedisNodes:
     name = "redis-nodes"
     title = "What an event costs Redis, by the number of nodes that hear it"
+    minutes = 13
+    extra = True
     counts = (0, 1, 3, 20, 50, 200)
 
     def run(self, bench):
@@ -298,8 +302,7 @@ class RedisNodes:
             return
         run = json.loads(done.stdout)["run"]
         figures = {"Redis µs/event": run["redis_us_per_event"], "events/s": run["events_per_second"]}
-        bench.results.append({"scenario": self.name, "who": who, "figures": figures})
-        bench.say(f"{self.name}: {who}: {figures['Redis µs/event']:.4g} µs/event")
+        bench.add(self.name, who, figures)
 
     def targets(self, bench):
         return ()

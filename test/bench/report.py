@@ -1,4 +1,4 @@
-"""build/bench/report.md, results.json, and a chart for each scenario."""
+"""build/bench/report.md, results.json, and a chart for each scenario; and what of it goes into a document."""
 
 import json
 import os
@@ -7,30 +7,13 @@ import re
 import shutil
 import statistics
 import subprocess
-from xml.sax.saxutils import escape
 
+import charts
+from charts import number
+from measure import NAMES
 from peers import CORES, ROOT
 
-FIRST = {  # the figure of a scenario's chart
-    "fanout": "CPU µs/delivery",
-    "targeted": "p99 ms",
-    "matching": "µs/event",
-    "sustained": "p99 ms",
-    "idle": "KB/client",
-    "storm": "s until all live",
-    "workers": "deliveries/s",
-    "publish": "events/s",
-    "redis": "Redis µs/event",
-    "fleet": "CPU µs/delivery",
-}
-
-
-def number(value):
-    if value is None:
-        return "–"
-    if value == 0 or abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
+PEERS = [name for name in NAMES.values() if not name.startswith("sse-relay")]
 
 
 def spread(values):
@@ -55,12 +38,56 @@ def machine():
     return {
         "processor": f"{model.group(1) if model else platform.machine()}, cores {CORES.all}",
         "pinned": f"server to core {CORES.server}, generator to {CORES.generator}, Redis to {CORES.redis}",
-        "kernel": platform.release(),
+        "system": f"{first_line('sh', '-c', '. /etc/os-release; echo $PRETTY_NAME')}, kernel {platform.release()}",
         "sse-relay": first_line("git", "describe", "--always", "--dirty"),
-        "Redis": first_line("redis-server", "--version"),
-        "nginx": first_line("nginx", "-v"),
+        "Redis": (first_line("redis-server", "--version") or "").partition(" sha=")[0].rpartition("v=")[2],
+        "nginx": (first_line("nginx", "-v") or "").rpartition("/")[2],
         "nchan": nchan,
     }
+
+
+def header(bench):
+    lines = [f"- {name}: {value}" for name, value in bench.machine.items() if value]
+    for run in bench.commands:
+        args = f" BENCH_ARGS='{run['args']}'" if run["args"] else ""
+        busy = ": **the machine was not idle**" if run["load"] > 0.5 else ""
+        lines.append(f"- `make bench{args}`: {run['minutes']:.1f} min, load when it began {run['load']:.1f}{busy}")
+    return lines + [f"- not measured: {who}: {reason}" for who, reason in bench.skipped.items()]
+
+
+# --- the verdicts ---
+
+
+def verdict(values, limit, more):
+    if not values:
+        return "not measured"
+    if limit is None:
+        return "no target"
+    middle = statistics.median(values)
+    return "reached" if (middle >= limit if more else middle <= limit) else "**missed**"
+
+
+def summary(bench, scenarios):
+    """Every target beside what was measured."""
+    lines = ["| scenario | must reach | measured: median (least–greatest) | |", "|---|---|---|---|"]
+    for scenario in scenarios:
+        title = scenario.title
+        for what, values, limit, more in scenario.targets(bench) if was_run(bench, scenario) else ():
+            values = values if isinstance(values, list) else [values]
+            values = [v for v in values if v is not None]
+            must = what if limit is None else f"{what} {'≥' if more else '≤'} {number(limit)}"
+            lines.append(f"| {title} | {must} | {spread(values)} | {verdict(values, limit, more)} |")
+            title = ""
+    return lines
+
+
+# --- a section for each scenario ---
+
+
+def was_run(bench, scenario):
+    return any(r["scenario"] == scenario.name for r in bench.results) or any(
+        name == scenario.name for name, _ in bench.notes
+    )
 
 
 def rows_of(bench, scenario):
@@ -74,6 +101,14 @@ def rows_of(bench, scenario):
     return rows
 
 
+def tables(rows):
+    """One for each kind of figures; the first figure's name tells the kind."""
+    kinds = {}
+    for who, row in rows.items():
+        kinds.setdefault(next(iter(row), None), {})[who] = row
+    return "\n\n".join("\n".join(table(kind)) for kind in kinds.values()).split("\n")
+
+
 def table(rows):
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
     runs = {who: max(map(len, row.values()), default=0) for who, row in rows.items()}
@@ -84,64 +119,61 @@ def table(rows):
     return lines
 
 
-def verdicts(bench, scenario):
-    lines = []
-    for what, measured, limit, more in scenario.targets(bench):
-        if measured is None:
-            verdict = "not measured"
-        else:
-            verdict = "reached" if (measured >= limit) == more or measured == limit else "**missed**"
-        lines.append(f"| {what} | {'≥' if more else '≤'} {number(limit)} | {number(measured)} | {verdict} |")
-    return ["| target | | measured | |", "|---|---|---|---|", *lines] if lines else []
-
-
-def chart(title, figure, rows):
-    """Bars of the medians, with a line from least to greatest, as SVG."""
-    rows = {who: row[figure] for who, row in rows.items() if row.get(figure)}
-    top = max((max(values) for values in rows.values()), default=0) or 1
-    height = 50 + 28 * len(rows)
-    out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="760" height="{height}" font-family="sans-serif" '
-        f'font-size="13"><rect width="760" height="{height}" fill="#fff"/>',
-        f'<text x="10" y="20" font-weight="bold">{escape(title)}</text>',
-        f'<text x="10" y="38" fill="#555">{escape(figure)}: median of the runs, least to greatest</text>',
-    ]
-    for i, (who, values) in enumerate(rows.items()):
-        y, scale = 50 + 28 * i, 380 / top
-        middle, low, high = (250 + f(values) * scale for f in (statistics.median, min, max))
-        color = "#1b6ca8" if who.startswith("sse-relay") else "#9aa5b1"
-        out += [
-            f'<text x="240" y="{y + 14}" text-anchor="end">{escape(who)}</text>',
-            f'<rect x="250" y="{y}" width="{middle - 250:.1f}" height="20" fill="{color}"/>',
-            f'<path d="M{low:.1f} {y + 10}H{high:.1f}M{low:.1f} {y + 6}v8M{high:.1f} {y + 6}v8" stroke="#222"/>',
-            f'<text x="{high + 8:.1f}" y="{y + 14}">{number(statistics.median(values))}</text>',
-        ]
-    return "\n".join([*out, "</svg>", ""])
+def chart(bench, scenario, rows):
+    if hasattr(scenario, "curve"):
+        return charts.curve(scenario.title, *scenario.curve(bench))
+    figure = getattr(scenario, "chart", None) or next(iter(next(iter(rows.values()))))
+    shown = {who: row[figure] for who, row in rows.items() if row.get(figure)}
+    return charts.bars(scenario.title, figure, shown, PEERS)
 
 
 def section(bench, scenario, directory):
-    rows = rows_of(bench, scenario)
-    if not rows:
+    if not was_run(bench, scenario):
         return []
-    figure = FIRST[scenario.name.split("-")[0]]
-    picture = f"{scenario.name}.svg"
-    (directory / picture).write_text(chart(scenario.title, figure, rows))
-    notes = [f"- {text}" for name, text in bench.notes if name == scenario.name]
-    parts = [table(rows), verdicts(bench, scenario), notes, [f"![{figure}]({picture})"]]
+    parts = [[f"- {text}" for name, text in bench.notes if name == scenario.name]]
+    rows = rows_of(bench, scenario)
+    if rows:
+        (directory / f"{scenario.name}.svg").write_text(chart(bench, scenario, rows))
+        parts = [tables(rows), *parts, [f"![{scenario.title}]({scenario.name}.svg)"]]
     return ["", f"## {scenario.title}", *(line for part in parts if part for line in ["", *part])]
 
 
-def write(bench, scenarios, directory, busy):
+def write(bench, scenarios, directory):
     directory.mkdir(parents=True, exist_ok=True)
-    lines = ["# sse-relay: benchmark", "", "Medians of alternating runs, least and greatest in brackets.", ""]
-    lines += [f"- {name}: {value}" for name, value in machine().items() if value]
-    lines += [f"- command: `test/bench/run {bench.command}`"]
-    lines += [f"- load when it began: {busy:.1f}" + (": **the machine was not idle**" if busy > 0.5 else "")]
-    lines += [f"- not measured: {who}: {reason}" for who, reason in bench.skipped.items()]
+    lines = ["# sse-relay: benchmark", "", *header(bench), "", *summary(bench, scenarios)]
     for scenario in scenarios:
         lines += section(bench, scenario, directory)
     (directory / "report.md").write_text("\n".join(lines) + "\n")
-    whole = {"machine": machine(), "load": busy, "notes": bench.notes, "results": bench.results}
+    whole = {name: getattr(bench, name) for name in ("machine", "commands", "skipped", "notes", "results")}
     temporary = directory / "results.json.new"
     temporary.write_text(json.dumps(whole, indent=1, ensure_ascii=False))
     os.replace(temporary, directory / "results.json")
+
+
+def read(bench, directory):
+    """What an earlier run has measured."""
+    for name, value in json.loads((directory / "results.json").read_text()).items():
+        setattr(bench, name, value)
+
+
+# --- a document that shows it ---
+
+
+def publish(bench, scenarios, directory, document):
+    """Puts the verdicts between <!-- bench:begin --> and <!-- bench:end --> of @document, the table of a scenario between
+    <!-- bench:NAME:begin --> and <!-- bench:NAME:end -->, and the charts into charts/ beside it."""
+    measured = [s for s in scenarios if rows_of(bench, s)]
+    pictures = document.parent / "charts"
+    pictures.mkdir(exist_ok=True)
+    for s in measured:
+        shutil.copy(directory / f"{s.name}.svg", pictures)
+    shown = [f"![{s.title}](charts/{s.name}.svg)" for s in measured]
+    blocks = {s.name: tables(rows_of(bench, s)) for s in measured}
+    blocks[None] = [*header(bench), "", *summary(bench, measured), "", *shown]
+
+    def fill(match):
+        lines = blocks.get(match[2])
+        return "\n".join([match[1], "", *lines, "", match[4]]) if lines else match[0]
+
+    marks = r"(<!-- bench(?::([\w-]+))?:begin -->)\n(.*?)(<!-- bench(?::\2)?:end -->)"
+    document.write_text(re.sub(marks, fill, document.read_text(), flags=re.DOTALL))

@@ -1,5 +1,7 @@
-"""The scenarios, in the order of the report. Each has a name, a title, run(bench) and targets(bench):
-what must be reached, as (what, measured, limit, True if more is better)."""
+"""The scenarios, in the order of the report. Each has a name, a title, the minutes it takes with the defaults, run(bench), and
+targets(bench): what must be reached, as (what, values measured, limit or None, True if more is better). Targets come from
+bench.results alone, so that a report can be made of an earlier run's. `chart` is the figure that is drawn, if not the first;
+`extra` scenarios run only when they are named."""
 
 import json
 import subprocess
@@ -8,6 +10,7 @@ from fleet import Fleet, RedisNodes
 from measure import NAMES
 from peers import BUILD, CORES
 
+ASKED_BY_THE_TOOL = ("info", "config|resetstat", "hello", "auth", "select")
 RELAY, BASE = NAMES["relay"], NAMES["baseline"]
 NCHAN, NCHAN_MEMORY = NAMES["nchan-redis"], NAMES["nchan-memory"]
 
@@ -20,24 +23,27 @@ def cpu(span, whose="server"):
     return span[f"{whose}_user_s"] + span[f"{whose}_system_s"]
 
 
-def ratio(a, b):
-    return a / b if a is not None and b else None
-
-
 def delivery_figures(report):
     run, ms = report["run"], report["latency_ms"]
+    deliveries = max(run["deliveries"], 1)
     return {
         "CPU µs/delivery": run["server_us_per_delivery"],
+        "user µs": 1e6 * run["server_user_s"] / deliveries,
+        "system µs": 1e6 * run["server_system_s"] / deliveries,
         "deliveries/s": run["deliveries_per_second"],
-        "p50 ms": ms["p50"],
-        "p99 ms": ms["p99"],
-        "p99.9 ms": ms["p999"],
-        "max ms": ms["max"],
+        **latency_figures(report),
         "Redis µs/event": run["redis_us_per_event"],
+        "generator, cores": cpu(run, "own") / run["seconds"],
     }
 
 
+def latency_figures(report):
+    names = {"p50": "p50 ms", "p90": "p90 ms", "p99": "p99 ms", "p999": "p99.9 ms", "max": "max ms"}
+    return {shown: report["latency_ms"][name] for name, shown in names.items()}
+
+
 class FanOut:
+    minutes = 2.4
     clients = 5000
     peers = ["relay", "baseline", "nchan-redis", "nchan-memory"]
 
@@ -51,48 +57,51 @@ class FanOut:
         bench.alternate(self.name, [(p, None, args, {}) for p in self.peers], delivery_figures)
 
     def targets(self, bench):
-        cost = {who: bench.median(self.name, who, "CPU µs/delivery") for who in NAMES.values()}
         for other, limit in self.limits.items():
             if other == "deliveries/s":
-                rate = bench.median(self.name, RELAY, "deliveries/s")
-                yield "deliveries/s", rate, limit, True
+                yield "deliveries/s", bench.values(self.name, RELAY, "deliveries/s"), limit, True
             else:
-                yield f"CPU per delivery, × {other}", ratio(cost[RELAY], cost[other]), limit, False
+                ratios = bench.ratios(self.name, "CPU µs/delivery", RELAY, other)
+                yield f"CPU per delivery, × {other}", ratios, limit, False
 
 
 class Targeted:
     name = "targeted"
     title = "15,000 clients with a topic each, events to random topics"
-    crowds = (1000, 15000)
+    minutes = 2.5
+    chart = "p99 ms"
+    few, many = 1000, 15000
+    full = f"{many:,} clients, 1,000 in flight"
 
     def run(self, bench):
         def crowd(n, *more):
             return ["-n", n, "--topics", "each", *more, *duration(bench)]
 
-        for n in self.crowds:
-            contestants = [("relay", f"{n:,} clients, 256 in flight", crowd(n, "--window", 256), {})]
-            bench.alternate(self.name, contestants, delivery_figures)
-        full = bench.median(self.name, "15,000 clients, 256 in flight", "deliveries/s")
-        self.rate = int(min(20000, full / 2)) if full else 5000
-        bench.note(self.name, f"half of saturation, at most 20,000: {self.rate:,} events/s")
-        paced = [
-            ("relay", f"{n:,} clients, paced", crowd(n, "--rate", self.rate), {}) for n in self.crowds
-        ]
+        bench.alternate(self.name, [("relay", self.full, crowd(self.many, "--window", 1000), {})], delivery_figures)
+        full = bench.median(self.name, self.full, "deliveries/s")
+        rate = int(min(20000, full / 2)) if full else 5000
+        bench.note(self.name, f"paced: half of saturation, at most 20,000: {rate:,} events/s")
+        paced = [("relay", f"{n:,} clients, paced", crowd(n, "--rate", rate), {}) for n in (self.few, self.many)]
         bench.alternate(self.name, paced, delivery_figures)
 
     def targets(self, bench):
-        few, many = (f"{n:,} clients, paced" for n in self.crowds)
-        yield "p99 ms, 15,000 clients, paced", bench.median(self.name, many, "p99 ms"), 5, False
-        cost = [bench.median(self.name, w, "CPU µs/delivery") for w in (many, few)]
-        yield "CPU per delivery, 15,000 clients × 1,000 clients", ratio(*cost), 1.25, False
+        few, many = (f"{n:,} clients, paced" for n in (self.few, self.many))
+        yield "p99 ms at half of saturation", bench.values(self.name, many, "p99 ms"), 5, False
+        cost = bench.ratios(self.name, "CPU µs/delivery", many, few)
+        yield "CPU per delivery, 15,000 clients × 1,000 clients", cost, 1.25, False
+        yield "deliveries/s, paced", bench.values(self.name, many, "deliveries/s"), None, True
+        yield "deliveries/s, saturated", bench.values(self.name, self.full, "deliveries/s"), None, True
 
 
 class Matching:
     name = "matching"
     title = "Matching: cost of an event by the number of patterns; 5,000 clients × 20 topics"
+    minutes = 1.1
+    counts = (10, 100, 1000, 10000, 100000)
+    mixed = "5,000 × 20 in the relay"
 
     def run(self, bench):
-        for _ in range(bench.runs):
+        for turn in range(bench.runs):
             out = subprocess.run(
                 ["taskset", "-c", CORES.server, BUILD / "normal/test/bench/match"],
                 capture_output=True,
@@ -101,45 +110,64 @@ class Matching:
             ).stdout
             for point in map(json.loads, out.splitlines()):
                 figures = {"µs/event": point["ns_per_event"] / 1e3, "matches": point["hits_per_event"]}
-                who = f"{point['patterns']:,} patterns"
-                bench.results.append({"scenario": self.name, "who": who, "figures": figures})
-        mixed = ["-n", 5000, "-k", 20, "--patterns", 5, "--topics", 50000, "--window", 16]
-        bench.alternate(
-            self.name, [("relay", "5,000 × 20 in the relay", [*mixed, *duration(bench)], {})], delivery_figures
-        )
+                bench.add(self.name, f"{point['patterns']:,} patterns", figures, turn)
+        args = ["-n", 5000, "-k", 20, "--patterns", 5, "--topics", 50000, "--window", 16]
+        bench.alternate(self.name, [("relay", self.mixed, [*args, *duration(bench)], {})], delivery_figures)
+
+    def curve(self, bench):
+        points = {n: bench.values(self.name, f"{n:,} patterns", "µs/event") for n in self.counts}
+        return "µs/event", {n: values for n, values in points.items() if values}, 1
 
     def targets(self, bench):
-        for n in ("10", "100", "1,000", "10,000", "100,000"):
-            yield f"µs/event, {n} patterns", bench.median(self.name, f"{n} patterns", "µs/event"), 1, False
+        for n in self.counts:
+            yield f"µs/event, {n:,} patterns", bench.values(self.name, f"{n:,} patterns", "µs/event"), 1, False
+        cost = bench.values(self.name, self.mixed, "CPU µs/delivery")
+        yield "CPU µs/delivery, 5,000 clients × 20 topics", cost, None, False
 
 
 class Sustained:
     name = "sustained"
     title = "1,000 clients, events at a fixed rate for 60 s (1,000/s: 1 M deliveries/s)"
-    rates = (1000, 750, 500, 250)
+    minutes = 5.3
+    chart = "p99 ms"
+    rates = [1000, 900, 800, 700, 600, 500, 400, 300, 200, 100]
 
     def run(self, bench):
-        seconds = min(60, bench.seconds * 12)
-        self.held = None
-        for rate in self.rates:
-            args = ["-n", 1000, "--rate", rate, "--duration", f"{seconds}s"]
-            label = f"{rate:,} events/s"
-            failed = bench.failed
-            report = bench.run(self.name, "relay", args, label, delivery_figures)
-            bench.failed = failed  # what does not hold is what is looked for
-            # Held: what was due came, and the last second was no later than the first.
-            if report and report["run"]["events_per_second"] > 0.99 * rate and report["latency_ms"]["p99"] < 1000:
-                self.held = rate
-                break
+        """Each turn begins with the rate that held in the one before."""
+        seconds, rates = 60 if bench.seconds > 2 else 6, list(self.rates)
+        for turn in range(bench.runs):
+            while rates and not self.holds(bench, rates[0], seconds, turn):
+                bench.note(self.name, f"{rates.pop(0):,} events/s did not hold")
+
+    def holds(self, bench, rate, seconds, turn):
+        def figures(report):
+            # What was due came, and at the end no later than at the beginning.
+            came, p99 = report["run"]["events_per_second"], report["latency_ms"]["p99"]
+            held = came > 0.99 * rate and p99 < 1000
+            return {"events/s that held": rate if held else 0, "events/s": came, **delivery_figures(report)}
+
+        failed = bench.failed
+        args = ["-n", 1000, "--rate", rate, "--duration", f"{seconds}s"]
+        bench.run(self.name, "relay", args, f"{rate:,} events/s", figures, turn)
+        bench.failed = failed  # what does not hold is what is looked for
+        return bench.by_turn(self.name, f"{rate:,} events/s", "events/s that held").get(turn)
 
     def targets(self, bench):
-        yield "events/s that held", self.held, 1000, True
+        held = {}
+        for rate in reversed(self.rates):
+            turns = bench.by_turn(self.name, f"{rate:,} events/s", "events/s that held")
+            held.update({turn: rate for turn, value in turns.items() if value})
+        yield "events/s that held", list(held.values()), 1000, True
+        late = [bench.by_turn(self.name, f"{rate:,} events/s", "p99 ms")[turn] for turn, rate in held.items()]
+        yield "p99 ms at that rate", late, None, False
 
 
 class Idle:
     name = "idle"
     title = "15,000 idle clients, heartbeat 15 s: memory and CPU"
+    minutes = 3.5
     clients = 15000
+    handover = "sse-relay, park=handover"
 
     def run(self, bench):
         def figures(report):
@@ -152,73 +180,78 @@ class Idle:
 
         seconds = max(16, 3 * bench.seconds)
         args = ["-n", self.clients, "--idle", f"{seconds}s", "--duration", "0"]
-        ways = [("relay", None, args, {})]
-        if "park" in relay_options():
-            ways.append(("relay", "sse-relay, park=handover", args, {"park": "handover"}))
+        ways = [("relay", None, args, {}), ("relay", self.handover, args, {"park": "handover"})]
         bench.alternate(self.name, ways, figures)
 
     def targets(self, bench):
-        yield "KB a client, suspended", bench.median(self.name, RELAY, "KB/client"), 9.5, False
-        handover = bench.median(self.name, "sse-relay, park=handover", "KB/client")
-        yield "KB a client, park=handover", handover, 1.5, False
-        yield "% of a core", bench.median(self.name, RELAY, "% of a core"), 2, False
+        yield "KB a client, park=suspended", bench.values(self.name, RELAY, "KB/client"), 9.5, False
+        yield "KB a client, park=handover", bench.values(self.name, self.handover, "KB/client"), 1.5, False
+        yield "% of a core, park=suspended", bench.values(self.name, RELAY, "% of a core"), 2, False
+        yield "% of a core, park=handover", bench.values(self.name, self.handover, "% of a core"), 2, False
 
 
 class Storm:
     name = "storm"
     title = "Connect storm: 10,000 clients with a Last-Event-ID"
+    minutes = 1.3
+    one, spread = "10 missed, one cursor", "100 missed, spread cursors"
+    unlimited = "100 missed, spread cursors, accept.rate=0"
 
     def run(self, bench):
         def figures(report):
-            commands = report["run"]["commands"]
+            commands = {k: v for k, v in report["run"]["commands"].items() if k not in ASKED_BY_THE_TOOL}
             return {
                 "s until all live": report["live_seconds"],
                 "s until caught up": report["caught_up_seconds"],
                 "connects/s": report["connects_per_second"],
                 "CPU µs/client": 1e6 * cpu(report["run"]) / report["clients"],
                 "p99 ms": report["catching_up_ms"]["p99"],
+                "Redis commands": sum(commands.values()),
                 **{f"Redis {k}": v for k, v in commands.items()},
             }
 
         args = ["--storm", "-n", 10000, "--missed"]
         ways = [
-            ("relay", "10 missed, one cursor", [*args, 10, "--cursor", "one"], {}),
-            ("relay", "100 missed, spread cursors", [*args, 100, "--cursor", "spread"], {}),
+            ("relay", self.one, [*args, 10, "--cursor", "one"], {}),
+            ("relay", self.spread, [*args, 100, "--cursor", "spread"], {}),
+            ("relay", self.unlimited, [*args, 100, "--cursor", "spread"], {"accept.rate": 0}),
         ]
         bench.alternate(self.name, ways, figures)
 
     def targets(self, bench):
-        for who in ("10 missed, one cursor", "100 missed, spread cursors"):
-            yield f"s until all live, {who}", bench.median(self.name, who, "s until all live"), 2, False
+        for who in (self.one, self.spread, self.unlimited):
+            yield f"s until all live, {who}", bench.values(self.name, who, "s until all live"), 2, False
+        for who in (self.one, self.spread):
+            yield f"Redis commands (with those within functions), {who}", bench.values(self.name, who, "Redis commands"), None, False
 
 
 class Workers:
     name = "workers"
     title = "One worker and two on the same two cores, generator and Redis beside them; 16 in flight"
+    minutes = 1.4
+    chart = "deliveries/s"
 
     def run(self, bench):
         def figures(report):
-            run = report["run"]
-            return {
-                **delivery_figures(report),
-                "server, cores": cpu(run) / run["seconds"],
-                "generator, cores": cpu(run, "own") / run["seconds"],
-            }
+            return {**delivery_figures(report), "server, cores": cpu(report["run"]) / report["run"]["seconds"]}
 
         args = ["-n", 5000, "--window", 16, *duration(bench)]
-        here = {"core": CORES.all}
-        ways = [("relay", f"{n} worker{'s' * (n > 1)}", args, {"workers": n}) for n in (1, 2)]
-        for _ in range(bench.runs):
-            for who, label, flags, config in ways:
-                bench.run(self.name, who, flags, label, figures, **here, **config)
+        here = {"core": CORES.all, "generator": CORES.all}
+        ways = [("relay", f"{n} worker{'s' * (n > 1)}", args, {"workers": n, **here}) for n in (1, 2)]
+        bench.alternate(self.name, ways, figures)
 
     def targets(self, bench):
-        return ()
+        ratios = bench.ratios(self.name, "deliveries/s", "2 workers", "1 worker")
+        yield "deliveries/s, two workers × one", ratios, None, True
+        for part in ("server", "generator"):
+            used = bench.values(self.name, "2 workers", f"{part}, cores")
+            yield f"cores that the {part} had, two workers", used, None, False
 
 
 class Publish:
     name = "publish"
     title = "Publishing: events/s by door, without and with 1,000 subscribers"
+    minutes = 5.1
     doors = {  # the last --window counts
         "FCALL, pipelined": ["--publish", "fcall", "--window", 1000],
         "POST, 16 connections": ["--publish", "http", "--publish-connections", 16, "--window", 16],
@@ -235,43 +268,61 @@ class Publish:
                 "p99 ms to the answer": report["publish_ms"]["p99"],
             }
 
-        def receipt(report):
-            ms = report["latency_ms"]
-            return {"p50 ms": ms["p50"], "p99 ms": ms["p99"], "p99.9 ms": ms["p999"]}
-
         ways = []
         for clients in (0, 1000):
             for door, args in self.doors.items():
                 # No more in flight than half a client's queue: who overflows is disconnected.
                 flags = ["-n", clients, *args, *(["--window", 128] if clients else []), *duration(bench)]
-                ways.append(("relay", f"{door}, {clients:,} subscribers", flags, {}))
+                # Where the relay has nothing to do, Redis has a core to itself, and the generator the relay's.
+                where = {} if clients or door.startswith("POST") else {"generator": CORES.server}
+                ways.append(("relay", f"{door}, {clients:,} subscribers", flags, where))
         bench.alternate(self.name, ways, figures)
         paced = [
-            ("relay", f"{door.split(',')[0]}, 1,000/s", ["-n", 1, *args, "--rate", 1000, *duration(bench)], {})
+            ("relay", f"{door}, 1,000/s", ["-n", 1, *args, "--rate", 1000, *duration(bench)], {})
             for door, args in self.doors.items()
         ]
-        bench.alternate(self.name, paced, receipt)
+        bench.alternate(self.name, paced, latency_figures)
 
     def targets(self, bench):
-        def rate(door):
-            return bench.median(self.name, f"{door}, 0 subscribers", "events/s")
+        for clients, limits in ((0, (90000, 15000, None)), (1000, (None, None, None))):
+            for door, limit in zip(self.doors, limits):
+                rate = bench.values(self.name, f"{door}, {clients:,} subscribers", "events/s")
+                yield f"events/s, {door}, {clients:,} subscribers", rate, limit, True
+        for door in self.doors:
+            p99 = bench.values(self.name, f"{door}, 1,000/s", "p99 ms")
+            yield f"p99 ms publish → receipt, {door}, 1,000/s", p99, 3, False
 
-        yield "events/s, FCALL", rate("FCALL, pipelined"), 90000, True
-        yield "events/s, POST", rate("POST, 16 connections"), 15000, True
-        for door in ("FCALL", "POST"):
-            p99 = bench.median(self.name, f"{door}, 1,000/s", "p99 ms")
-            yield f"p99 ms publish → receipt, {door}", p99, 3, False
 
+class Compressed:
+    name = "compressed"
+    title = "Compressed streams: 5,000 clients, one topic, 1 KB of JSON, each event another"
+    minutes = 2.7
 
-def relay_options():
-    return subprocess.run([BUILD / "sse-relay", "--help"], capture_output=True, text=True).stdout
+    def run(self, bench):
+        def figures(report):
+            return {"bytes/delivery": report["run"]["bytes_per_delivery"], **delivery_figures(report)}
+
+        # Events of one topic over several connections: else 16 in flight would come one by one.
+        args = ["-n", 5000, "--size", 1024, "--payload", "json", "--publish-connections", 16, "--order", "id"]
+        ways = [
+            ("relay-memory", f"{kind}, {window} in flight", [*args, *how, "--window", window, *duration(bench)], config)
+            for window in (1, 16)
+            for kind, how, config in (("plain", [], {}), ("gzip", ["--gzip"], {"compress": ">"}))
+        ]
+        bench.alternate(self.name, ways, figures)
+
+    def targets(self, bench):
+        for figure, what in (("bytes/delivery", "bytes on the wire"), ("CPU µs/delivery", "CPU per delivery")):
+            for window in (1, 16):
+                ratios = bench.ratios(self.name, figure, f"gzip, {window} in flight", f"plain, {window} in flight")
+                yield f"{what}, gzip × plain, {window} in flight", ratios, None, False
 
 
 SCENARIOS = [
     FanOut(64, 1, {BASE: 1.10, NCHAN: 0.62}),
     FanOut(64, 16, {NCHAN: 0.10, "deliveries/s": 1.5e6}),
-    FanOut(1024, 1, {NCHAN: 0.7}),
-    FanOut(16384, 1, {NCHAN: 0.7}),
+    FanOut(1024, 1, {BASE: None, NCHAN: 0.7}),
+    FanOut(16384, 1, {BASE: None, NCHAN: 0.7}),
     Targeted(),
     Matching(),
     Sustained(),
@@ -279,6 +330,7 @@ SCENARIOS = [
     Storm(),
     Workers(),
     Publish(),
+    Compressed(),
     RedisNodes(),
     Fleet(),
 ]

@@ -339,7 +339,7 @@ def test_guard_counts_only_what_was_delivered_as_published(relay_factory, guard_
 # --- the report ---
 
 
-def test_report_shows_medians_misses_and_what_was_skipped(tmp_path, monkeypatch):
+def test_report_shows_medians_misses_and_what_was_skipped_and_a_document_takes_them_over(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "test" / "bench"))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     import measure
@@ -347,24 +347,38 @@ def test_report_shows_medians_misses_and_what_was_skipped(tmp_path, monkeypatch)
     from scenarios import SCENARIOS
 
     bench = measure.Bench(3, 1)
-    bench.command = "--runs 3"
+    bench.commands = [{"args": "--runs 3", "load": 3.0, "minutes": 0.5}]
     bench.skipped = {"nchan, Redis": "not installed"}
     scenario = SCENARIOS[1]
     for who, cost in (("sse-relay", 0.5), ("bare epoll loop", 4.0), ("<odd>", 1.0)):
-        for more in (0, 0.1, 0.2):
-            figures = {"CPU µs/delivery": cost + more, "deliveries/s": 1e6}
-            bench.results.append({"scenario": scenario.name, "who": who, "figures": figures})
+        for turn, more in enumerate((0, 0.1, 0.2)):
+            bench.add(scenario.name, who, {"CPU µs/delivery": cost + more, "deliveries/s": 1e6}, turn)
     bench.note(scenario.name, "a run failed")
-    report.write(bench, SCENARIOS, tmp_path, 3.0)
-    text = (tmp_path / "report.md").read_text()
+    bench.note("storm", "all runs failed")
+    report.write(bench, SCENARIOS, tmp_path / "out")
+    text = (tmp_path / "out/report.md").read_text()
     assert "| sse-relay | 3 | 0.6 (0.5–0.7) | 1,000,000 (1,000,000–1,000,000) |" in text
-    assert "| deliveries/s | ≥ 1,500,000 | 1,000,000 | **missed** |" in text
+    assert "|  | deliveries/s ≥ 1,500,000 | 1,000,000 (1,000,000–1,000,000) | **missed** |" in text
+    assert "| not measured |" in text and "all runs failed" in text
     assert "not measured: nchan, Redis: not installed" in text
     assert "- a run failed" in text and "not idle" in text
-    assert len(json.loads((tmp_path / "results.json").read_text())["results"]) == 9
-    picture = (tmp_path / f"{scenario.name}.svg").read_text()
+    assert len(json.loads((tmp_path / "out/results.json").read_text())["results"]) == 9
+    picture = (tmp_path / f"out/{scenario.name}.svg").read_text()
     assert "&lt;odd&gt;" in picture and picture.endswith("</svg>\n")
 
+    document = tmp_path / "document.md"
+    name = scenario.name
+    document.write_text(f"1\n<!-- bench:begin -->\nold\n<!-- bench:end -->\n2\n<!-- bench:{name}:begin -->\nold\n"
+                        f"<!-- bench:{name}:end -->\n<!-- bench:idle:begin -->\nkept\n<!-- bench:idle:end -->\n3\n")  # fmt: skip
+    again = measure.Bench(0, 0)
+    report.read(again, tmp_path / "out")
+    for _ in range(2):  # once more changes nothing
+        report.publish(again, SCENARIOS, tmp_path / "out", document)
+        first, second, third = document.read_text().split("<!-- bench:begin -->\n")[1].split(":begin -->\n")
+        assert "deliveries/s ≥ 1,500,000" in first and f"](charts/{name}.svg)" in first
+        assert "| sse-relay | 3 | 0.6 (0.5–0.7) |" in second and "old" not in first + second
+        assert third == "kept\n<!-- bench:idle:end -->\n3\n"
+        assert (tmp_path / f"charts/{name}.svg").read_text() == picture
 
 # --- the runner ---
 
