@@ -72,6 +72,9 @@ static const struct row rows[] = {
     {"window", 'w', T_COUNT, AT(window), NULL, "W",
      "events in flight: the next one is published when one has reached\n"
      "all its receivers (1)"},
+    {"burst", 0, T_FLAG, AT(burst), NULL, NULL,
+     "publish a whole window at once, when all of the one before has\n"
+     "reached all its receivers"},
     {"rate", 'r', T_COUNT, AT(rate), NULL, "N",
      "events a second instead; latency then counts from when each event\n"
      "was due, however late it was sent"},

@@ -32,6 +32,7 @@ struct options {
     const char *redis, *prefix, *ns, *channel, *publish_url;
     uint64_t publish_connections, publish_depth;
     uint64_t size, window, rate;
+    bool burst;
     /* time */
     uint64_t duration_ms, warmup_ms, idle_ms, timeout_ms, over_ms;
     /* storm */

@@ -190,7 +190,7 @@ void publisher_turn(struct publisher *p)
     if (p->running && p->options->rate) {
         for (; due_ns(p) <= now; p->due++)
             publish_at(p, pick_topic(p), due_ns(p));
-    } else if (p->running) {
+    } else if (p->running && !(p->options->burst && p->ledger->open)) {
         while (p->ledger->open < p->options->window)
             publish_at(p, pick_topic(p), now);
     }

@@ -65,6 +65,11 @@ def test_a_rate_is_kept_and_latency_counts_from_when_an_event_was_due(relay, red
     assert 0 < ms["min"] <= ms["p50"] <= ms["p99"] <= ms["p999"] <= ms["max"]
 
 
+def test_a_burst_is_published_when_the_one_before_is_received(relay, redis):
+    report = bench(*of_relay(relay, redis), *brief(), "-w", 7, "--burst")
+    assert report["ok"] and report["published"] % 7 == 0 and report["published"] > 7
+
+
 def test_topics_and_patterns(relay, redis):
     some = ["--topics", 40, "-k", 6, "--patterns", 2, "-w", 8]
     report = bench(*of_relay(relay, redis), *brief(), *some)
