@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define ROUNDED_S 0.04 /* user and system, at both ends, to a tick */
+
 static void add_pid(struct processes *p, int pid)
 {
     for (uint32_t i = 0; i < p->count; i++)
@@ -110,13 +112,14 @@ struct cpu_time processes_cpu(const struct processes *p)
     return sum;
 }
 
-/* The ticks say how much of the exact time was the user's. */
+/* The ticks say how much of the exact time was the user's. They count threads that have ended, too:
+ * where such a thread makes a difference they are nearer than the exact time. */
 struct cpu_time cpu_between(struct cpu_time from, struct cpu_time to)
 {
     struct cpu_time out = {to.exact_s - from.exact_s, to.user_s - from.user_s,
                            to.system_s - from.system_s};
     double ticks = out.user_s + out.system_s;
-    if (out.exact_s > 0) {
+    if (out.exact_s > 0 && ticks < out.exact_s + ROUNDED_S) {
         double user = ticks > 0 ? out.user_s / ticks : .5;
         out.user_s = out.exact_s * user;
         out.system_s = out.exact_s - out.user_s;

@@ -12,7 +12,8 @@ struct processes { /* zero-initialised is empty */
 /* Of a moment, or between two of them. */
 struct cpu_time {
     double exact_s; /* of the threads that live, to the nanosecond; 0: the kernel does not tell */
-    double user_s, system_s; /* to a clock tick, 10 ms; between two moments, scaled to exact_s */
+    double user_s, system_s; /* to a clock tick, 10 ms, with threads that ended; between two moments
+                                scaled to exact_s, if no thread ended */
 };
 
 /* Takes @pids and their children as they are now. False: a message is on stderr. */

@@ -8,6 +8,7 @@
 #include "test/bench/histogram.h"
 #include "test/bench/ledger.h"
 #include "test/bench/payload.h"
+#include "test/bench/process.h"
 #include "test/bench/sse_reader.h"
 #include "test/bench/tag.h"
 #include "test/bench/topics.h"
@@ -396,6 +397,22 @@ START_TEST(test_sums_tell_what_a_client_should_have)
 }
 END_TEST
 
+/* --- CPU time --- */
+
+START_TEST(test_cpu_time_of_threads_that_ended_is_not_lost)
+{
+    struct cpu_time from = {1, .8, .2};
+    struct cpu_time to = {2.005, 1.6, .4}; /* the same threads live */
+    struct cpu_time cpu = cpu_between(from, to);
+    ck_assert_double_eq_tol(cpu.user_s + cpu.system_s, 1.005, 1e-9);
+    ck_assert_double_eq_tol(cpu.system_s, .201, 1e-9);
+    to.exact_s = 1.5; /* one has ended */
+    cpu = cpu_between(from, to);
+    ck_assert_double_eq_tol(cpu.user_s, .8, 1e-9);
+    ck_assert_double_eq_tol(cpu.system_s, .2, 1e-9);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("bench");
@@ -415,6 +432,7 @@ int main(void)
     tcase_add_test(tc, test_a_clients_topics_are_sorted_and_unique);
     tcase_add_test(tc, test_an_event_is_complete_when_answered_and_received_by_all);
     tcase_add_test(tc, test_sums_tell_what_a_client_should_have);
+    tcase_add_test(tc, test_cpu_time_of_threads_that_ended_is_not_lost);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
