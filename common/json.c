@@ -8,6 +8,7 @@
 struct scan {
     const char *at, *end;
     size_t nul_escapes; /* escaped NULs seen */
+    size_t values;      /* at most, by their commas and brackets */
 };
 
 static bool is_space(char c)
@@ -110,6 +111,7 @@ static bool scan_words(struct scan *s)
             if (!scan_number(s))
                 return false;
         } else if (is_space(c) || (c > ' ' && c < 0x7F)) {
+            s->values += c == ',' || c == '[' || c == '{';
             s->at++;
         } else {
             return false;
@@ -153,9 +155,11 @@ static enum err parse(struct slice text, const char *nul_becomes, cJSON **out)
     text = without_bom(text);
     if (text.len == 0)
         return ERR_INVALID;
-    struct scan s = {text.ptr, text.ptr + text.len, 0};
+    struct scan s = {.at = text.ptr, .end = text.ptr + text.len};
     if (!scan_words(&s))
         return ERR_INVALID;
+    if (s.values > JSON_VALUES_MAX)
+        return ERR_RANGE;
 
     struct slice copy = SLICE_NONE;
     if (s.nul_escapes > 0)
@@ -266,7 +270,7 @@ static bool key_is(struct slice raw, const char *name)
 enum err json_raw_member(struct slice text, size_t index, const char *name, struct slice *out)
 {
     text = without_bom(text);
-    struct scan s = {text.ptr, text.ptr + text.len, 0};
+    struct scan s = {.at = text.ptr, .end = text.ptr + text.len};
     struct slice key, value;
     if (skip_char(&s, '[')) {
         for (; index > 0; index--)
@@ -292,7 +296,7 @@ enum err json_raw_member(struct slice text, size_t index, const char *name, stru
 
 enum err json_put_data(struct buf *b, struct slice raw)
 {
-    struct scan s = {raw.ptr, raw.ptr + raw.len, 0};
+    struct scan s = {.at = raw.ptr, .end = raw.ptr + raw.len};
     skip_space(&s);
     if (s.at == s.end)
         return ERR_INVALID;

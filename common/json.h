@@ -6,12 +6,16 @@
 #include "common/buf.h"
 #include "common/slice.h"
 
+/* A tree takes some 80 bytes for each value, forty times what it takes to write one: no text with
+ * more of them is parsed. */
+enum { JSON_VALUES_MAX = 250000 };
+
 /* Parses all of @text (trailing white space allowed, trailing bytes not). The caller owns *out:
- * cJSON_Delete(). ERR_INVALID. */
+ * cJSON_Delete(). ERR_INVALID; ERR_RANGE: it has more than JSON_VALUES_MAX values. */
 NODISCARD enum err json_parse(struct slice text, cJSON **out);
 
 /* For text that came through Redis: bytes inside strings need not be UTF-8, and an escaped NUL is
- * dropped. ERR_INVALID. */
+ * dropped. The same errors. */
 NODISCARD enum err json_parse_lenient(struct slice text, cJSON **out);
 
 /* Raw text of member @name of the @index-th object of @text: an object (@index 0) or an array of

@@ -22,6 +22,8 @@ static void close_slow(struct stream *s)
 {
     uint64_t held;
     struct fanout *f = s->fanout;
+    if (s->client.state == CLIENT_CLOSING)
+        return;
     stream_close(s, CLOSE_SLOW, false);
     if (log_limit_pass(&f->slow_limit, clock_mono_us(), &held))
         log_put(LOG_WARN, "ended a stream that reads too slowly; it may resume with its last id",

@@ -182,7 +182,11 @@ enum err request_parse_json(const struct request_view *view, const struct config
         return request_refuse(problem, 400, "body: empty, expected a JSON object or array");
     if (!slice_utf8_valid(view->body))
         return request_refuse(problem, 400, "body: expected valid UTF-8");
-    if (json_parse(view->body, &tree) != OK)
+    if ((e = json_parse(view->body, &tree)) == ERR_RANGE)
+        return request_refuse(problem, 400,
+                              "body: expected at most %d JSON values; send large data as a string",
+                              JSON_VALUES_MAX);
+    if (e != OK)
         return request_refuse(problem, 400, "body: expected valid JSON");
     if (cJSON_IsArray(tree)) {
         e = json_batch(&d, tree, view->body, out);

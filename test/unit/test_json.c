@@ -100,6 +100,27 @@ static bool string_is(struct slice text, bool lenient, const char *want)
     return same;
 }
 
+START_TEST(test_values_are_bounded)
+{
+    struct buf b = {0};
+    cJSON *tree;
+    buf_putc(&b, '[');
+    for (size_t i = 0; i < JSON_VALUES_MAX; i++)
+        buf_puts(&b, "0,");
+    buf_puts(&b, "0]");
+    ck_assert_int_eq(json_parse(buf_slice(&b), &tree), ERR_RANGE);
+    ck_assert_int_eq(json_parse_lenient(buf_slice(&b), &tree), ERR_RANGE);
+    buf_clear(&b);
+    buf_putc(&b, '[');
+    for (size_t i = 2; i < JSON_VALUES_MAX; i++)
+        buf_puts(&b, "\",\",");
+    buf_puts(&b, "0]"); /* commas in strings are none */
+    ck_assert_int_eq(json_parse(buf_slice(&b), &tree), OK);
+    cJSON_Delete(tree);
+    buf_reset(&b);
+}
+END_TEST
+
 START_TEST(test_escaped_nul_is_noticed)
 {
     ck_assert(string_is(SLICE_LIT("\"a\\u0000b\""), false, "a\nb"));
@@ -227,6 +248,7 @@ int main(void)
     tcase_add_test(tests, test_parse_takes_json);
     tcase_add_test(tests, test_parse_refuses_the_rest);
     tcase_add_test(tests, test_depth_is_bounded);
+    tcase_add_test(tests, test_values_are_bounded);
     tcase_add_test(tests, test_escaped_nul_is_noticed);
     tcase_add_test(tests, test_lenient_lets_bytes_pass);
     tcase_add_test(tests, test_raw_members);
