@@ -121,7 +121,7 @@ class Publishers:
         if status == 200:
             return "acked", int(json.loads(answer)["id"])
         if status == 503:
-            return "refused", None
+            return "unknown" if b'"published":null' in answer else "refused", None
         if status in (502, 504):  # the proxy's: the relay died under it
             return "unknown", None
         raise AssertionError(f"POST /publish: {status} {answer[:200]!r}")
