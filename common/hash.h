@@ -12,5 +12,8 @@ void hash_seed_init(void);
 #define HASH_FUNCTION(key, len, hashv)                                                             \
     ((hashv) = (unsigned)XXH3_64bits_withSeed((key), (len), hash_seed))
 #define uthash_fatal(msg) abort()
+/* More buckets than uthash makes by itself: most of a look-up in a large table is the cache lines
+ * of those that share a bucket. */
+#define HASH_BKT_CAPACITY_THRESH 5U
 #include <stdlib.h>
 #include <uthash.h>

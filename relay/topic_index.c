@@ -16,23 +16,28 @@ struct entry {
     struct topic_sub *sub;
 };
 
+/* In both kinds of nodes the hash handle stands before the key, so that a look-up touches little.
+ */
 struct tree_node {
-    UT_hash_handle hh; /* in index->edges; the root and the stars are not */
     struct tree_node *parent;
     struct tree_node *star;  /* the child for `*` */
     struct topic_node *here; /* the pattern that ends at this node */
     struct topic_node *rest; /* the pattern that ends with `>` behind this node */
-    size_t children;         /* edges and star */
-    size_t key_len;
-    char key[]; /* parent's address, then the token */
+    uint32_t children;       /* edges and star */
+    uint32_t key_len;
+    UT_hash_handle hh; /* in index->edges; the root and the stars are not */
+    char key[];        /* parent's address, then the token */
 };
 
 struct topic_node {
-    UT_hash_handle hh;     /* in index->names */
-    struct tree_node *end; /* patterns: where it hangs */
-    struct entry *entries;
     uint32_t count, cap;
-    size_t name_len;
+    union {
+        struct entry one; /* cap is 0: most names have one subscriber */
+        struct entry *many;
+    };
+    struct tree_node *end; /* patterns: where it hangs */
+    uint32_t name_len;
+    UT_hash_handle hh; /* in index->names */
     char name[];
 };
 
@@ -45,7 +50,10 @@ struct topic_index {
 #define KEY_MAX (sizeof(struct tree_node *) + NAME_TOPIC_MAX)
 #define TOKENS_MAX (NAME_TOPIC_MAX / 2 + 1)
 
-enum { AHEAD = 4 }; /* owners that are fetched into the cache before it is their turn */
+enum {
+    AHEAD = 4, /* owners that are fetched into the cache before it is their turn */
+    ENTRIES_START = 4,
+};
 
 static size_t edge_key(char *key, const struct tree_node *parent, struct slice token)
 {
@@ -59,7 +67,7 @@ static struct tree_node *tree_node_new(struct tree_node *parent, const char *key
 {
     struct tree_node *node = mem_zero(1, sizeof *node + key_len);
     node->parent = parent;
-    node->key_len = key_len;
+    node->key_len = (uint32_t)key_len;
     if (key_len > 0)
         memcpy(node->key, key, key_len);
     if (parent != NULL)
@@ -170,7 +178,7 @@ static struct topic_node *name_get(struct topic_index *index, struct slice name)
     if (node != NULL)
         return node;
     node = mem_zero(1, sizeof *node + name.len);
-    node->name_len = name.len;
+    node->name_len = (uint32_t)name.len;
     memcpy(node->name, name.ptr, name.len);
     HASH_ADD_KEYPTR(hh, index->names, node->name, node->name_len, node);
     if (name_is_pattern(name))
@@ -178,9 +186,23 @@ static struct topic_node *name_get(struct topic_index *index, struct slice name)
     return node;
 }
 
+static struct entry *entries_of(struct topic_node *node)
+{
+    return node->cap > 0 ? node->many : &node->one;
+}
+
+/* @cap: 0 for one entry, else more than that. */
 static void entries_resize(struct topic_node *node, uint32_t cap)
 {
-    node->entries = mem_resize(node->entries, cap * sizeof *node->entries);
+    struct entry first = entries_of(node)[0];
+    struct entry *many = node->cap > 0 ? node->many : NULL;
+    if (cap > 0) {
+        node->many = mem_resize(many, cap * sizeof *many);
+        node->many[0] = first;
+    } else {
+        free(many);
+        node->one = first;
+    }
     node->cap = cap;
 }
 
@@ -188,30 +210,32 @@ bool topic_index_add(struct topic_index *index, struct slice name, struct topic_
                      void *owner)
 {
     struct topic_node *node = name_get(index, name);
-    if (node->count == node->cap)
-        entries_resize(node, node->cap == 0 ? 1 : 2 * node->cap);
+    if (node->count > 0 && node->count >= node->cap)
+        entries_resize(node, node->cap > 0 ? 2 * node->cap : ENTRIES_START);
     *sub = (struct topic_sub){owner, node, node->count};
-    node->entries[node->count++] = (struct entry){owner, sub};
+    entries_of(node)[node->count++] = (struct entry){owner, sub};
     return node->count == 1;
 }
 
 bool topic_index_remove(struct topic_index *index, struct topic_sub *sub)
 {
     struct topic_node *node = sub->node;
-    assert(sub->slot < node->count && node->entries[sub->slot].sub == sub);
-    struct entry last = node->entries[--node->count];
-    node->entries[sub->slot] = last;
+    struct entry *entries = entries_of(node);
+    assert(sub->slot < node->count && entries[sub->slot].sub == sub);
+    struct entry last = entries[--node->count];
+    entries[sub->slot] = last;
     last.sub->slot = sub->slot;
     sub->node = NULL;
     if (node->count > 0) {
-        if (node->count < node->cap / 4)
+        if (node->count == 1 && node->cap > 0)
+            entries_resize(node, 0);
+        else if (node->count < node->cap / 4)
             entries_resize(node, node->cap / 2);
         return false;
     }
     if (node->end != NULL)
         pattern_unhang(index, node);
     HASH_DELETE(hh, index->names, node);
-    free(node->entries);
     free(node);
     return true;
 }
@@ -230,14 +254,15 @@ struct walk {
     void *arg;
 };
 
-static void node_hit(const struct walk *w, const struct topic_node *node)
+static void node_hit(const struct walk *w, struct topic_node *node)
 {
     if (node == NULL)
         return;
+    const struct entry *entries = entries_of(node);
     for (uint32_t i = 0; i < node->count; i++) {
         if (i + AHEAD < node->count)
-            cache_prefetch(node->entries[i + AHEAD].owner);
-        w->hit(node->entries[i].owner, w->arg);
+            cache_prefetch(entries[i + AHEAD].owner);
+        w->hit(entries[i].owner, w->arg);
     }
 }
 
