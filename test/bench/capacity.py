@@ -10,7 +10,7 @@ RATE: events a second, over all topics of that kind. RECEIVERS: how many clients
 that each client has one of them; 1 for all).
 
 The model is docs/scaling.md; what its costs were measured on is there, too. Your machines differ:
-measure them (make bench), and change the table at the top of this file."""
+measure them (make bench), and change the table at the top of this file. (One file, to be copied.)"""
 
 import argparse
 import json
@@ -74,7 +74,7 @@ CONSTANTS = {
     "log_entry": Constant(45, "B", True, "of an entry besides its data, in a full log; operations 4"),
     "log_ratio": Constant(1.4, "", True, "bytes of an entry for a byte of data, where that is more; operations 4"),
     "frame_bytes": Constant(29, "B", True, "of a frame besides its data: id, data:, blank line; protocol"),
-    "envelope": Constant(160, "B", False, "of a message from Redis besides its data, topic of some 20 bytes"),
+    "envelope": Constant(170, "B", False, "of a message from Redis besides its data, with a topic of 20 bytes: counted"),
     "segment": Constant(90, "B", False, "Ethernet, IP and TCP headers with timestamps, gaps included"),
     "segment_data": Constant(1448, "B", False, "in one segment"),
 }

@@ -295,7 +295,7 @@ class RedisNodes:
             command = [TOOL, "--quiet", "--json", "-", "-n", 0, "--size", size, "--window", window]
             command += ["--duration", f"{bench.seconds}s", "--redis", redis.url, "--redis-pid", redis.pid]
             done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
-        who = f"{count} nodes, {size:,} B, {window} in flight"
+        who = f"{count} node{'s' * (count != 1)}, {size:,} B, {window} in flight"
         if not done.stdout:
             bench.failed += 1
             bench.note(self.name, f"{who}: a run failed: {done.stderr.strip()}")
