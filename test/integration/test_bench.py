@@ -395,8 +395,8 @@ def test_a_fleet_is_measured(monkeypatch):
     import fleet
 
     monkeypatch.setattr(fleet, "TOOL", TOOL)
-    figures = fleet.Fleet().once(2, 40, 1, ["--rate", 8])
+    figures = fleet.Fleet(heartbeat_s=1).once(2, 40, 1, ["--rate", 8])
     assert figures["clients"] == 80
-    assert figures["deliveries/s"] > 0 and figures["deliveries/write"] >= 1
+    assert figures["deliveries/s"] > 0 and figures["deliveries/write"] > 0  # heartbeats are writes, too
     assert figures["KB/client"] > 0 and figures["CPU µs/delivery"] > 0 and figures["events/s"] > 0
     assert set(fleet.model(figures, 2, 40)) <= set(figures)
