@@ -32,9 +32,9 @@ class Constant(NamedTuple):
 # What was measured, as it was measured; what the model makes of it is class Costs.
 CONSTANTS = {
     # name: Constant(value, unit, measured, where from). "performance 1": docs/performance.md, section 1.
-    "fanout_1_1000": Constant(5.8, "µs", True, "CPU of a delivery, 1,000 clients of a worker, 64 B, 1 in flight; performance 1"),
+    "fanout_1_1000": Constant(4.9, "µs", True, "CPU of a delivery, 1,000 clients of a worker, 64 B, 1 in flight; scaling 4"),
     "fanout_1_5000": Constant(6.13, "µs", True, "the same, 5,000 clients: fanout-64-1; performance 1"),
-    "fanout_1_15000": Constant(8.7, "µs", True, "the same, 15,000 clients: more sockets than caches hold; scaling 4"),
+    "fanout_1_15000": Constant(8.2, "µs", True, "the same, 15,000 clients: more sockets than caches hold; scaling 4"),
     "fanout_16_5000": Constant(0.48, "µs", True, "5,000 clients, 16 in flight: fanout-64-16; performance 1"),
     "delivery_byte": Constant(0.00016, "µs", True, "more for each byte of data, 15 KB against 1 KB; performance 6"),
     "deflate_byte": Constant(0.011, "µs", True, "compress: deflating, once per event and node; performance 6"),

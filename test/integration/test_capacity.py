@@ -36,7 +36,7 @@ def run(*args):
 def test_a_delivery_by_itself_costs_what_was_measured(clients):
     node = ask(f"--clients {clients} --nodes 1 --cores 2 --heartbeat 0 --reconnects 0 --traffic 4:all:64")["node"]
     cost = node["cpu_deliveries_cores"] / node["deliveries_per_second"] * 1e6
-    assert cost == pytest.approx(value(f"fanout_1_{clients}"), rel=0.01)
+    assert cost == pytest.approx(value(f"fanout_1_{clients}"), rel=0.02)
     assert node["deliveries_per_write"] == 1 and node["turn_s"] == 0
 
 
