@@ -266,7 +266,9 @@ static void on_io(struct ev_loop *loop, ev_io *w, int revents)
 static void put_connected(struct stream *s, uint64_t start)
 {
     struct fanout *f = s->fanout;
-    const struct strings *topics = &subscription_request(s->client.sub)->topics;
+    const struct stream_request *request = subscription_request(s->client.sub);
+    const struct strings *topics = &request->topics;
+    bool from_zero = request->cursor == CURSOR_ID && request->cursor_value == 0;
     struct buf json = {0}, frame = {0};
     uint64_t random_id = 0;
     if (getrandom(&random_id, sizeof(random_id), 0) != sizeof(random_id))
@@ -279,10 +281,14 @@ static void put_connected(struct stream *s, uint64_t start)
         json_put_string(&json, slice_of(topics->items[i]));
     }
     buf_puts(&json, "]}");
+    if (from_zero) /* no event's id, and yet the cursor that was given */
+        buf_puts(&frame, "id: 0\n");
     if (f->config->control_events)
         sse_put_control(&frame, start, f->config->control_prefix, "connected", buf_slice(&json));
     else if (start)
         sse_put_position(&frame, start);
+    else if (from_zero)
+        buf_putc(&frame, '\n');
     if (frame.len)
         client_put_control(&s->client, event_new_frame(start, buf_slice(&frame)));
     buf_reset(&json);

@@ -28,6 +28,15 @@ def test_resume_with_the_last_id(relay, sse_connect, doors, how):
     assert not client.gaps
 
 
+def test_a_cursor_of_zero_is_one(relay, sse_connect, doors):
+    """No event has it, and yet connected carries the cursor that was given: the block before the first id ends no earlier."""
+    id = doors.fcall("t", "1")
+    client = sse_connect(relay, "t", last_event_id="0")
+    client.wait_for(1)
+    assert client.control("connected")[0]["id"] == "0"
+    assert client.ids == [int(id)] and [g["from"] for g in client.gaps] == ["0"]
+
+
 def test_header_beats_the_query(relay, sse_connect, doors):
     ids = doors.many("t", ["1", "2", "3"])
     client = sse_connect(relay, "t", last_event_id=ids[1], params={"lastEventId": ids[0]})
