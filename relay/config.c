@@ -53,7 +53,7 @@ const struct config_option config_options[] = {
      FIELD(accept_rate),
      RANGE(1, 1000000),
      .zero_ok = true,
-     .initial = "5000",
+     .initial = "8000",
      .reloadable = true,
      .group = "Network",
      .help = "Connections accepted per second on each address; others wait; 0: no limit"},

@@ -386,7 +386,7 @@ def arguments(argv=None):
     add("--heartbeat", type=number, default=15, metavar="SECONDS", help="of silence; 0: none (15)")
     add("--reconnects", type=number, default=1, help="of a client in an hour, max_lifetime included (1)")
     add("--retry", type=positive, default=3, metavar="SECONDS", help="option retry (3)")
-    add("--accept", type=positive, default=5000, metavar="N", help="option accept.rate (5000)")
+    add("--accept", type=positive, default=8000, metavar="N", help="option accept.rate (8000)")
     add("--compress", type=positive, default=1, metavar="RATIO", help="bytes sent for a byte, 0.34 for JSON of 1 KB (1)")
     add("--slow", type=number, default=1, metavar="PERCENT", help="of clients that read slowly (1)")
     add("--turn", type=positive, default=0.5, metavar="SECONDS",

@@ -209,7 +209,7 @@ class SentinelGroup:
             server = self.server_at(port)
             return server if server.process and self.admin(server).role()[0] in (b"master", "master") else None
 
-        return poll(settled, "a new primary", timeout=40)
+        return poll(settled, "a new primary", timeout=90)  # an election that ties is held again after twice failover-timeout
 
     def failover(self):
         """SENTINEL FAILOVER to a replica that has what was published before this call; returns the new primary."""
