@@ -33,9 +33,9 @@ class Constant(NamedTuple):
 CONSTANTS = {
     # name: Constant(value, unit, measured, where from). "performance 1": docs/performance.md, section 1.
     "fanout_1_1000": Constant(4.9, "µs", True, "CPU of a delivery, 1,000 clients of a worker, 64 B, 1 in flight; scaling 4"),
-    "fanout_1_5000": Constant(6.13, "µs", True, "the same, 5,000 clients: fanout-64-1; performance 1"),
+    "fanout_1_5000": Constant(6.13, "µs", True, "the same, 5,000 clients: fanout-64-1, without io_uring (5.8 with it)"),
     "fanout_1_15000": Constant(8.2, "µs", True, "the same, 15,000 clients: more sockets than caches hold; scaling 4"),
-    "fanout_16_5000": Constant(0.48, "µs", True, "5,000 clients, 16 in flight: fanout-64-16; performance 1"),
+    "fanout_16_5000": Constant(0.48, "µs", True, "5,000 clients, 16 in flight: fanout-64-16, without io_uring (0.4 with it)"),
     "delivery_byte": Constant(0.00016, "µs", True, "more for each byte of data, 15 KB against 1 KB; performance 6"),
     "deflate_byte": Constant(0.011, "µs", True, "compress: deflating, once per event and node; performance 6"),
     "bus_event": Constant(5.2, "µs", True, "bus thread, an event among many, 15,000 topics; scaling 4"),
@@ -56,7 +56,7 @@ CONSTANTS = {
     "memory_system": Constant(500e6, "B", False, "the rest of the machine"),
     "memory_slow": Constant(64e3, "B", False, "queued in relay and kernel for a client that reads slowly"),
     "file_reserve": Constant(4500, "files", True, "of a process, not for streams; operations 6"),
-    "redis_event": Constant(11.1, "µs", True, "sse_publish pipelined, 64 B: 90,000/s; performance 1"),
+    "redis_event": Constant(11.1, "µs", True, "sse_publish pipelined, 64 B: 90,000/s, in good hours (15 in bad ones)"),
     "redis_alone": Constant(10.8, "µs", True, "more for one that comes by itself (its read and its answer); scaling 4"),
     "redis_byte": Constant(0.0068, "µs", True, "more for each byte of data; scaling 4"),
     "redis_post": Constant(10.0, "µs", True, "more for the relay's own once key of a POST; scaling 4"),
