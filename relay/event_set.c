@@ -107,13 +107,13 @@ static void grow_old(struct event_set *set)
 void event_set_add(struct event_set *set, const struct event *ev, unsigned era)
 {
     struct generation *g = &set->young;
-    if (find(set, ev))
+    uint64_t key = key_of(set, ev);
+    if (find_key(set, key))
         return;
     if (g->count >= set->generation_max)
         grow_old(set);
     if (4 * (g->count + 1) > 3 * g->cap)
         generation_grow(g);
-    uint64_t key = key_of(set, ev);
     *slot_of(g, key) = (struct entry){key, era};
     g->count++;
     if (event_id(ev) > g->highest)
