@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "common/mem.h"
 #include "relay/bus_parts.h"
+#include "relay/timer.h"
 
 /* A worker this many notes behind makes the bus stop reading; Redis then buffers, within its own
  * limit. */
@@ -321,9 +322,7 @@ static void on_flush(struct ev_loop *loop, ev_prepare *w, int revents)
     if (bus->recheck)
         bus_reads_start(bus);
     if (bus->recheck) { /* again: what comes of it must not wait for somebody to wake the loop */
-        ev_timer_stop(bus->loop, &bus->lane_timer);
-        ev_timer_set(&bus->lane_timer, 0., 0.);
-        ev_timer_start(bus->loop, &bus->lane_timer);
+        timer_once(bus->loop, &bus->lane_timer, 0.);
     }
     for (unsigned i = 0; i < bus->worker_count; i++)
         batch_post(bus, i);

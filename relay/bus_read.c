@@ -6,6 +6,7 @@
 #include "common/mem.h"
 #include "common/names.h"
 #include "relay/bus_read_parts.h"
+#include "relay/timer.h"
 
 /* How clients' reads of the log become few commands to Redis. Reads that ask the same of the same
  * names share a lane. One flight at a time reads for all in the lane, from the lowest of their
@@ -295,8 +296,7 @@ static void lanes_start(struct bus *bus)
     ev_timer_stop(bus->loop, &bus->lane_timer);
     if (earliest == UINT64_MAX)
         return;
-    ev_timer_set(&bus->lane_timer, (double)(earliest - now) / 1e6, 0.);
-    ev_timer_start(bus->loop, &bus->lane_timer);
+    timer_once(bus->loop, &bus->lane_timer, (double)(earliest - now) / 1e6);
 }
 
 /* --- which reads can start -------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #include "common/names.h"
 #include "relay/bus_parts.h"
 #include "relay/log.h"
+#include "relay/timer.h"
 
 /* Reads for all watchers what the live path did not bring: of a whole namespace after a broken
  * connection, of single topics where the chain of `prev`, or the index, shows a hole. Meanwhile the
@@ -126,9 +127,7 @@ static void deliver_event(struct repair *repair, struct event *ev)
 
 static void again_soon(struct bus *bus)
 {
-    ev_timer_stop(bus->loop, &bus->repair_again);
-    ev_timer_set(&bus->repair_again, AGAIN_S, 0.);
-    ev_timer_start(bus->loop, &bus->repair_again);
+    timer_once(bus->loop, &bus->repair_again, AGAIN_S);
 }
 
 /* What failed does not hold up the others: its live events are left out, and it is tried again. */

@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/mem.h"
 #include "relay/front_parts.h"
+#include "relay/timer.h"
 
 enum {
     WHEEL_TICK_MS = 500,
@@ -37,8 +38,7 @@ static void front_run(struct front *front)
     } while (++runs < RUNS_PER_TURN && again);
     if (again) {
         /* After the streams' flush: feeding an event here would be served before it, for ever. */
-        ev_timer_set(&front->again, 0., 0.);
-        ev_timer_start(front->loop, &front->again);
+        timer_once(front->loop, &front->again, 0.);
     }
 }
 

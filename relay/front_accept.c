@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/mem.h"
 #include "relay/front_parts.h"
+#include "relay/timer.h"
 
 enum {
     ACCEPTS_PER_TURN = 64,    /* so that events are sent in between */
@@ -66,8 +67,7 @@ static void gate_pause(struct gate *gate, enum metric why, uint64_t wait_us)
     double wait_s = (double)wait_us / 1e6, least_s = PAUSE_MS / 1e3;
     metrics_add(front->metrics, why, 1);
     ev_io_stop(front->loop, &gate->acceptable);
-    ev_timer_set(&gate->pause, wait_s > least_s ? wait_s : least_s, 0.);
-    ev_timer_start(front->loop, &gate->pause);
+    timer_once(front->loop, &gate->pause, wait_s > least_s ? wait_s : least_s);
 }
 
 static void on_pause_over(struct ev_loop *loop, ev_timer *w, int revents)

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "relay/front_parts.h"
+#include "relay/timer.h"
 
 /* libmicrohttpd allocates this for each stream as long as it has it: enough for a preamble. */
 enum { STREAM_BLOCK = 64 };
@@ -117,8 +118,7 @@ void front_end(struct front_call *call)
     call->state = CALL_ENDING;
     TAILQ_INSERT_TAIL(&front->ending, call, ending_link);
     if (!ev_is_active(&front->end_batch)) {
-        ev_timer_set(&front->end_batch, END_BATCH_S, 0.);
-        ev_timer_start(front->loop, &front->end_batch);
+        timer_once(front->loop, &front->end_batch, END_BATCH_S);
     }
 }
 

@@ -4,6 +4,7 @@
 #include "common/mem.h"
 #include "relay/redis_channels_parts.h"
 #include "relay/redis_probe.h"
+#include "relay/timer.h"
 
 enum { ASK_MAX = 512 };
 static const double AGAIN_S = 10.0;
@@ -171,8 +172,7 @@ static void on_refused(struct redis_channels *ch, struct channel *c, bool alone,
             log_refused(ch, c->text, reply);
             ch->refused++;
             if (!ev_is_active(&ch->again)) {
-                ev_timer_set(&ch->again, AGAIN_S, 0.);
-                ev_timer_start(ch->loop, &ch->again);
+                timer_once(ch->loop, &ch->again, AGAIN_S);
             }
         } else if (c->name_count) {
             redis_channels_todo(ch, c);

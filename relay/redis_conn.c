@@ -11,6 +11,7 @@
 #include "common/mem.h"
 #include "relay/redis_conn_parts.h"
 #include "relay/redis_tls.h"
+#include "relay/timer.h"
 
 enum {
     READS_PER_TURN = 16, /* of 16 KB: reading and flushing alternate */
@@ -24,9 +25,7 @@ enum {
 
 void redis_conn_set_timer(struct redis_conn *conn, double seconds)
 {
-    ev_timer_stop(conn->loop, &conn->timer);
-    ev_timer_set(&conn->timer, seconds, 0.);
-    ev_timer_start(conn->loop, &conn->timer);
+    timer_once(conn->loop, &conn->timer, seconds);
 }
 
 static void close_context(struct redis_conn *conn)

@@ -8,6 +8,7 @@
 #include "common/mem.h"
 #include "common/names.h"
 #include "relay/log.h"
+#include "relay/timer.h"
 
 /* How long XREAD waits: also how long a new namespace's inbox may have to wait for the next look.
  */
@@ -72,9 +73,7 @@ static void round_begin(struct redis_inbox *inbox);
 
 static void retry_later(struct redis_inbox *inbox)
 {
-    ev_timer_stop(inbox->loop, &inbox->retry);
-    ev_timer_set(&inbox->retry, RETRY_S, 0.);
-    ev_timer_start(inbox->loop, &inbox->retry);
+    timer_once(inbox->loop, &inbox->retry, RETRY_S);
 }
 
 static void log_unread(struct redis_inbox *inbox, const char *reply)

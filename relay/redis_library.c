@@ -7,6 +7,7 @@
 #include "common/lua_library.h"
 #include "common/mem.h"
 #include "relay/log.h"
+#include "relay/timer.h"
 
 enum { REDIS_MAJOR_MIN = 7 };
 static const double RETRY_S = 3.0;
@@ -34,9 +35,7 @@ static int64_t embedded_version(void)
 
 static void retry_in(struct redis_library *library, double seconds)
 {
-    ev_timer_stop(library->loop, &library->retry);
-    ev_timer_set(&library->retry, seconds, 0.);
-    ev_timer_start(library->loop, &library->retry);
+    timer_once(library->loop, &library->retry, seconds);
 }
 
 /* A Redis that still loads its data, and the like: publishers wait for it, so it is asked often. */

@@ -7,6 +7,7 @@
 #include "common/buf.h"
 #include "common/clock.h"
 #include "common/mem.h"
+#include "relay/timer.h"
 
 static const double POLL_S = 2.0;       /* in case an announcement was missed */
 static const double ASK_AGAIN_S = 0.1;  /* at most that often while connections fail */
@@ -32,9 +33,7 @@ struct redis_sentinel {
 static void set_timer(struct redis_sentinel *s, ev_timer *timer, double seconds)
 {
     /* Between half and all of it: many nodes lose the same primary. */
-    ev_timer_stop(s->loop, timer);
-    ev_timer_set(timer, seconds * (0.5 + 0.5 * (double)(random() % 1000) / 1000.0), 0.);
-    ev_timer_start(s->loop, timer);
+    timer_once(s->loop, timer, seconds * (0.5 + 0.5 * (double)(random() % 1000) / 1000.0));
 }
 
 static void put_address(struct buf *out, const char *host, unsigned port)

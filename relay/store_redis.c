@@ -10,6 +10,7 @@
 #include "common/names.h"
 #include "relay/log.h"
 #include "relay/store_redis_parts.h"
+#include "relay/timer.h"
 
 static const double RETRY_S = 1.0;
 
@@ -91,9 +92,7 @@ void store_redis_say_no(struct store_redis *s, const char *what, const struct re
         log_put(LOG_ERROR, what, "reply", copy, "not_logged", log_u64(held), NULL);
         free(copy);
     }
-    ev_timer_stop(s->loop, &s->retry);
-    ev_timer_set(&s->retry, RETRY_S, 0.);
-    ev_timer_start(s->loop, &s->retry);
+    timer_once(s->loop, &s->retry, RETRY_S);
 }
 
 static void on_retry(struct ev_loop *loop, ev_timer *w, int revents)

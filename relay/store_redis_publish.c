@@ -12,6 +12,7 @@
 #include "common/names.h"
 #include "relay/log.h"
 #include "relay/store_redis_parts.h"
+#include "relay/timer.h"
 
 static const double AGAIN_S = 0.1; /* after an answer that said "not now" */
 /* At the end of a drain, for the answers that are on their way; less than the node's own grace. */
@@ -136,8 +137,7 @@ static void set_due_timer(struct store_redis *s)
     if (first == UINT64_MAX)
         return;
     ev_now_update(s->loop);
-    ev_timer_set(&posts->due, first > now ? (double)(first - now) / 1e6 : 0., 0.);
-    ev_timer_start(s->loop, &posts->due);
+    timer_once(s->loop, &posts->due, first > now ? (double)(first - now) / 1e6 : 0.);
 }
 
 static void on_due(struct ev_loop *loop, ev_timer *w, int revents)
