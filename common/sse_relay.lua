@@ -10,10 +10,11 @@
 --   FCALL sse_position 1 P:{ns} [seen ID] [max_events N] [log_ttl MS] [index_ttl MS] [once_ttl MS]
 --       → {position, horizon, the counter as this call found it or "0"}: a counter below what the
 --          caller has seen is how it learns that Redis has forgotten something
---   FCALL sse_since 1 P:{ns} cursor C [topic T …] [prefix S …]
+--   FCALL sse_since 1 P:{ns} cursor C [topic T …] [prefix S …] [limit N]
 --       → {position, horizon, id that pruning last raised the horizon to or "0",
 --          {topic, last id, …}}: each T ("0": unknown), then what has a last id above C and begins
---          with one of the S
+--          with one of the S, in order of ids. With a limit, only the first N of the index above C
+--          are gone through, and a fifth element is the id up to which that is all
 --   FCALL sse_version 0 → VERSION, an integer
 --
 -- The one key, P:{ns}, is no key itself; all keys are made of it, in its slot: :seq (the counter),
@@ -21,7 +22,7 @@
 -- :inbox (stream), :once:<key>; and the channels :ch:<topic>. Arguments are pairs of name and
 -- value. What is wrong with one is told as "ERR <function>: <argument>: <reason>", and then nothing
 -- was changed. Ids are decimal text in every result and message: Lua itself would print 1.8e+15.
-local VERSION = 2
+local VERSION = 3
 
 local MAX_ID = 9007199254740991 -- 2^53 - 1: what JavaScript and Lua numbers hold exactly
 local MAX_TOPICS = 64
@@ -30,6 +31,8 @@ local MAX_KEY_BYTES = 512       -- of once and key
 local PRUNE_STEP = 8            -- index entries at a time: bounds the work of one call
 local DRAIN_COUNT = 100
 local MAX_DRAIN_COUNT = 10000
+local MIN_SINCE_LIMIT = 2 * MAX_TOPICS -- one event may have moved MAX_TOPICS to the same id
+local SETTINGS_US = 1000000
 local NO_FIELDS = {}
 
 -- name → default, for a namespace no relay has written :config of
@@ -40,13 +43,14 @@ local SETTINGS = {
 -- While a library is loaded, Redis has none of these yet: space_open() binds them, where every call
 -- comes by.
 local call, find, format, gsub, json
+local id_format -- the first is faster, but takes only what C calls a long
 
 local function fail(who, reason)
     return redis.error_reply('ERR ' .. who .. ': ' .. reason)
 end
 
 local function id_text(id)
-    return format('%.0f', id)
+    return format(id_format, id)
 end
 
 -- A decimal integer of [low, high] as a number, or nil.
@@ -73,6 +77,7 @@ local function space_open(keys)
     if not call then
         find, format, gsub = string.find, string.format, string.gsub
         json, call = cjson.encode, redis.call
+        id_format = format('%d', MAX_ID) == format('%.0f', MAX_ID) and '%d' or '%.0f'
     end
     local key = keys[1]
     if last_space and last_space.key == key and #keys == 1 then
@@ -94,8 +99,9 @@ end
 -- Sets max_events, log_ttl, index_ttl, once_ttl of @space. Anybody can write the hash: what is not
 -- a positive integer would make XADD or PEXPIRE fail half-way, so the default stands in for it.
 -- Checked again only when the text has changed.
-local function space_load_settings(space)
+local function space_load_settings(space, now)
     local raw = space.raw
+    space.settings_read = now
     local c = call('HMGET', space.config, 'max_events', 'log_ttl', 'index_ttl', 'once_ttl')
     if c[1] == raw[1] and c[2] == raw[2] and c[3] == raw[3] and c[4] == raw[4] then
         return
@@ -104,6 +110,14 @@ local function space_load_settings(space)
     for i, name in ipairs({ 'max_events', 'log_ttl', 'index_ttl', 'once_ttl' }) do
         local n = c[i] and integer(c[i], 1, MAX_ID)
         space[name] = n and id_text(n) or SETTINGS[name]
+    end
+end
+
+-- The same, but for callers in a hurry: what somebody has just written there may wait for a second.
+local function space_keep_settings(space, now)
+    local age = now - (space.settings_read or 0)
+    if age < 0 or age > SETTINGS_US then
+        space_load_settings(space, now)
     end
 end
 
@@ -287,7 +301,8 @@ local function topic_fault(topic)
             return 'not UTF-8'
         end
     end
-    if find(topic, '..', 1, true) or find(topic, '^%.') or string.byte(topic, size) == 46 then
+    local byte = string.byte
+    if byte(topic) == 46 or byte(topic, size) == 46 or find(topic, '..', 1, true) then
         return 'contains an empty token'
     end
     return nil
@@ -412,7 +427,12 @@ end
 -- @args: alternating names and values, of FCALL or of an inbox entry. An event, or nil and
 -- "argument: reason".
 local function event_parse(args)
-    local e = { topics = {}, fields = NO_FIELDS, json = '' }
+    local e = {
+        topics = {}, fields = NO_FIELDS, json = '',
+        -- What it gets later stands here, too: a table that grows is made anew.
+        data = false, once = false, once_ttl = false, ephemeral = false, tail = false,
+        prev = false, scores = false, counter = false, fresh = false, written = 0,
+    }
     local given = nil
     for i = 1, #args, 2 do
         local name, value = args[i], args[i + 1]
@@ -642,8 +662,9 @@ local function sse_publish(keys, args)
     if not e then
         return fail('sse_publish', fault)
     end
-    space_load_settings(space)
-    return event_publish(space, e, clock_us())
+    local now = clock_us()
+    space_keep_settings(space, now)
+    return event_publish(space, e, now)
 end
 
 -- ---- Inbox ----
@@ -683,14 +704,15 @@ local function sse_drain(keys, args)
     if unknown then
         return fail('sse_drain', quote(unknown) .. ': unknown argument')
     end
-    space_load_settings(space)
+    local now = clock_us()
+    space_load_settings(space, now)
     for _, name in ipairs({ space.seq, space.horizon, space.pruned }) do
         number_at(name, call('GET', name))
     end
     call('ZCARD', space.topics)
     -- Deletes nothing, but fails here, if it must, and not when an entry is published already.
     call('XDEL', space.inbox, '0-1')
-    local now, published, rejected, last_fault = clock_us(), 0, 0, ''
+    local published, rejected, last_fault = 0, 0, ''
     for _, entry in ipairs(call('XRANGE', space.inbox, '-', '+', 'COUNT', count)) do
         local fault = inbox_move(space, entry[2], now)
         if fault then
@@ -768,17 +790,19 @@ local function sse_position(keys, args)
             call('HSET', space.config, pair[1], pair[2])
         end
     end
-    space_load_settings(space)
+    space_load_settings(space, now)
     index_prune(space, now)
     return { position, call('GET', space.horizon), before }
 end
 
--- {cursor, topics, prefixes}, or nil and what is wrong.
+local SINCE_ARGUMENTS = { cursor = true, limit = true, topic = true, prefix = true }
+
+-- {cursor, limit or nil, topics, prefixes}, or nil and what is wrong.
 local function since_parse(args)
     local q = { topics = {}, prefixes = {} }
     for i = 1, #args, 2 do
         local name, value = args[i], args[i + 1]
-        if name ~= 'cursor' and name ~= 'topic' and name ~= 'prefix' then
+        if not SINCE_ARGUMENTS[name] then
             return nil, quote(name) .. ': unknown argument'
         elseif not value then
             return nil, name .. ': has no value'
@@ -790,12 +814,13 @@ local function since_parse(args)
             q.topics[#q.topics + 1] = value
         elseif name == 'prefix' then
             q.prefixes[#q.prefixes + 1] = value
-        elseif q.cursor then
-            return nil, 'cursor: given twice'
+        elseif q[name] then
+            return nil, name .. ': given twice'
         else
-            q.cursor = integer(value, 0, MAX_ID)
-            if not q.cursor then
-                return nil, 'cursor: not an integer from 0 to 2^53 - 1'
+            local low = name == 'limit' and MIN_SINCE_LIMIT or 0
+            q[name] = integer(value, low, MAX_ID)
+            if not q[name] then
+                return nil, name .. ': not an integer from ' .. low .. ' to 2^53 - 1'
             end
         end
     end
@@ -812,6 +837,29 @@ local function starts_with_any(topic, prefixes)
         end
     end
     return false
+end
+
+-- What has moved past the cursor, as {topic, id, …} in order of ids, and the id up to which that is
+-- all.
+local function topics_moved(space, q, position)
+    local moved = call('ZRANGEBYSCORE', space.topics, '(' .. id_text(q.cursor), position,
+        'WITHSCORES', 'LIMIT', 0, q.limit or -1)
+    local n = #moved
+    if n < 2 * (q.limit or MAX_ID) then
+        return moved, position
+    end
+    -- Others may have the same id and lie behind the limit: the next page begins with all of them.
+    local last = moved[n]
+    while moved[n] == last do
+        n = n - 2
+    end
+    if n == 0 then -- not by us: one event has MAX_TOPICS
+        return moved, id_text(math.ceil(last))
+    end
+    for i = #moved, n + 1, -1 do
+        moved[i] = nil
+    end
+    return moved, id_text(math.ceil(last) - 1)
 end
 
 -- The last ids of topics, by topic: of one that the index has lost, its log's. And the highest.
@@ -845,22 +893,26 @@ local function sse_since(keys, args)
         if not listed[topic] then
             listed[topic] = true
             found[#found + 1] = topic
-            found[#found + 1] = id_text(id)
+            found[#found + 1] = id
         end
     end
     for _, topic in ipairs(q.topics) do
-        list(topic, last[topic])
+        list(topic, id_text(last[topic]))
     end
+    local upto = position
     if q.prefixes[1] then
-        local after = '(' .. id_text(q.cursor)
-        local newer = call('ZRANGEBYSCORE', space.topics, after, position, 'WITHSCORES')
-        for i = 1, #newer, 2 do
-            if score_id(newer[i + 1]) and starts_with_any(newer[i], q.prefixes) then
-                list(newer[i], score_id(newer[i + 1]))
+        local moved
+        moved, upto = topics_moved(space, q, position)
+        if q.prefixes[1] == '' and not q.topics[1] then -- very many, perhaps: just as they are
+            found, moved = moved, {}
+        end
+        for i = 1, #moved, 2 do
+            if starts_with_any(moved[i], q.prefixes) and score_id(moved[i + 1]) then
+                list(moved[i], moved[i + 1])
             end
         end
     end
-    return { position, horizon, pruned, found }
+    return { position, horizon, pruned, found, q.limit and upto }
 end
 
 local function sse_version()

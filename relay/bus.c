@@ -11,7 +11,7 @@
 
 /* A worker this many notes behind makes the bus stop reading; Redis then buffers, within its own
  * limit. */
-enum { WORKER_BEHIND = 256, SENT_MAX = 65536, READ_MAX = 16384, NAMES_LOOKED_THROUGH = 1024 };
+enum { WORKER_BEHIND = 256, SENT_MAX = 65536, READ_MAX = 16384 };
 #define SEEN_AHEAD_US (UINT64_C(24) * 3600 * 1000000)
 static const double PAUSE_POLL_S = 0.002;
 static const double REOPEN_S = 10.0, SWEEP_S = 1.0;
@@ -67,10 +67,9 @@ static bool lacks_first(struct bus *bus, struct space *space, struct event *ev, 
 {
     uint64_t prev = event_prev(ev);
     if (prev == EVENT_PREV_UNKNOWN || prev <= space->checked ||
-        space->names > NAMES_LOOKED_THROUGH ||
         tails_last(bus->tails, event_ns(ev), event_topic(ev)))
         return false;
-    *known = bus_known_up_to(space, event_topic(ev));
+    *known = bus_known_up_to(bus, space, event_topic(ev));
     return prev > *known;
 }
 

@@ -10,14 +10,21 @@
  * What has moved but has not been heard may be on its way: so a mark is sent after it by the live
  * path, and what has not come when that has is read from the log. */
 
-enum { NAMES_MAX = 256 }; /* up to here the index is asked for the names, above for all topics */
+enum {
+    NAMES_MAX = 256,   /* up to here the index is asked for the names … */
+    PAGE_TOPICS = 256, /* … above for all topics, in pages that nobody has to wait for long for */
+};
 
 struct check {
-    struct store_look look;
+    struct store_look look; /* one page */
     struct bus *bus;
     struct space *space;
-    struct strings names; /* copies */
-    uint64_t mark;        /* 0: the index has not answered yet */
+    struct strings names;        /* copies */
+    uint64_t from;               /* what the index has up to here had been heard before */
+    uint64_t upto;               /* and it has been asked up to here */
+    struct store_topic *missing; /* perhaps; owned */
+    size_t count;
+    uint64_t mark; /* 0: the index has not answered all yet */
     LIST_ENTRY(check) link;
 };
 
@@ -28,18 +35,28 @@ static void check_end(struct check *check)
     LIST_REMOVE(check, link);
     store_look_reset(&check->look);
     strings_reset(&check->names);
+    for (size_t i = 0; i < check->count; i++)
+        free(check->missing[i].name);
+    free(check->missing);
     free(check);
     space->checking = false;
     space->jobs--;
     bus_space_release(bus, space);
 }
 
+static void check_passed(struct check *check)
+{
+    if (check->space->checked < check->upto)
+        check->space->checked = check->upto;
+    check_end(check);
+}
+
 static bool is_missing(const struct check *check, const struct store_topic *topic)
 {
     const struct space *space = check->space;
     uint64_t last = tails_last(check->bus->tails, slice_of(space->ns), slice_of(topic->name));
-    return topic->last > check->look.cursor && topic->last > last &&
-           topic->last > bus_known_up_to(space, slice_of(topic->name));
+    return topic->last > check->from && topic->last > last &&
+           topic->last > bus_known_up_to(check->bus, space, slice_of(topic->name));
 }
 
 /* All that was published before the look has come, or never will. */
@@ -47,24 +64,25 @@ static void confirm(struct check *check)
 {
     struct bus *bus = check->bus;
     struct space *space = check->space;
-    struct store_look *look = &check->look;
-    struct strings missing = {mem_alloc((look->count + 1) * sizeof(char *)), 0};
+    struct strings lost = {mem_alloc((check->count + 1) * sizeof(char *)), 0};
     uint64_t cursor = UINT64_MAX;
-    for (size_t i = 0; i < look->count; i++) {
-        struct store_topic *topic = &look->topics[i];
+    for (size_t i = 0; i < check->count; i++) {
+        struct store_topic *topic = &check->missing[i];
         if (!is_missing(check, topic))
             continue;
         uint64_t last = tails_last(bus->tails, slice_of(space->ns), slice_of(topic->name));
-        missing.items[missing.count++] = topic->name;
-        last = last ? last : look->cursor;
+        lost.items[lost.count++] = topic->name;
+        last = last ? last : check->from;
         cursor = last < cursor ? last : cursor;
     }
-    if (missing.count)
-        (void)bus_repair_missing(bus, space, &missing, cursor, look->position);
-    else if (space->checked < look->position)
-        space->checked = look->position;
-    free(missing.items);
-    check_end(check);
+    bool whole = !lost.count;
+    if (!whole)
+        (void)bus_repair_missing(bus, space, &lost, cursor, check->upto);
+    free(lost.items);
+    if (whole)
+        check_passed(check);
+    else
+        check_end(check);
 }
 
 void bus_store_passed(struct bus *bus, uint64_t mark)
@@ -77,17 +95,53 @@ void bus_store_passed(struct bus *bus, uint64_t mark)
     }
 }
 
-static void on_checked(struct store_look *look, enum err e)
+/* Keeps what may be missing of a page. A topic that moves on meanwhile may come twice. */
+static void take_page(struct check *check)
+{
+    struct store_look *look = &check->look;
+    for (size_t i = 0; i < look->count; i++) {
+        struct store_topic *topic = &look->topics[i];
+        if (!is_missing(check, topic))
+            continue;
+        if ((check->count & (check->count - 1)) == 0) /* grows at powers of two */
+            check->missing = mem_resize(check->missing, (check->count ? check->count * 2 : 1) *
+                                                            sizeof(*check->missing));
+        check->missing[check->count++] = *topic;
+        topic->name = NULL;
+    }
+    store_look_reset(look);
+}
+
+static void on_page(struct store_look *look, enum err e);
+
+static void ask_page(struct check *check, bool by_name)
+{
+    struct bus *bus = check->bus;
+    check->look = (struct store_look){.ns = check->space->ns,
+                                      .names = by_name ? &check->names : NULL,
+                                      .limit = by_name ? 0 : PAGE_TOPICS,
+                                      .cursor = check->upto,
+                                      .done = on_page,
+                                      .arg = check};
+    bus->store.ops->look(bus->store.impl, &check->look);
+}
+
+static void on_page(struct store_look *look, enum err e)
 {
     struct check *check = look->arg;
-    struct space *space = check->space;
-    bool missing = false;
-    for (size_t i = 0; i < look->count && !e; i++)
-        missing |= is_missing(check, &look->topics[i]);
-    if (e || !missing) {
-        if (!e && look->position > space->checked)
-            space->checked = look->position;
+    if (e) {
         check_end(check);
+        return;
+    }
+    bool more = look->upto < look->position && look->upto > check->upto;
+    check->upto = look->upto;
+    take_page(check);
+    if (more) {
+        ask_page(check, false);
+        return;
+    }
+    if (!check->count) {
+        check_passed(check);
         return;
     }
     check->mark = check->bus->store.ops->mark(check->bus->store.impl);
@@ -98,24 +152,18 @@ static void on_checked(struct store_look *look, enum err e)
 static void check_start(struct bus *bus, struct space *space)
 {
     struct check *check = mem_zero(1, sizeof(*check));
-    bool patterns = false;
+    bool by_name = space->names <= NAMES_MAX && !bus_has_patterns(space);
     const struct name *name;
     check->bus = bus;
     check->space = space;
-    LIST_FOREACH (name, &space->watched, link) {
-        strings_add(&check->names, slice_of(name->store.name));
-        patterns |= name_is_pattern(slice_of(name->store.name));
-    }
-    check->look = (struct store_look){.ns = space->ns,
-                                      .names = &check->names,
-                                      .cursor = space->checked,
-                                      .moved_only = patterns || space->names > NAMES_MAX,
-                                      .done = on_checked,
-                                      .arg = check};
+    check->from = check->upto = space->checked;
+    if (by_name)
+        LIST_FOREACH (name, &space->watched, link)
+            strings_add(&check->names, slice_of(name->store.name));
     LIST_INSERT_HEAD(&bus->checks, check, link);
     space->checking = true;
     space->jobs++;
-    bus->store.ops->look(bus->store.impl, &check->look);
+    ask_page(check, by_name);
 }
 
 void bus_check_all(struct bus *bus)

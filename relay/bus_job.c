@@ -156,7 +156,8 @@ static bool may_learn(struct bus *bus, const struct replay *r)
     struct name *name = bus_name_find(bus, r->ns, r->names->items[0]);
     if (!space || !name || !name->store.heard)
         return false;
-    uint64_t known = space->patterns || name->since < space->checked ? space->checked : name->since;
+    uint64_t known =
+        bus_has_patterns(space) || name->since < space->checked ? space->checked : name->since;
     return r->topic_last <= known ||
            tails_last(bus->tails, slice_of(r->ns), slice_of(name->store.name));
 }

@@ -4,7 +4,6 @@
 #include "common/mem.h"
 #include "common/names.h"
 #include "relay/bus_parts.h"
-#include "relay/pattern.h"
 
 struct space *bus_space_find(struct bus *bus, struct slice ns)
 {
@@ -17,27 +16,50 @@ struct space *bus_space_find(struct bus *bus, struct slice ns)
     return space;
 }
 
-struct name *bus_name_find(struct bus *bus, const char *ns, const char *text)
+static struct name *name_find(struct bus *bus, const char *ns, struct slice text)
 {
     struct buf key = {0};
     buf_put(&key, ns, strlen(ns) + 1);
-    buf_puts(&key, text);
+    buf_put(&key, text.ptr, text.len);
     struct name *name;
     HASH_FIND(hh, bus->names, key.ptr, key.len, name);
     buf_reset(&key);
     return name;
 }
 
-uint64_t bus_known_up_to(const struct space *space, struct slice topic)
+struct name *bus_name_find(struct bus *bus, const char *ns, const char *text)
 {
-    uint64_t known = UINT64_MAX;
-    const struct name *name;
-    LIST_FOREACH (name, &space->watched, link) {
-        uint64_t since = name->since > space->checked ? name->since : space->checked;
-        if (name->since && since < known && pattern_matches(slice_of(name->store.name), topic))
-            known = since;
-    }
-    return known;
+    return name_find(bus, ns, slice_of(text));
+}
+
+bool bus_has_patterns(const struct space *space)
+{
+    return space->patterns && topic_index_names(space->patterns);
+}
+
+static void take_earliest(void *owner, void *arg)
+{
+    const struct name *name = owner;
+    uint64_t *since = arg;
+    if (name && name->since && name->since < *since)
+        *since = name->since;
+}
+
+uint64_t bus_known_up_to(struct bus *bus, const struct space *space, struct slice topic)
+{
+    uint64_t since = UINT64_MAX;
+    take_earliest(name_find(bus, space->ns, topic), &since);
+    if (space->patterns)
+        topic_index_match(space->patterns, topic, take_earliest, &since);
+    return since > space->checked ? since : space->checked;
+}
+
+static void space_free(struct space *space)
+{
+    if (space->patterns)
+        topic_index_free(space->patterns);
+    free(space->ns);
+    free(space);
 }
 
 void bus_space_release(struct bus *bus, struct space *space)
@@ -49,8 +71,7 @@ void bus_space_release(struct bus *bus, struct space *space)
     if (bus->store.impl) /* it goes first at the end */
         bus->store.ops->close(bus->store.impl, space->ns);
     HASH_DEL(bus->spaces, space);
-    free(space->ns);
-    free(space);
+    space_free(space);
 }
 
 static struct space *space_get(struct bus *bus, const char *ns)
@@ -66,6 +87,14 @@ static struct space *space_get(struct bus *bus, const char *ns)
     return space;
 }
 
+static void pattern_add(struct name *name)
+{
+    struct space *space = name->space;
+    if (!space->patterns)
+        space->patterns = topic_index_new();
+    topic_index_add(space->patterns, slice_of(name->store.name), &name->sub, name);
+}
+
 static struct name *name_new(struct bus *bus, const char *ns, const char *text)
 {
     size_t ns_len = strlen(ns) + 1, text_len = strlen(text) + 1;
@@ -77,7 +106,8 @@ static struct name *name_new(struct bus *bus, const char *ns, const char *text)
     name->space = space_get(bus, ns);
     LIST_INSERT_HEAD(&name->space->watched, name, link);
     name->space->names++;
-    name->space->patterns += name_is_pattern(slice_of(text));
+    if (name_is_pattern(slice_of(text)))
+        pattern_add(name);
     HASH_ADD_KEYPTR(hh, bus->names, name->store.ns, ns_len + text_len - 1, name);
     return name;
 }
@@ -106,14 +136,17 @@ void bus_names_sweep(struct bus *bus)
     bus->lost_pattern = false;
 }
 
+static void note_heard(void *owner, void *arg)
+{
+    *(bool *)arg |= ((const struct name *)owner)->store.heard;
+}
+
 static bool is_heard_by_pattern(const struct space *space, struct slice topic)
 {
-    const struct name *name;
-    LIST_FOREACH (name, &space->watched, link)
-        if (name->store.heard && name_is_pattern(slice_of(name->store.name)) &&
-            pattern_matches(slice_of(name->store.name), topic))
-            return true;
-    return false;
+    bool heard = false;
+    if (space->patterns)
+        topic_index_match(space->patterns, topic, note_heard, &heard);
+    return heard;
 }
 
 /* What only this name brought is not heard any more. */
@@ -121,7 +154,7 @@ static void forget_tails(struct bus *bus, struct name *name)
 {
     struct slice text = slice_of(name->store.name);
     if (name_is_pattern(text)) {
-        name->space->patterns--;
+        topic_index_remove(name->space->patterns, &name->sub);
         name->space->lost_pattern = bus->lost_pattern = true;
     } else if (!is_heard_by_pattern(name->space, text)) {
         tails_drop(bus->tails, slice_of(name->store.ns), text);
@@ -182,13 +215,14 @@ void bus_names_free(struct bus *bus)
     struct name *name, *next_name;
     HASH_ITER (hh, bus->names, name, next_name) {
         HASH_DEL(bus->names, name);
+        if (name->sub.node)
+            topic_index_remove(name->space->patterns, &name->sub);
         free(name->store.ns);
         free(name);
     }
     struct space *space, *next_space;
     HASH_ITER (hh, bus->spaces, space, next_space) {
         HASH_DEL(bus->spaces, space);
-        free(space->ns);
-        free(space);
+        space_free(space);
     }
 }

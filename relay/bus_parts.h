@@ -11,6 +11,7 @@
 #include "relay/log.h"
 #include "relay/replay.h"
 #include "relay/tail.h"
+#include "relay/topic_index.h"
 
 struct job;
 struct lane;
@@ -33,9 +34,10 @@ struct space {
     bool moved;           /* to another server, since it was repaired */
     bool checking;
     struct name_list watched;
-    unsigned names, patterns; /* in `watched`; patterns are among the names */
-    bool lost_pattern;        /* what only that brought is not heard any more */
-    unsigned jobs;            /* reads, repairs and checks under way or waiting */
+    unsigned names;               /* in `watched` … */
+    struct topic_index *patterns; /* … and those of them that are patterns; NULL: none yet */
+    bool lost_pattern;            /* what only that brought is not heard any more */
+    unsigned jobs;                /* reads, repairs and checks under way or waiting */
     UT_hash_handle hh;
 };
 
@@ -45,6 +47,7 @@ struct name {
     LIST_ENTRY(name) link; /* in space->watched */
     uint64_t since;        /* the position at its first read: whoever is live on it came later */
     bool was_heard, lost;  /* lost: not heard any more when its namespace was repaired */
+    struct topic_sub sub;  /* of a pattern, in space->patterns */
     UT_hash_handle hh;     /* key: ns, NUL, name */
 };
 
@@ -101,7 +104,8 @@ struct space *bus_space_find(struct bus *bus, struct slice ns);
 void bus_space_release(struct bus *bus, struct space *space); /* frees it once nothing needs it */
 /* Up to where nothing of a topic can be missing, while it has no tail to tell: nobody is live on a
  * name before its first read. UINT64_MAX: nobody is. */
-uint64_t bus_known_up_to(const struct space *space, struct slice topic);
+uint64_t bus_known_up_to(struct bus *bus, const struct space *space, struct slice topic);
+bool bus_has_patterns(const struct space *space);
 struct name *bus_name_find(struct bus *bus, const char *ns, const char *text);
 void bus_take_watch(struct bus *bus, struct note_name *note);
 void bus_take_unwatch(struct bus *bus, struct note_name *note);

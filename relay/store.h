@@ -25,14 +25,16 @@ struct store_topic {
  * cursor. */
 struct store_look {
     const char *ns;
-    const struct strings *names; /* topics and patterns */
+    const struct strings *names; /* topics and patterns; NULL: whatever has moved */
     uint64_t cursor;
     bool moved_only; /* leave out what has not moved (names may be very many) */
+    size_t limit;    /* without names: about so many topics, those that moved first; 0: all */
     void (*done)(struct store_look *look,
                  enum err e); /* ERR_AGAIN: the store went away, try again */
     void *arg;
     /* filled: */
     uint64_t position;
+    uint64_t upto;    /* up to here `topics` has all that moved; below the position: more follow */
     uint64_t horizon; /* what is older may have been forgotten … */
     bool pruned;      /* … because the index was pruned, not because data was lost */
     struct store_topic
@@ -68,8 +70,8 @@ struct event *store_event(const struct config *config, const struct event_fields
                           uint64_t arrival_us);
 /* Fills look->topics from one topic that exists; the store calls it for each it has found. */
 void store_look_add(struct store_look *look, struct slice topic, uint64_t last);
-/* Call once after the last: adds what is asked for by name and was not found, sorts, drops repeats
- * and what is not wanted. */
+/* Call once after the last, where there are names: adds what is asked for by name and was not
+ * found, sorts, drops repeats and what is not wanted. */
 void store_look_settle(struct store_look *look);
 
 void store_look_reset(struct store_look *look);

@@ -237,7 +237,7 @@ void memory_close(struct memory *m, struct slice ns)
 
 static bool is_wanted(const struct store_look *look, struct slice topic)
 {
-    if (look->moved_only)
+    if (look->moved_only || !look->names)
         return true; /* names may be very many; store_look_settle() sorts them out */
     for (size_t i = 0; i < look->names->count; i++) {
         struct slice name = slice_of(look->names->items[i]);
@@ -260,11 +260,11 @@ static void look_for_moved(struct space *space, struct store_look *look)
 void memory_look(struct memory *m, struct store_look *look, uint64_t now_us)
 {
     struct space *space = space_get(m, slice_of(look->ns), now_us);
-    bool search = look->moved_only;
-    look->position = space->seq;
+    bool search = look->moved_only || !look->names;
+    look->position = look->upto = space->seq;
     look->horizon = space->horizon;
     look->pruned = space->pruned == space->horizon;
-    for (size_t i = 0; i < look->names->count && !look->moved_only; i++) {
+    for (size_t i = 0; look->names && i < look->names->count && !look->moved_only; i++) {
         struct slice name = slice_of(look->names->items[i]);
         struct topic *topic = topic_find(space, name);
         if (topic)
@@ -273,7 +273,8 @@ void memory_look(struct memory *m, struct store_look *look, uint64_t now_us)
     }
     if (search)
         look_for_moved(space, look);
-    store_look_settle(look);
+    if (look->names)
+        store_look_settle(look);
 }
 
 void memory_range(struct memory *m, struct store_range *range, uint64_t now_us)

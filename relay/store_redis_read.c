@@ -47,13 +47,16 @@ static void look_fill(struct store_redis *s, struct store_look *look,
     look->position = (uint64_t)redis_reply_number(redis_reply_at(reply, 0));
     look->horizon = (uint64_t)redis_reply_number(redis_reply_at(reply, 1));
     look->pruned = redis_reply_number(redis_reply_at(reply, 2)) == (int64_t)look->horizon;
+    look->upto =
+        look->limit ? (uint64_t)redis_reply_number(redis_reply_at(reply, 4)) : look->position;
     const struct redis_reply *topics = redis_reply_at(reply, 3);
     for (size_t i = 0; i + 1 < redis_reply_count(topics); i += 2) {
         int64_t last = redis_reply_number(redis_reply_at(topics, i + 1));
         if (last > 0)
             look_add(s, look, redis_reply_text(redis_reply_at(topics, i)), (uint64_t)last);
     }
-    store_look_settle(look);
+    if (look->names)
+        store_look_settle(look);
 }
 
 static void on_looked(void *arg, const struct redis_reply *reply)
@@ -66,9 +69,11 @@ static void on_looked(void *arg, const struct redis_reply *reply)
         look->done(look, ERR_AGAIN);
         return;
     }
-    bool valid = redis_reply_count(reply) >= 4 &&
+    size_t numbers = look->limit ? 5 : 4;
+    bool valid = redis_reply_count(reply) >= numbers &&
                  redis_reply_number(redis_reply_at(reply, 0)) > 0 &&
-                 redis_reply_number(redis_reply_at(reply, 1)) >= 0;
+                 redis_reply_number(redis_reply_at(reply, 1)) >= 0 &&
+                 (!look->limit || redis_reply_number(redis_reply_at(reply, 4)) >= 0);
     if (!valid) {
         store_redis_say_no(s, "cannot look at a namespace; its streams wait", reply);
         look->done(look, ERR_AGAIN);
@@ -91,10 +96,11 @@ static struct slice literal_prefix(const char *pattern)
 void store_redis_look(void *impl, struct store_look *look)
 {
     struct store_redis *s = impl;
-    const struct strings *names = look->names;
+    const struct strings *names = look->moved_only ? NULL : look->names;
+    size_t count = names ? names->count : 0;
     struct buf key = {0};
     name_put_key(&key, s->config->prefix, slice_of(look->ns));
-    struct slice *argv = mem_alloc((6 + 2 * names->count + 2) * sizeof(*argv));
+    struct slice *argv = mem_alloc((6 + 2 * count + 4) * sizeof(*argv));
     size_t argc = 0;
     argv[argc++] = SLICE_LIT("FCALL");
     argv[argc++] = SLICE_LIT("sse_since");
@@ -102,14 +108,18 @@ void store_redis_look(void *impl, struct store_look *look)
     argv[argc++] = buf_slice(&key);
     argv[argc++] = SLICE_LIT("cursor");
     argv[argc++] = slice_of(log_u64(look->cursor));
-    for (size_t i = 0; i < names->count && !look->moved_only; i++) {
+    for (size_t i = 0; i < count; i++) {
         bool pattern = name_is_pattern(slice_of(names->items[i]));
         argv[argc++] = pattern ? SLICE_LIT("prefix") : SLICE_LIT("topic");
         argv[argc++] = pattern ? literal_prefix(names->items[i]) : slice_of(names->items[i]);
     }
-    if (look->moved_only) {
+    if (!names) {
         argv[argc++] = SLICE_LIT("prefix");
         argv[argc++] = SLICE_LIT("");
+    }
+    if (look->limit) {
+        argv[argc++] = SLICE_LIT("limit");
+        argv[argc++] = slice_of(log_u64(look->limit));
     }
     struct look_call *call = mem_alloc(sizeof(*call));
     *call = (struct look_call){s, look};

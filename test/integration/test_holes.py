@@ -98,6 +98,27 @@ def test_a_lost_tail_is_found_by_the_index(redis, relay_factory, sse_connect, do
         assert client.ids == ids and not client.gaps
 
 
+TOPICS = [f"u.{n}" for n in range(900)]
+MANY_NAMES = [TOPICS[n : n + 150 : 3] for n in range(0, 900, 150)]
+
+
+@pytest.mark.parametrize("names", [[["u.*"]], [["u.*", "v.*", "w"]], MANY_NAMES], ids=["pattern", "patterns", "names"])
+def test_lost_tails_are_found_among_very_many_topics(redis, relay_factory, sse_connect, doors, silent, names):
+    """Then the index is asked page by page; some of those that moved are nobody's here."""
+    relay = relay_factory({"redis.check": "100ms"})
+    clients = [sse_connect(relay, *some) for some in names]
+    pipe = doors.redis.pipeline(transaction=False)
+    for i in range(0, len(TOPICS), 60):
+        args = [x for t in TOPICS[i : i + 60] for x in ("topic", t)]
+        pipe.fcall("sse_publish", 1, doors.key(), *args, "data", "1")
+    pipe.execute()
+    lost = [silent.log(topic, "2") for topic in ("u.0", "u.897", "nobodys")][:2]
+    for client, id in ((clients[0], lost[0]), (clients[-1], lost[1])):
+        client.wait_for(lambda c, id=id: id in c.ids)
+        assert client.ids == sorted({*client.ids}) and not client.gaps
+    assert relay.metric("sse_relay_holes_total") == 2
+
+
 def test_what_comes_too_late_for_a_stream_is_told_to_it(redis, relay_factory, sse_connect, doors, silent):
     relay = relay_factory({"redis.check": "100ms"})
     both = sse_connect(relay, "a", "b")

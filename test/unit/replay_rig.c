@@ -60,7 +60,7 @@ static void fake_look(void *impl, struct store_look *look)
         look->done(look, ERR_AGAIN);
         return;
     }
-    look->position = fake.position;
+    look->position = look->upto = fake.position;
     look->horizon = fake.horizon;
     look->pruned = fake.pruned;
     for (size_t i = 0; i < fake.topic_count; i++) {
