@@ -33,9 +33,9 @@ class Constant(NamedTuple):
 CONSTANTS = {
     # name: Constant(value, unit, measured, where from). "performance 1": docs/performance.md, section 1.
     "fanout_1_1000": Constant(4.9, "µs", True, "CPU of a delivery, 1,000 clients of a worker, 64 B, 1 in flight; scaling 4"),
-    "fanout_1_5000": Constant(6.13, "µs", True, "the same, 5,000 clients: fanout-64-1, without io_uring (5.8 with it)"),
+    "fanout_1_5000": Constant(5.8, "µs", True, "the same, 5,000 clients: fanout-64-1"),
     "fanout_1_15000": Constant(8.2, "µs", True, "the same, 15,000 clients: more sockets than caches hold; scaling 4"),
-    "fanout_16_5000": Constant(0.48, "µs", True, "5,000 clients, 16 in flight: fanout-64-16, without io_uring (0.4 with it)"),
+    "fanout_16_5000": Constant(0.40, "µs", True, "5,000 clients, 16 in flight: fanout-64-16"),
     "delivery_byte": Constant(0.00016, "µs", True, "more for each byte of data, 15 KB against 1 KB; performance 6"),
     "deflate_byte": Constant(0.011, "µs", True, "compress: deflating, once per event and node; performance 6"),
     "bus_event": Constant(5.2, "µs", True, "bus thread, an event among many, 15,000 topics; scaling 4"),
@@ -68,7 +68,7 @@ CONSTANTS = {
     "redis_connect": Constant(21.6, "µs", True, "a client with a topic of its own comes: SUBSCRIBE, FCALL, XRANGE; scaling 4"),
     "redis_check": Constant(12.0, "µs", True, "a node asks the index for what has moved (redis.check), each namespace; scaling 4"),
     "redis_check_name": Constant(2.5, "µs", True, "more for each topic that the node hears, up to 256; scaling 4"),
-    "redis_check_moved": Constant(2.4, "µs", True, "where it hears more than 256: for each that has moved; scaling 4"),
+    "redis_check_moved": Constant(1.2, "µs", True, "where it hears more than 256: for each that has moved, in pages; scaling 4"),
     "redis_channel": Constant(218, "B", True, "memory for a channel that a node listens to; scaling 4"),
     "log_topic": Constant(4500, "B", True, "least memory of a topic in the log, index included; operations 4"),
     "log_entry": Constant(45, "B", True, "of an entry besides its data, in a full log; operations 4"),
@@ -252,7 +252,7 @@ class Fleet:
         )
 
     def check(self):
-        """µs of Redis for one look at one namespace by one node, in which it does nothing else."""
+        """µs of Redis for one look at one namespace by one node: by names, or in pages of 256 topics."""
         c = self.c
         names = sum(k.topics * h for k, h in zip(self.kinds, self.hearing)) / self.nodes / self.namespaces
         if names <= 256:
@@ -467,7 +467,6 @@ def capacity(o):
             "messages_per_second": fleet.messages,
             "cpu_cores": redis.as_it_comes(),
             "messages_per_write": redis.merged(),
-            "stopped_by_a_check_s": fleet.check() / 1e6,
         },
         "resources": rows,
         "first": first,
@@ -539,8 +538,6 @@ def text_of(r):
     lines += [f"  memory: {figure(node['memory_relay_bytes'] / 1e6)} MB relay, {figure(node['memory_kernel_bytes'] / 1e6)} MB kernel"]
     lines += [f"{'each' if r['redis'] > 1 else 'the'} Redis: {figure(redis['events_per_second'])} events/s in, "
               f"{figure(redis['messages_per_second'])} messages/s out, {figure(redis['cpu_cores'])} cores"]  # fmt: skip
-    if redis["stopped_by_a_check_s"] >= 0.001:
-        lines += [f"  each node's check of the index (redis.check) keeps it busy for {figure(1000 * redis['stopped_by_a_check_s'])} ms at a time"]
     lines += [""]
     lines += table(
         ["resource", "load", "limit", "", "used", "a node lost", "may grow"],
