@@ -101,8 +101,8 @@ end
 -- Checked again only when the text has changed.
 local function space_load_settings(space, now)
     local raw = space.raw
-    space.settings_read = now
     local c = call('HMGET', space.config, 'max_events', 'log_ttl', 'index_ttl', 'once_ttl')
+    space.settings_read = now
     if c[1] == raw[1] and c[2] == raw[2] and c[3] == raw[3] and c[4] == raw[4] then
         return
     end
