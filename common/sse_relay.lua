@@ -101,6 +101,7 @@ end
 -- Checked again only when the text has changed.
 local function space_load_settings(space, now)
     local raw = space.raw
+    space.settings_read = nil -- if this fails, the next caller tries, too
     local c = call('HMGET', space.config, 'max_events', 'log_ttl', 'index_ttl', 'once_ttl')
     space.settings_read = now
     if c[1] == raw[1] and c[2] == raw[2] and c[3] == raw[3] and c[4] == raw[4] then
@@ -899,13 +900,13 @@ local function sse_since(keys, args)
     for _, topic in ipairs(q.topics) do
         list(topic, id_text(last[topic]))
     end
-    local upto = position
+    local moved, upto = {}, position
     if q.prefixes[1] then
-        local moved
         moved, upto = topics_moved(space, q, position)
-        if q.prefixes[1] == '' and not q.topics[1] then -- very many, perhaps: just as they are
-            found, moved = moved, {}
-        end
+    end
+    if q.prefixes[1] == '' and not q.topics[1] then -- very many, perhaps: just as they are
+        found = moved
+    else
         for i = 1, #moved, 2 do
             if starts_with_any(moved[i], q.prefixes) and score_id(moved[i + 1]) then
                 list(moved[i], moved[i + 1])

@@ -19,12 +19,11 @@ struct check {
     struct store_look look; /* one page */
     struct bus *bus;
     struct space *space;
-    struct strings names;        /* copies */
-    uint64_t from;               /* what the index has up to here had been heard before */
-    uint64_t upto;               /* and it has been asked up to here */
-    struct store_topic *missing; /* perhaps; owned */
-    size_t count;
-    uint64_t mark; /* 0: the index has not answered all yet */
+    struct strings names;      /* copies */
+    uint64_t from;             /* what the index has up to here had been heard before */
+    uint64_t upto;             /* and it has been asked up to here */
+    struct store_look missing; /* what of all pages is missing, perhaps */
+    uint64_t mark;             /* 0: the index has not answered all yet */
     LIST_ENTRY(check) link;
 };
 
@@ -35,9 +34,7 @@ static void check_end(struct check *check)
     LIST_REMOVE(check, link);
     store_look_reset(&check->look);
     strings_reset(&check->names);
-    for (size_t i = 0; i < check->count; i++)
-        free(check->missing[i].name);
-    free(check->missing);
+    store_look_reset(&check->missing);
     free(check);
     space->checking = false;
     space->jobs--;
@@ -64,10 +61,10 @@ static void confirm(struct check *check)
 {
     struct bus *bus = check->bus;
     struct space *space = check->space;
-    struct strings lost = {mem_alloc((check->count + 1) * sizeof(char *)), 0};
+    struct strings lost = {mem_alloc((check->missing.count + 1) * sizeof(char *)), 0};
     uint64_t cursor = UINT64_MAX;
-    for (size_t i = 0; i < check->count; i++) {
-        struct store_topic *topic = &check->missing[i];
+    for (size_t i = 0; i < check->missing.count; i++) {
+        struct store_topic *topic = &check->missing.topics[i];
         if (!is_missing(check, topic))
             continue;
         uint64_t last = tails_last(bus->tails, slice_of(space->ns), slice_of(topic->name));
@@ -101,13 +98,8 @@ static void take_page(struct check *check)
     struct store_look *look = &check->look;
     for (size_t i = 0; i < look->count; i++) {
         struct store_topic *topic = &look->topics[i];
-        if (!is_missing(check, topic))
-            continue;
-        if ((check->count & (check->count - 1)) == 0) /* grows at powers of two */
-            check->missing = mem_resize(check->missing, (check->count ? check->count * 2 : 1) *
-                                                            sizeof(*check->missing));
-        check->missing[check->count++] = *topic;
-        topic->name = NULL;
+        if (is_missing(check, topic))
+            store_look_add(&check->missing, slice_of(topic->name), topic->last);
     }
     store_look_reset(look);
 }
@@ -140,7 +132,7 @@ static void on_page(struct store_look *look, enum err e)
         ask_page(check, false);
         return;
     }
-    if (!check->count) {
+    if (!check->missing.count) {
         check_passed(check);
         return;
     }

@@ -153,7 +153,7 @@ bool bus_job_from_tails(struct job *job)
 static bool may_learn(struct bus *bus, const struct replay *r)
 {
     struct space *space = bus_space_find(bus, slice_of(r->ns));
-    struct name *name = bus_name_find(bus, r->ns, r->names->items[0]);
+    struct name *name = bus_name_find(bus, r->ns, slice_of(r->names->items[0]));
     if (!space || !name || !name->store.heard)
         return false;
     uint64_t known =

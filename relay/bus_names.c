@@ -16,7 +16,7 @@ struct space *bus_space_find(struct bus *bus, struct slice ns)
     return space;
 }
 
-static struct name *name_find(struct bus *bus, const char *ns, struct slice text)
+struct name *bus_name_find(struct bus *bus, const char *ns, struct slice text)
 {
     struct buf key = {0};
     buf_put(&key, ns, strlen(ns) + 1);
@@ -25,11 +25,6 @@ static struct name *name_find(struct bus *bus, const char *ns, struct slice text
     HASH_FIND(hh, bus->names, key.ptr, key.len, name);
     buf_reset(&key);
     return name;
-}
-
-struct name *bus_name_find(struct bus *bus, const char *ns, const char *text)
-{
-    return name_find(bus, ns, slice_of(text));
 }
 
 bool bus_has_patterns(const struct space *space)
@@ -48,7 +43,7 @@ static void take_earliest(void *owner, void *arg)
 uint64_t bus_known_up_to(struct bus *bus, const struct space *space, struct slice topic)
 {
     uint64_t since = UINT64_MAX;
-    take_earliest(name_find(bus, space->ns, topic), &since);
+    take_earliest(bus_name_find(bus, space->ns, topic), &since);
     if (space->patterns)
         topic_index_match(space->patterns, topic, take_earliest, &since);
     return since > space->checked ? since : space->checked;
@@ -163,7 +158,7 @@ static void forget_tails(struct bus *bus, struct name *name)
 
 void bus_take_watch(struct bus *bus, struct note_name *note)
 {
-    struct name *name = bus_name_find(bus, note->ns, note->name);
+    struct name *name = bus_name_find(bus, note->ns, slice_of(note->name));
     bool is_new = !name;
     if (is_new)
         name = name_new(bus, note->ns, note->name);
@@ -177,7 +172,7 @@ void bus_take_watch(struct bus *bus, struct note_name *note)
 
 void bus_take_unwatch(struct bus *bus, struct note_name *note)
 {
-    struct name *name = bus_name_find(bus, note->ns, note->name);
+    struct name *name = bus_name_find(bus, note->ns, slice_of(note->name));
     if (name) {
         name->store.workers &= ~(UINT64_C(1) << note->worker);
         if (name->store.workers) {

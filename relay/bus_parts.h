@@ -106,7 +106,7 @@ void bus_space_release(struct bus *bus, struct space *space); /* frees it once n
  * name before its first read. UINT64_MAX: nobody is. */
 uint64_t bus_known_up_to(struct bus *bus, const struct space *space, struct slice topic);
 bool bus_has_patterns(const struct space *space);
-struct name *bus_name_find(struct bus *bus, const char *ns, const char *text);
+struct name *bus_name_find(struct bus *bus, const char *ns, struct slice text);
 void bus_take_watch(struct bus *bus, struct note_name *note);
 void bus_take_unwatch(struct bus *bus, struct note_name *note);
 void bus_names_sweep(struct bus *bus); /* before anything is answered from the tails */

@@ -113,7 +113,8 @@ static void names_date(struct job *job, uint64_t position)
 {
     const struct stream_request *request = subscription_request(job->note->sub);
     for (size_t i = 0; i < request->topics.count; i++) {
-        struct name *name = bus_name_find(job->bus, request->ns, request->topics.items[i]);
+        struct name *name =
+            bus_name_find(job->bus, request->ns, slice_of(request->topics.items[i]));
         if (name && !name->since)
             name->since = position;
     }
@@ -309,7 +310,7 @@ static enum readiness job_readiness(struct bus *bus, const struct job *job)
     if (bus_job_is_cancelled(job))
         return JOB_ORPHAN;
     for (size_t i = 0; i < request->topics.count; i++) {
-        struct name *name = bus_name_find(bus, request->ns, request->topics.items[i]);
+        struct name *name = bus_name_find(bus, request->ns, slice_of(request->topics.items[i]));
         if (!name)
             return JOB_ORPHAN; /* the worker stopped watching: its client is gone */
         if (!name->store.heard)

@@ -260,12 +260,13 @@ static void look_for_moved(struct space *space, struct store_look *look)
 void memory_look(struct memory *m, struct store_look *look, uint64_t now_us)
 {
     struct space *space = space_get(m, slice_of(look->ns), now_us);
-    bool search = look->moved_only || !look->names;
+    const struct strings *names = look->moved_only ? NULL : look->names;
+    bool search = !names;
     look->position = look->upto = space->seq;
     look->horizon = space->horizon;
     look->pruned = space->pruned == space->horizon;
-    for (size_t i = 0; look->names && i < look->names->count && !look->moved_only; i++) {
-        struct slice name = slice_of(look->names->items[i]);
+    for (size_t i = 0; names && i < names->count; i++) {
+        struct slice name = slice_of(names->items[i]);
         struct topic *topic = topic_find(space, name);
         if (topic)
             store_look_add(look, name, topic->last);
