@@ -167,6 +167,20 @@ static void signals_start(struct hub *hub)
     ev_signal_start(hub->loop, &hub->hangup);
 }
 
+/* Stopping a watcher brings back what the signal did before: SIGTERM would kill a process that has
+ * just drained, and its exit code would say that it failed. So they stay blocked until the exit. */
+static void signals_stop(struct hub *hub)
+{
+    struct ev_signal *watchers[] = {&hub->terminate, &hub->interrupt, &hub->hangup};
+    sigset_t ours;
+    sigemptyset(&ours);
+    for (size_t i = 0; i < sizeof(watchers) / sizeof(*watchers); i++) {
+        sigaddset(&ours, watchers[i]->signum);
+        pthread_sigmask(SIG_BLOCK, &ours, NULL);
+        ev_signal_stop(hub->loop, watchers[i]);
+    }
+}
+
 /* --- threads --------------------------------------------------------------------------------- */
 
 static void *worker_main(void *arg)
@@ -326,9 +340,7 @@ void hub_free(struct hub *hub)
     free(hub->workers);
     free(hub->node.inboxes);
     free(hub->node.metrics);
-    ev_signal_stop(hub->loop, &hub->terminate);
-    ev_signal_stop(hub->loop, &hub->interrupt);
-    ev_signal_stop(hub->loop, &hub->hangup);
+    signals_stop(hub);
     ev_loop_destroy(hub->loop);
     config_unref(hub->config);
     free(hub);

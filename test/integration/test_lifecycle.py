@@ -102,6 +102,17 @@ def test_second_sigterm_ends_at_once(redis, relay_factory, sse_connect):
         client.wait_closed()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signals_up_to_the_last_moment_leave_the_exit_code(redis, relay_factory, number):
+    """An orchestrator may ask again just when the relay has drained: that is still a clean end."""
+    for _ in range(5):
+        relay = relay_factory()
+        relay.terminate()
+        while relay.running:
+            relay.signal(number)
+        assert relay.wait() == 0
+
+
 def test_sigint_is_like_sigterm(redis, relay_factory, sse_connect):
     relay = relay_factory()
     client = sse_connect(relay, "t")
