@@ -47,7 +47,7 @@ const struct config_option config_options[] = {
      RANGE(KB, 64 * KB),
      .initial = "8KB",
      .group = "Network",
-     .help = "Memory for the request line and headers of one request"},
+     .help = "A request line with its headers"},
     {.name = "accept.rate",
      .type = CONFIG_COUNT,
      FIELD(accept_rate),
@@ -337,7 +337,9 @@ const struct config_option config_options[] = {
      .initial = "64",
      .reloadable = true,
      .group = "Limits",
-     .help = "Topics and patterns in one subscription"},
+     .help =
+         "Topics and patterns in one subscription. How many fit into a request is settled at the "
+         "start"},
     {.name = "max_event_bytes",
      .type = CONFIG_SIZE,
      FIELD(max_event_bytes),

@@ -13,9 +13,16 @@
 enum {
     WHEEL_TICK_MS = 500,
     RUNS_PER_TURN = 64,
-    POOL_OVERHEAD = 4096, /* of a connection's pool beside the request's header: parsed pairs, our
-                             answer's header */
 };
+
+/* libmicrohttpd reads a request's header into at most half of a connection's pool. What it makes of
+ * it must fit in too: the pairs, a copy of the cookies, and our answer's header. */
+static size_t pool_bytes(const struct front_limits *limits)
+{
+    return 2 * limits->max_header_bytes + (limits->max_parameters + HEADERS_EXPECTED) * PAIR_BYTES +
+           ANSWER_BYTES;
+}
+
 uint64_t front_now_ms(void)
 {
     return clock_mono_us() / 1000;
@@ -136,11 +143,12 @@ static struct MHD_Daemon *daemon_start(struct front *front)
      */
     if (limits->handover)
         flags |= MHD_USE_TURBO;
-    return MHD_start_daemon(
-        flags, 0, NULL, NULL, front_on_request, front, MHD_OPTION_EXTERNAL_LOGGER, quiet, NULL,
-        MHD_OPTION_CONNECTION_LIMIT, limits->max_connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        front->pool_bytes, MHD_OPTION_NOTIFY_COMPLETED, front_on_completed, front,
-        MHD_OPTION_NOTIFY_CONNECTION, front_on_connection, front, MHD_OPTION_END);
+    return MHD_start_daemon(flags, 0, NULL, NULL, front_on_request, front,
+                            MHD_OPTION_EXTERNAL_LOGGER, quiet, NULL, MHD_OPTION_CONNECTION_LIMIT,
+                            limits->max_connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                            front->pool_bytes, MHD_OPTION_NOTIFY_COMPLETED, front_on_completed,
+                            front, MHD_OPTION_NOTIFY_CONNECTION, front_on_connection, front,
+                            MHD_OPTION_URI_LOG_CALLBACK, front_on_target, front, MHD_OPTION_END);
 }
 
 struct front *front_new(struct ev_loop *loop, const int *listen_fds, size_t count,
@@ -153,7 +161,7 @@ struct front *front_new(struct ev_loop *loop, const int *listen_fds, size_t coun
     front->arg = arg;
     front->metrics = metrics;
     front->limits = *limits;
-    front->pool_bytes = limits->max_header_bytes + POOL_OVERHEAD;
+    front->pool_bytes = pool_bytes(limits);
     front->held_bytes = held_bytes;
     LIST_INIT(&front->suspended);
     LIST_INIT(&front->handed_over);

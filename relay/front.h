@@ -22,6 +22,8 @@ struct front_header {
 struct front_handler {
     /* A complete request. Answer with front_reply() or front_stream(), at once or later. */
     void (*request)(void *arg, struct front_call *call);
+    /* A request that is refused unread: answer with front_reply(), at once. No over() follows. */
+    void (*refuse)(void *arg, struct front_call *call, unsigned status, const char *detail);
     /* The preamble has been taken by the kernel: from here to front_end() the socket @fd is the
      * handler's to use, not to close. */
     void (*stream)(void *arg, struct front_call *call, int fd);
@@ -34,6 +36,7 @@ struct front_limits {
     /* Taken at the start. */
     unsigned max_connections; /* of the daemon: more than there can ever be files */
     size_t max_header_bytes;
+    size_t max_parameters; /* of a query, with a header of that size */
     /* Connections that are not streams, over all addresses of this worker. With so many, those that
      * idle are closed, oldest first, and new ones wait. Half as many requests with a body may be
      * under way. */

@@ -21,14 +21,18 @@ static enum MHD_Result add_query(void *cls, enum MHD_ValueKind kind, const char 
     return MHD_YES;
 }
 
+static struct peer *peer_of(struct MHD_Connection *connection)
+{
+    return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+}
+
 static struct front_call *call_new(struct front *front, struct MHD_Connection *connection,
                                    const char *method, const char *path)
 {
     struct front_call *call = mem_zero(1, sizeof(*call));
     call->front = front;
     call->connection = connection;
-    call->peer =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+    call->peer = peer_of(connection);
     call->fd = call->peer->fd;
     call->request = mem_zero(1, sizeof(*call->request));
     call->request->raw_method = method;
@@ -109,30 +113,73 @@ static enum MHD_Result queue_response(struct front_call *call)
     return rc;
 }
 
-/* --- bodies ---------------------------------------------------------------------------------- */
+/* --- what is too much: headers ---------------------------------------------------------------- */
 
-static void reply_problem(struct front_call *call, unsigned status, const char *text)
+static void refuse(struct front_call *call, unsigned status, const char *detail)
 {
-    static const struct front_header headers[] = {{"Content-Type", "application/problem+json"},
-                                                  {"Retry-After", "1"}};
-    struct buf body = {0};
-    buf_puts(&body, text);
     call->state = CALL_HANDLING;
     call->in_handler = true;
-    front_reply(call, status, headers, status == 503 ? 2 : 1, &body);
+    call->front->handler->refuse(call->front->arg, call, status, detail);
     call->in_handler = false;
 }
 
-static void reply_too_large(struct front_call *call)
+/* libmicrohttpd has room for more than is allowed: what it makes of a header needs some. */
+static bool header_fits(const struct front_call *call)
 {
-    reply_problem(
-        call, 413,
-        "{\"title\":\"Content Too Large\",\"status\":413,\"detail\":\"the body is larger "
-        "than this relay takes (eight times max_event_bytes, or publish.max_held_bytes)\"}");
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(call->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    return !info || info->header_size <= call->front->limits.max_header_bytes;
+}
+
+static void refuse_header(struct front_call *call)
+{
+    refuse(call, 431,
+           "the request line and the headers are larger than this relay takes (max_header_bytes)");
+}
+
+static size_t count_parameters(const char *target)
+{
+    const char *at = strchr(target, '?');
+    size_t count = at != NULL;
+    while (at && (at = strchr(at + 1, '&')))
+        count++;
+    return count;
+}
+
+/* Straight into the socket, past libmicrohttpd: it has nothing left to answer with. */
+static void refuse_parameters(struct peer *peer, size_t count)
+{
+    struct buf body = {0}, detail = {0}, text = {0};
+    buf_printf(&detail,
+               "the query has %zu parameters, more than there is room for: see max_topics, and "
+               "max_header_bytes",
+               count);
+    request_put_problem(&body, 400, buf_slice(&detail));
+    buf_printf(&text,
+               "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nCache-Control: no-store\r\n"
+               "Content-Type: application/problem+json\r\nContent-Length: %zu\r\n\r\n",
+               body.len);
+    buf_put(&text, body.ptr, body.len);
+    (void)send(peer->fd, text.ptr, text.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    shutdown(peer->fd, SHUT_WR);
+    peer->refused = true;
+    metrics_add(peer->front->metrics, M_HTTP_4XX, 1);
+    buf_reset(&detail);
+    buf_reset(&body);
+    buf_reset(&text);
+}
+
+/* --- bodies ---------------------------------------------------------------------------------- */
+
+static void refuse_too_large(struct front_call *call)
+{
+    refuse(call, 413,
+           "the body is larger than this relay takes (eight times max_event_bytes, or "
+           "publish.max_held_bytes)");
 }
 
 /* A POST may be refused: whoever publishes can try again, unlike an EventSource. */
-static void reply_too_many(struct front_call *call)
+static void refuse_too_many(struct front_call *call)
 {
     uint64_t held;
     struct front *front = call->front;
@@ -141,9 +188,7 @@ static void reply_too_many(struct front_call *call)
         log_put(LOG_WARN, "too many request bodies at a time; refusing some", "requests",
                 log_u64(front->bodies), "bytes", log_u64(atomic_load(front->held_bytes)),
                 "not_logged", log_u64(held), NULL);
-    reply_problem(call, 503,
-                  "{\"title\":\"Service Unavailable\",\"status\":503,\"detail\":\"this node has as "
-                  "many request bodies under way as it may; try again\"}");
+    refuse(call, 503, "this node has as many request bodies under way as it may; try again");
 }
 
 static bool body_fits(const struct front *front, uint64_t more)
@@ -166,9 +211,9 @@ static void body_begin(struct front_call *call)
         return;
     front->bodies++;
     if (announced > front->limits.max_body_bytes)
-        reply_too_large(call);
+        refuse_too_large(call);
     else if (front->bodies > front->limits.max_others / 2 || !body_fits(front, announced))
-        reply_too_many(call);
+        refuse_too_many(call);
 }
 
 static void body_add(struct front_call *call, const char *bytes, size_t len)
@@ -190,6 +235,18 @@ static void body_add(struct front_call *call, const char *bytes, size_t len)
 /* --- libmicrohttpd's callbacks -----------------------------------------------------------------
  */
 
+/* It calls this before it parses the query, each of whose parameters takes PAIR_BYTES of its pool.
+ * When the pool is full it closes the connection, or forgets it, without an answer. */
+void *front_on_target(void *cls, const char *target, struct MHD_Connection *connection)
+{
+    struct front *front = cls;
+    size_t count = count_parameters(target);
+    size_t need = strlen(target) + (count + HEADERS_EXPECTED) * PAIR_BYTES + ANSWER_BYTES;
+    if (count && need > front->pool_bytes)
+        refuse_parameters(peer_of(connection), count);
+    return NULL; /* what front_on_request() finds first */
+}
+
 /* libmicrohttpd calls this when the headers are there, for each piece of the body, at the body's
  * end, and after a resume. */
 enum MHD_Result front_on_request(void *cls, struct MHD_Connection *connection, const char *url,
@@ -200,8 +257,13 @@ enum MHD_Result front_on_request(void *cls, struct MHD_Connection *connection, c
     struct front *front = cls;
     struct front_call *call = *req_cls;
     if (!call) {
+        if (peer_of(connection)->refused)
+            return MHD_NO;
         *req_cls = call = call_new(front, connection, method, url);
-        body_begin(call);
+        if (header_fits(call))
+            body_begin(call);
+        else
+            refuse_header(call);
         return MHD_YES;
     }
     if (front->stopping)
@@ -216,9 +278,9 @@ enum MHD_Result front_on_request(void *cls, struct MHD_Connection *connection, c
         return MHD_YES;
     }
     if (call->request->too_large)
-        reply_too_large(call);
+        refuse_too_large(call);
     else if (call->request->too_many)
-        reply_too_many(call);
+        refuse_too_many(call);
     else
         return handle(call);
     return MHD_YES;

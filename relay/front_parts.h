@@ -17,6 +17,13 @@ enum {
     IDLE_DEADLINE_MS = 75000,    /* between requests */
 };
 
+/* What libmicrohttpd's pool for a connection must hold beside a request's header. */
+enum {
+    PAIR_BYTES = 64, /* of each parsed header or parameter */
+    HEADERS_EXPECTED = 48,
+    ANSWER_BYTES = 1024, /* its header */
+};
+
 struct peer;
 LIST_HEAD(call_list, front_call);
 TAILQ_HEAD(ending_list, front_call);
@@ -72,7 +79,7 @@ struct peer {
     struct front *front;
     int fd;
     enum peer_state state;
-    bool evicted;
+    bool evicted, refused;   /* the next: answered without libmicrohttpd */
     uint64_t since_ms;       /* when the state changed */
     struct front_call *call; /* NULL: none */
     TAILQ_ENTRY(peer) other_link;
@@ -133,6 +140,7 @@ void call_free_request(struct front_call *call);
 /* It is over for the handler and for us. */
 void call_over(struct front_call *call);
 /* libmicrohttpd's callbacks: */
+void *front_on_target(void *front, const char *target, struct MHD_Connection *connection);
 enum MHD_Result front_on_request(void *front, struct MHD_Connection *connection, const char *url,
                                  const char *method, const char *version, const char *upload,
                                  size_t *upload_size, void **req_cls);

@@ -6,7 +6,11 @@
 #include "common/mem.h"
 #include "relay/routes.h"
 
-enum { EVENTS_PER_BODY = 8, BODIES_HELD = 8 };
+enum {
+    EVENTS_PER_BODY = 8,
+    BODIES_HELD = 8,
+    OTHER_PARAMETERS = 16, /* of a query, beside its topics */
+};
 static const double LAG_PERIOD_S = 10.0;
 static const double DRAIN_POLL_S = 0.05;
 
@@ -32,6 +36,7 @@ static struct front_limits front_limits(const struct worker *w, const struct con
 {
     struct front_limits limits = {.max_connections = (unsigned)w->node->files,
                                   .max_header_bytes = config->max_header_bytes,
+                                  .max_parameters = config->max_topics + OTHER_PARAMETERS,
                                   .max_others = w->node->max_others / w->node->workers,
                                   .handover = config->park == PARK_HANDOVER,
                                   .accept_rate =

@@ -42,3 +42,13 @@ def read_head(s):
 
 def status_of(answer):
     return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/1.") else None
+
+
+def assert_problem(answer, status):
+    """RFC 9457. Returns its detail."""
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"].split(";")[0] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == status
+    assert problem["title"] and isinstance(problem["detail"], str)
+    return problem["detail"]

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from conftest import load_vectors
-from raw_http import exchange, open_socket, read_head, status_of
+from raw_http import assert_problem, open_socket, read_head, status_of
 from sse_client import build_query
 
 FRAMES = load_vectors("frames.json")
@@ -70,66 +70,6 @@ def test_http_1_0_client_gets_the_same_stream(relay, doors, clients):
         assert chunk, answer
         answer += chunk
     s.close()
-
-
-# --- methods and paths ---
-
-
-@pytest.mark.parametrize("path", ["/events?topic=a", "/health", "/ready", "/metrics", "/stats", "/"])
-def test_head_has_headers_and_no_body(relay, path):
-    got = exchange(relay, f"HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-    head, _, body = got.partition(b"\r\n\r\n")
-    assert status_of(head) == 200
-    assert body == b""
-    if path.startswith("/events"):
-        assert b"text/event-stream" in head
-
-
-def test_head_opens_no_stream(relay):
-    exchange(relay, b"HEAD /events?topic=a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    assert relay.stats()["clients"] == 0
-
-
-@pytest.mark.parametrize("path,methods", [("/events", "GET"), ("/publish", "POST")])
-def test_options_tells_the_methods(relay, path, methods):
-    answer = relay.request("OPTIONS", path)
-    assert answer.status_code in (200, 204)
-    allowed = {m.strip() for m in answer.headers["Allow"].split(",")}
-    assert methods in allowed and "OPTIONS" in allowed
-
-
-@pytest.mark.parametrize(
-    "method,path",
-    [
-        ("POST", "/events?topic=a"),
-        ("DELETE", "/events?topic=a"),
-        ("GET", "/publish"),
-        ("PUT", "/publish"),
-        ("POST", "/health"),
-        ("POST", "/metrics"),
-        ("DELETE", "/"),
-    ],
-)
-def test_wrong_method_is_405_and_names_the_right_ones(relay, method, path):
-    answer = relay.request(method, path, data=b"x" if method in ("POST", "PUT") else None)
-    assert answer.status_code == 405
-    allowed = {m.strip() for m in answer.headers["Allow"].split(",")}
-    assert method not in allowed and allowed
-    assert_problem(answer, 405)
-
-
-@pytest.mark.parametrize("path", ["/nothing", "/events/", "/Events?topic=a", "/publish/x", "/x//"])
-def test_unknown_path_is_404(relay, path):
-    assert_problem(relay.get(path), 404)
-
-
-def assert_problem(answer, status):
-    assert answer.status_code == status
-    assert answer.headers["Content-Type"].split(";")[0] == "application/problem+json"
-    problem = answer.json()
-    assert problem["status"] == status
-    assert problem["title"] and isinstance(problem["detail"], str)
-    return problem["detail"]
 
 
 # --- what is refused ---
@@ -462,50 +402,3 @@ def test_stream_ends_with_a_whole_frame_at_its_lifetime(relay_factory, redis, ss
     publishing(lambda n: doors.fcall("t", n * 50), pause=0.001)
     client.wait_closed()
     assert not client.reset and client.rest == "" and client.raw.endswith(b"\n\n")
-
-
-# --- CORS ---
-
-ORIGIN = "https://app.example.org"
-
-
-def test_no_cors_by_default(relay, sse_connect):
-    client = sse_connect(relay, "a", headers={"Origin": ORIGIN})
-    assert not [h for h in client.headers if h.startswith("access-control-")]
-
-
-def test_cors_answers_listed_origins_only(relay_factory, redis, sse_connect):
-    relay = relay_factory({"cors.origins": [ORIGIN, "http://localhost:3000"]})
-    for origin in (ORIGIN, "http://localhost:3000"):
-        client = sse_connect(relay, "a", headers={"Origin": origin})
-        assert client.headers["access-control-allow-origin"] == origin
-        assert "origin" in client.headers["vary"].lower()
-    for origin in ("https://app.example.org.evil", "https://other.example.org", "null"):
-        client = sse_connect(relay, "a", headers={"Origin": origin})
-        assert "access-control-allow-origin" not in client.headers
-
-
-def test_cors_star_is_without_credentials(relay_factory, redis, sse_connect):
-    relay = relay_factory({"cors.origins": "*"})
-    client = sse_connect(relay, "a", headers={"Origin": ORIGIN})
-    assert client.headers["access-control-allow-origin"] == "*"
-    assert "access-control-allow-credentials" not in client.headers
-
-
-def test_cors_preflight(relay_factory, redis):
-    relay = relay_factory({"cors.origins": ORIGIN})
-    ask = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
-    answer = relay.request("OPTIONS", "/publish", headers={"Origin": ORIGIN, **ask})
-    assert answer.status_code in (200, 204)
-    assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
-    assert "POST" in answer.headers["Access-Control-Allow-Methods"]
-    assert "content-type" in answer.headers["Access-Control-Allow-Headers"].lower()
-    refused = relay.request("OPTIONS", "/publish", headers={"Origin": "https://evil", **ask})
-    assert "Access-Control-Allow-Origin" not in refused.headers
-
-
-def test_cors_covers_publish_and_its_errors(relay_factory, redis):
-    relay = relay_factory({"cors.origins": ORIGIN})
-    for body in ({"topic": "a", "data": "x"}, {"topic": "a b", "data": "x"}):
-        answer = relay.post("/publish", json=body, headers={"Origin": ORIGIN})
-        assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
