@@ -83,8 +83,18 @@ static bool ask_log(struct bus *bus, struct space *space, struct event *ev, uint
     if (prev <= space->checked || !event_set_reaches(bus->sent, prev) ||
         event_set_has_prev(bus->sent, ev))
         return false; /* it was heard, or may have been */
-    bus_repair_later(bus, space, known);
+    bus_repair_later(bus, space, known > space->checked ? known : space->checked);
     return true;
+}
+
+/* It is below others of its topic that were sent: only the log says whether it is one of them. */
+static void ask_log_late(struct bus *bus, struct space *space, struct event *ev)
+{
+    count_invalid(bus, ev, "an event came after a later one of its topic");
+    bus->store.ops->open(bus->store.impl, space->ns, space->seen, true);
+    uint64_t before = event_id(ev) - 1;
+    if (!bus_repair_event(bus, space, ev, before, false) && event_set_reaches(bus->sent, before))
+        bus_repair_later(bus, space, before);
 }
 
 /* Whether a live event is the next of its topic. If others are missing before it, or it comes after
@@ -108,9 +118,7 @@ static bool is_next(struct bus *bus, struct space *space, struct event *ev)
         tails_drop(bus->tails, event_ns(ev), event_topic(ev));
         return tails_add(bus->tails, ev) == TAIL_NEXT;
     case TAIL_LATE:
-        count_invalid(bus, ev, "an event came after a later one of its topic");
-        bus->store.ops->open(bus->store.impl, space->ns, space->seen, true);
-        (void)bus_repair_event(bus, space, ev, event_id(ev) - 1, false);
+        ask_log_late(bus, space, ev);
         return false;
     }
     return false;

@@ -389,7 +389,7 @@ bool bus_repair_missing(struct bus *bus, struct space *space, const struct strin
 void bus_repair_later(struct bus *bus, struct space *space, uint64_t cursor)
 {
     metrics_add(bus->metrics, M_HOLES, 1);
-    postpone(space, cursor > space->checked ? cursor : space->checked);
+    postpone(space, cursor);
     if (!bus->repairing && !ev_is_active(&bus->repair_again))
         again_soon(bus);
 }

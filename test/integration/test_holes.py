@@ -156,6 +156,22 @@ def test_more_holes_at_a_time_than_are_read_one_by_one(relay, sse_connect, doors
     assert last.data[-2:] == ["2", "3"] and not last.gaps
 
 
+def test_more_late_events_at_a_time_than_are_read_one_by_one(relay, sse_connect, doors, silent):
+    client = sse_connect(relay, "h.*")
+    topics = [f"h.{n}" for n in range(200)]
+    first = [doors.fcall(topic, "1") for topic in topics]
+    late = [silent.log(topic, "2") for topic in topics]
+    later = [silent.log(topic, "3") for topic in topics]
+    for data, ids in (("3", later), ("2", late)):
+        for topic, id, prev in zip(topics, ids, first):
+            silent.envelope(topic, id, prev, data)
+    told = lambda c: {i for i in late if any(int(g["from"]) < i <= int(g["to"]) for g in c.gaps)}  # noqa: E731
+    client.wait_for(lambda c: told(c) == {*late})
+    assert client.ids == first + later
+    doors.fcall("h.0", "end")
+    client.wait_for(lambda c: "end" in c.data)
+
+
 def test_the_same_message_twice_is_delivered_once(relay, sse_connect, doors, silent):
     client = sse_connect(relay, "t")
     first = doors.fcall("t", "1")
