@@ -11,7 +11,7 @@
 
 /* A worker this many notes behind makes the bus stop reading; Redis then buffers, within its own
  * limit. */
-enum { WORKER_BEHIND = 256, SENT_MAX = 65536, READ_MAX = 16384 };
+enum { WORKER_BEHIND = 256, SENT_MAX = 65536, READ_MAX = 16384, LATE_MAX = 4096 };
 #define SEEN_AHEAD_US (UINT64_C(24) * 3600 * 1000000)
 static const double PAUSE_POLL_S = 0.002;
 static const double REOPEN_S = 10.0, SWEEP_S = 1.0;
@@ -91,6 +91,9 @@ static bool ask_log(struct bus *bus, struct space *space, struct event *ev, uint
 static void ask_log_late(struct bus *bus, struct space *space, struct event *ev)
 {
     count_invalid(bus, ev, "an event came after a later one of its topic");
+    if (event_set_has(bus->late, ev))
+        return;
+    event_set_add(bus->late, ev, bus->era);
     bus->store.ops->open(bus->store.impl, space->ns, space->seen, true);
     uint64_t before = event_id(ev) - 1;
     if (!bus_repair_event(bus, space, ev, before, false) && event_set_reaches(bus->sent, before))
@@ -371,6 +374,7 @@ struct bus *bus_new(struct config *config, struct inbox *const *inboxes, unsigne
     bus->tails = tails_new();
     bus->sent = event_set_new(SENT_MAX, true);
     bus->read = event_set_new(READ_MAX, false); /* a page has an event once */
+    bus->late = event_set_new(LATE_MAX, true);
     TAILQ_INIT(&bus->waiting);
     TAILQ_INIT(&bus->lane_queue);
     TAILQ_INIT(&bus->lanes_idle);
@@ -434,6 +438,7 @@ void bus_free(struct bus *bus)
     tails_free(bus->tails);
     event_set_free(bus->sent);
     event_set_free(bus->read);
+    event_set_free(bus->late);
     inbox_free(bus->inbox);
     config_unref(bus->config);
     ev_loop_destroy(bus->loop);

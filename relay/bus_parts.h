@@ -66,6 +66,7 @@ struct bus {
     struct tails *tails;
     struct event_set *sent;   /* what went to the workers lately */
     struct event_set *read;   /* what was lately read from the log for clients */
+    struct event_set *late;   /* what came after its time, so that the log was asked for it */
     struct event *last_event; /* the same one comes again for the workers of another pattern … */
     bool last_wanted;         /* … and is treated alike */
     struct job_list waiting;  /* reads whose names are not heard yet, or while the store is away */

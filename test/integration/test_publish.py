@@ -6,9 +6,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from raw_http import exchange, status_of
+from raw_http import assert_problem, exchange, status_of
 from relay_process import wait_until
-from test_stream import assert_problem
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 JSON = {"Content-Type": "application/json"}

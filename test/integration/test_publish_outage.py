@@ -11,11 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
-from raw_http import open_socket, read_all, status_of
+from raw_http import assert_problem, open_socket, read_all, status_of
 from redis_server import RedisServer
 from relay_process import run_relay, wait_until
 from test_faults import LIBRARY, make_user
-from test_stream import assert_problem
 
 WAITING = "sse_relay_publish_waiting"
 RETRIED = "sse_relay_publish_retried_total"
