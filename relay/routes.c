@@ -19,16 +19,15 @@ static void serve_page(struct routes *r, struct front_call *call)
 
 /* --- the table ------------------------------------------------------------------------------- */
 
-static const char LOOK[] = "GET, HEAD, OPTIONS", POST[] = "POST, OPTIONS";
-
 static const struct route {
-    const char *path, *allow;
+    const char *path;
+    bool posts; /* it takes POST; else GET and HEAD */
     void (*serve)(struct routes *r, struct front_call *call);
 } table[] = {
-    {"/events", LOOK, serve_events},   {"/publish", POST, serve_publish},
-    {"/health", LOOK, serve_health},   {"/ready", LOOK, serve_ready},
-    {"/metrics", LOOK, serve_metrics}, {"/stats", LOOK, serve_stats},
-    {"/", LOOK, serve_page},
+    {"/events", false, serve_events},   {"/publish", true, serve_publish},
+    {"/health", false, serve_health},   {"/ready", false, serve_ready},
+    {"/metrics", false, serve_metrics}, {"/stats", false, serve_stats},
+    {"/", false, serve_page},
 };
 
 static const struct route *find_route(struct slice path)
@@ -41,7 +40,7 @@ static const struct route *find_route(struct slice path)
 
 static bool takes(const struct route *route, struct slice method)
 {
-    if (route->allow == POST)
+    if (route->posts)
         return slice_is(method, "POST");
     return slice_is(method, "GET") || slice_is(method, "HEAD");
 }
@@ -50,23 +49,25 @@ static void on_request(void *arg, struct front_call *call)
 {
     struct routes *r = arg;
     const struct route *route = find_route(front_path(call));
+    const char *allow = route && route->posts ? "POST, OPTIONS" : "GET, HEAD, OPTIONS";
     if (!route)
         reply_problem(r, call, 404,
                       SLICE_LIT("there is no such path; there are /events, /publish, /health, "
                                 "/ready, /metrics, /stats and /"),
                       NULL);
     else if (slice_is(front_method(call), "OPTIONS"))
-        reply_options(r, call, route->allow);
+        reply_options(r, call, allow);
     else if (takes(route, front_method(call)))
         route->serve(r, call);
     else
-        reply_no_method(r, call, route->allow);
+        reply_no_method(r, call, allow);
 }
 
+/* 503: for its body, and only what is published has one. */
 static void on_refuse(void *arg, struct front_call *call, unsigned status, const char *detail)
 {
     struct routes *r = arg;
-    if (status == 503 && slice_is(front_path(call), "/publish"))
+    if (status == 503)
         reply_unpublished(r, call, slice_of(detail));
     else
         reply_problem(r, call, status, slice_of(detail), NULL);

@@ -229,6 +229,7 @@ def test_bodies_have_a_bound_together(redis, relay_factory, sockets, sse_connect
         (s,) = sockets(relay, 1, request)
         answer = read_all(s)
         assert status_of(answer) == 503 and b"Retry-After: 1\r\n" in answer
+        assert answer.endswith(b',"published":false}')
     assert relay.metric("sse_relay_http_bodies_refused_total") == 2
     assert relay.metric("sse_relay_http_body_bytes") == 60000
     assert relay.log_text.count("too many request bodies") == 1
