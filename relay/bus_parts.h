@@ -73,6 +73,7 @@ struct bus {
     struct lane *lanes;       /* reads that can start, by what they ask … */
     struct lane_list lane_queue, lanes_idle; /* … but for those in flight */
     unsigned flights;
+    size_t surveyed;                    /* topics in the lanes' surveys */
     bool recheck;                       /* some of them may be able to start */
     unsigned era;                       /* note_read.era */
     bool store_up;                      /* reads work */

@@ -24,6 +24,9 @@ enum {
     FLIGHTS_BURST = 4,        /* … after the first ones is answered from memory as far as it goes */
     REST_BEYOND_US = 10000,   /* while some need pages further on */
     CROWD = 16,               /* this many at once are answered from memory as far as it goes */
+    SURVEY_LEAST = 64,        /* topics */
+    SURVEY_US = 5000000,      /* as long a page may go by what an earlier one has seen */
+    SURVEYED_MAX = 1 << 18,   /* topics, in the surveys of all lanes: some 25 MB */
 };
 
 /* Those that ask the same. */
@@ -33,6 +36,8 @@ struct lane {
     struct job_list waiting;
     struct job_list flying; /* whom the flight serves */
     struct replay replay;
+    struct replay_survey survey; /* for the next flight; its topics count in bus->surveyed */
+    uint64_t surveyed_us;
     uint64_t next_us;       /* no flight before … */
     uint64_t joined;        /* … as this many have come since the last one landed */
     uint64_t taken_us;      /* when its share of flights is no longer used up */
@@ -72,6 +77,7 @@ static void lane_join(struct bus *bus, struct job *job)
         lane = mem_zero(1, sizeof(*lane));
         lane->key = key;
         lane->bus = bus;
+        lane->survey.least = SURVEY_LEAST;
         TAILQ_INIT(&lane->waiting);
         TAILQ_INIT(&lane->flying);
         HASH_ADD_KEYPTR(hh, bus->lanes, lane->key.ptr, lane->key.len, lane);
@@ -86,8 +92,15 @@ static void lane_join(struct bus *bus, struct job *job)
     lane->joined++;
 }
 
+static void lane_forget(struct lane *lane)
+{
+    lane->bus->surveyed -= lane->survey.look.count;
+    replay_survey_reset(&lane->survey);
+}
+
 static void lane_free(struct bus *bus, struct lane *lane)
 {
+    lane_forget(lane);
     HASH_DEL(bus->lanes, lane);
     buf_reset(&lane->key);
     free(lane);
@@ -150,11 +163,13 @@ static void flight_learn(struct lane *lane)
     const struct replay *r = &lane->replay;
     struct bus *bus = lane->bus;
     struct job *job;
-    TAILQ_FOREACH (job, &lane->flying, link)
-        names_date(job, r->position);
     for (size_t i = 0; i < r->count; i++)
         if (r->items[i].event)
             event_set_add(bus->read, r->items[i].event, bus->era);
+    if (r->stale)
+        return; /* names may have been heard only since */
+    TAILQ_FOREACH (job, &lane->flying, link)
+        names_date(job, r->position);
     bus_tails_learn(bus, r);
     space_date(TAILQ_FIRST(&lane->flying)->space, r->position); /* a lane is of one namespace */
 }
@@ -184,9 +199,14 @@ static void on_flight(struct replay *r, enum err e)
     }
     replay_reset(r);
     uint64_t now = clock_mono_us();
+    if (r->stale) /* it did not cost what others do */
+        lane->taken_us -= FLIGHT_SHARE_US;
     /* A store that says no would say so as often as it is asked. */
     lane->next_us = now + (e ? REST_MAX_US : lane_rest_us(lane, now, beyond));
     lane->joined = 0;
+    bus->surveyed += lane->survey.look.count;
+    if (e || bus->surveyed > SURVEYED_MAX)
+        lane_forget(lane);
     bus->flights--;
     TAILQ_INSERT_TAIL(&bus->lane_queue, lane, link);
     bus->recheck = true;
@@ -225,6 +245,17 @@ static void flight_board(struct lane *lane, struct replay *r)
     TAILQ_CONCAT(&lane->waiting, &rest, link);
 }
 
+/* Hands it to a flight that is about to start. */
+static struct replay_survey *lane_survey(struct lane *lane, uint64_t now_us)
+{
+    if (now_us - lane->surveyed_us > SURVEY_US)
+        lane_forget(lane);
+    if (!lane->survey.look.count)
+        lane->surveyed_us = now_us;
+    lane->bus->surveyed -= lane->survey.look.count;
+    return &lane->survey;
+}
+
 static void flight_start(struct lane *lane)
 {
     struct bus *bus = lane->bus;
@@ -245,6 +276,7 @@ static void flight_start(struct lane *lane)
     r->ns = subscription_request(r->sub)->ns;
     r->names = &subscription_request(r->sub)->topics;
     uint64_t now = clock_mono_us();
+    r->survey = counts ? NULL : lane_survey(lane, now);
     uint64_t most = now + 2 * FLIGHTS_BURST * FLIGHT_SHARE_US; /* soon forgotten */
     lane->taken_us = (lane->taken_us > now ? lane->taken_us : now) + FLIGHT_SHARE_US;
     lane->taken_us = lane->taken_us < most ? lane->taken_us : most;
@@ -353,8 +385,11 @@ void bus_take_read(struct bus *bus, struct note_read *note)
 void bus_reads_ground(struct bus *bus)
 {
     struct lane *lane, *next;
-    HASH_ITER (hh, bus->lanes, lane, next)
+    HASH_ITER (hh, bus->lanes, lane, next) {
         TAILQ_CONCAT(&bus->waiting, &lane->waiting, link);
+        if (TAILQ_EMPTY(&lane->flying))
+            lane_forget(lane);
+    }
 }
 
 void bus_reads_return(struct bus *bus)

@@ -31,8 +31,9 @@ struct repair {
     bool whole;           /* all of the namespace's names */
     uint64_t cursor;      /* read up to here … */
     uint64_t known;       /* … but nothing was missed below */
-    uint64_t upto;     /* and not further; 0: all. What other topics' live events may still be below
-                          must not be overtaken */
+    uint64_t upto; /* and not further; 0: all. What other topics' live events may still be below
+                      must not be overtaken */
+    struct replay_survey survey;
     uint64_t confirms; /* up to here the index has nothing else that was missed; 0: nobody looked */
     TAILQ_ENTRY(repair) link; /* in bus->repairs_waiting, while workers are behind */
 };
@@ -148,6 +149,7 @@ static void repair_end(struct repair *repair)
 {
     struct bus *bus = repair->bus;
     replay_reset(&repair->replay);
+    replay_survey_reset(&repair->survey);
     strings_reset(&repair->names);
     event_unref(repair->held);
     repair->space->jobs--;
@@ -228,6 +230,7 @@ static void repair_page(struct repair *repair)
                                      .repair = true,
                                      .moved_only = repair->whole,
                                      .upto = repair->upto,
+                                     .survey = repair->upto ? NULL : &repair->survey,
                                      .done = on_repair_page,
                                      .arg = repair};
     replay_start(&repair->replay);

@@ -225,11 +225,39 @@ static bool cut_page(struct replay *r, size_t first, uint64_t bound, bool more)
            r->page.bytes < r->max_bytes;
 }
 
+/* --- surveys ---------------------------------------------------------------------------------- */
+
+void replay_survey_reset(struct replay_survey *survey)
+{
+    store_look_reset(&survey->look);
+    *survey = (struct replay_survey){.least = survey->least};
+}
+
+static bool survey_serves(const struct replay *r)
+{
+    const struct replay_survey *survey = r->survey;
+    return survey && survey->look.count && r->kind == CURSOR_ID && r->cursor >= survey->from &&
+           r->cursor < survey->look.position;
+}
+
+static void survey_renew(struct replay *r)
+{
+    assert(r->budget == UINT64_MAX && !r->upto);
+    if (r->look.count < r->survey->least || r->kind != CURSOR_ID || r->end >= r->position)
+        return; /* that of another page may still serve those behind */
+    replay_survey_reset(r->survey);
+    r->survey->look = r->look;
+    r->survey->from = r->end;
+    r->look = (struct store_look){0};
+}
+
 static void finish(struct replay *r, enum err e)
 {
     replay_ranges_free(r);
     free(r->walk.ids);
     r->walk.ids = NULL;
+    if (r->survey && !e)
+        survey_renew(r);
     store_look_reset(&r->look);
     r->done(r, e);
 }
@@ -255,8 +283,9 @@ static void set_start(struct replay *r, uint64_t bound)
 
 static void merge(struct replay *r)
 {
-    bool more = r->narrowed < r->position;
-    uint64_t bound = more ? r->narrowed : r->position;
+    uint64_t full = r->narrowed < r->left_out ? r->narrowed : r->left_out;
+    bool more = full < r->position || r->stale;
+    uint64_t bound = full < r->position ? full : r->position;
     size_t first = r->count;
     for (size_t i = 0; i < r->range_count; i++) {
         struct store_range *range = &r->ranges[i];
@@ -272,7 +301,9 @@ static void merge(struct replay *r)
         set_start(r, bound);
     if (!r->stepped)
         r->page = (struct page){.last = r->start};
-    if (!cut_page(r, first, bound, more)) {
+    bool room = cut_page(r, first, bound, more);
+    replay_ranges_note_next(r);
+    if (!room || (r->stale && r->end >= r->position)) {
         finish(r, OK);
         return;
     }
@@ -418,6 +449,15 @@ static void on_look(struct store_look *look, enum err e)
 void replay_start(struct replay *r)
 {
     assert(r->max_events > 0);
+    r->stale = survey_serves(r);
+    if (r->stale) {
+        r->look = r->survey->look;
+        r->survey->look = (struct store_look){0};
+        r->position = r->look.position;
+        r->start = r->cursor;
+        read_forward(r);
+        return;
+    }
     if (r->kind == CURSOR_SINCE && r->cursor > 0)
         r->cursor--; /* events of that very microsecond are wanted, too */
     bool position_only = r->kind == CURSOR_NONE || r->kind == CURSOR_UNKNOWN;

@@ -31,6 +31,18 @@ struct page {
     uint64_t events, last; /* last: the id of its last event */
 };
 
+/* What a page has found out about many topics, for the next page of the same names: it need not
+ * look at all of them again. */
+struct replay_survey {
+    size_t
+        least; /* topics: of fewer nothing is kept, as another look costs little and tells more */
+    /* replay.c's own; zeros: nothing */
+    struct store_look look;
+    uint64_t from; /* it serves cursors from here to look.position */
+};
+
+void replay_survey_reset(struct replay_survey *survey);
+
 struct replay {
     /* what to read; set by the caller, borrowed until `done` */
     struct store *store;
@@ -49,12 +61,14 @@ struct replay {
     bool moved_only; /* names are many: leave out what has not moved past the cursor */
     uint64_t upto;   /* what is above comes by itself; 0: no bound */
     uint64_t known;  /* … and up to here nothing was missed, but may be read again; else 0 */
+    struct replay_survey *survey; /* NULL: none; not with a budget or a bound. Used and renewed */
     void (*done)(struct replay *replay,
                  enum err e); /* ERR_AGAIN: the store went away, start again later */
     void *arg;
     /* result, valid until replay_reset() */
     uint64_t start, end, position;
     bool final;
+    bool stale;          /* the position is that of an earlier page, and so it is not final */
     uint64_t topic_last; /* of a single topic: its last id, 0: none */
     bool unknown;        /* the cursor is not one of this namespace */
     struct replay_item *items;
@@ -65,6 +79,7 @@ struct replay {
     struct store_topic **sources; /* the topic behind each range */
     size_t range_count, next_range, waiting;
     uint64_t narrowed; /* what is above has been let go: the page is full before */
+    uint64_t left_out; /* topics that were not read may have something above */
     struct walk walk;
     struct page page;
     bool stepped; /* this is not the page's first step */

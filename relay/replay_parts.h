@@ -4,10 +4,14 @@
 #include "relay/replay.h"
 
 /* replay_ranges.c */
-/* A range for each topic that has moved past the cursor. @wanted: about as many entries in all. */
+/* A range for each topic that has moved past the cursor and may have one of the next @wanted
+ * events.
+ * @wanted: about as many entries in all. */
 void replay_ranges_make(struct replay *r, uint64_t wanted, bool reverse);
 /* Reads those that have a limit; replay_ranges_done() follows, perhaps before this returns. */
 void replay_ranges_read(struct replay *r);
+/* Notes of each topic that was read where it goes on behind the page. */
+void replay_ranges_note_next(struct replay *r);
 void replay_ranges_free(struct replay *r);
 
 /* replay.c */

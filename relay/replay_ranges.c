@@ -25,14 +25,44 @@ static uint64_t range_max(const struct replay *r)
     return fit > RANGE_MOST ? RANGE_MOST : fit < RANGE_MAX ? RANGE_MAX : fit;
 }
 
+static int compare_next(const void *a, const void *b)
+{
+    const struct store_topic *x = *(struct store_topic *const *)a;
+    const struct store_topic *y = *(struct store_topic *const *)b;
+    return (x->next > y->next) - (x->next < y->next);
+}
+
+static uint64_t next_of(const struct replay *r, size_t source)
+{
+    uint64_t next = r->sources[source]->next;
+    return next > r->cursor ? next : r->cursor + 1;
+}
+
+/* Each of the first @wanted topics, by where they go on, has an event to give, perhaps; the others
+ * cannot have one before those. Returns how many stay. */
+static size_t leave_out(struct replay *r, size_t count, uint64_t wanted)
+{
+    r->left_out = UINT64_MAX;
+    if (count <= wanted)
+        return count;
+    qsort(r->sources, count, sizeof(struct store_topic *), compare_next);
+    size_t kept = (size_t)wanted;
+    while (kept < count && next_of(r, kept) == next_of(r, (size_t)wanted - 1))
+        kept++;
+    if (kept < count)
+        r->left_out = next_of(r, kept) - 1;
+    return kept;
+}
+
 void replay_ranges_make(struct replay *r, uint64_t wanted, bool reverse)
 {
     size_t count = 0;
     r->ranges = mem_zero(r->look.count ? r->look.count : 1, sizeof(*r->ranges));
     r->sources = mem_zero(r->look.count ? r->look.count : 1, sizeof(struct store_topic *));
     for (size_t i = 0; i < r->look.count; i++)
-        if (r->look.topics[i].last > r->cursor)
+        if (r->look.topics[i].last > r->cursor && r->look.topics[i].next <= r->position)
             r->sources[count++] = &r->look.topics[i];
+    count = leave_out(r, count, reverse ? UINT64_MAX : wanted);
     uint64_t limit = count ? wanted / count : 0, most = range_max(r);
     limit = limit > most ? most : limit < RANGE_MIN ? RANGE_MIN : limit;
     limit = reverse && limit > wanted ? wanted : limit;
@@ -47,6 +77,22 @@ void replay_ranges_make(struct replay *r, uint64_t wanted, bool reverse)
                                             .arg = r};
     r->range_count = count;
     r->batch = r->batch ? r->batch : BATCH_DEFAULT;
+}
+
+static uint64_t find_next(const struct store_range *range, uint64_t end)
+{
+    for (size_t i = 0; i < range->count; i++)
+        if (range->entries[i].id > end)
+            return range->entries[i].id;
+    if (!range->more)
+        return UINT64_MAX;
+    return (range->scanned > end ? range->scanned : end) + 1;
+}
+
+void replay_ranges_note_next(struct replay *r)
+{
+    for (size_t i = 0; i < r->range_count; i++)
+        r->sources[i]->next = find_next(&r->ranges[i], r->end);
 }
 
 void replay_ranges_free(struct replay *r)

@@ -30,7 +30,7 @@ static struct store_topic *topic_add(struct store_look *look)
 
 void store_look_add(struct store_look *look, struct slice topic, uint64_t last)
 {
-    *topic_add(look) = (struct store_topic){slice_dup(topic), last, false};
+    *topic_add(look) = (struct store_topic){.name = slice_dup(topic), .last = last};
 }
 
 static int compare_texts(const void *a, const void *b)

@@ -19,6 +19,7 @@ struct store_topic {
     char *name;
     uint64_t last; /* its last id; 0: not in the index */
     bool exact;    /* asked for by name, not only by a pattern */
+    uint64_t next; /* replay's: the log has nothing between what was read and this; 0: unread */
 };
 
 /* One atomic look at a namespace: where it stands, and which of the wanted topics have moved past a
