@@ -33,7 +33,7 @@ struct repair {
     uint64_t known;       /* … but nothing was missed below */
     uint64_t upto; /* and not further; 0: all. What other topics' live events may still be below
                       must not be overtaken */
-    struct replay_survey survey;
+    struct replay_survey survey; /* from page to page */
     uint64_t confirms; /* up to here the index has nothing else that was missed; 0: nobody looked */
     TAILQ_ENTRY(repair) link; /* in bus->repairs_waiting, while workers are behind */
 };
