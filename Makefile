@@ -15,7 +15,7 @@ PYTEST_JOBS ?= 2
 ASAN_SELECT ?= not browser
 TSAN_SELECT ?= not browser
 # What `make integration-handover` runs once more with park=handover and io_uring=off: all that is about connections. test/integration is everything.
-HANDOVER_TESTS ?= $(addprefix test/integration/test_,accept.py gap.py hostile.py lifecycle.py resume.py stream.py)
+HANDOVER_TESTS ?= $(addprefix test/integration/test_,accept.py gap.py hostile.py http.py lifecycle.py resume.py stream.py)
 # Added to `make torture`, for example TORTURE_ARGS='--faults cut,failover --verbose'.
 TORTURE_ARGS ?=
 # Sanitizer runs that are part of `make test`; empty leaves them out.
