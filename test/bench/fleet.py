@@ -29,8 +29,10 @@ def meminfo():
     return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in open("/proc/meminfo")}
 
 
-def pss(pid):
-    return int(re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)[1]) * 1024
+def own_memory(pid):
+    """Without the program's pages, whose share depends on who else runs it just now."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(re.search(r"^Private_Dirty:\s+(\d+)", rollup, re.MULTILINE)[1]) * 1024
 
 
 def cpu(pid):
@@ -186,7 +188,7 @@ class Fleet:
             redis = stack.enter_context(peers.Redis())
             beat = {"heartbeat": f"{self.heartbeat_s}s"}
             relays = [stack.enter_context(peers.Relay(redis, CORES.servers, **beat)) for _ in range(count)]
-            memory, slab = sum(pss(r.pid) for r in relays), meminfo()["Slab"]
+            memory, slab = sum(own_memory(r.pid) for r in relays), meminfo()["Slab"]
             began = time.monotonic()
             generators = Generators(relays, redis, clients, spread + 2 * self.heartbeat_s, flags)
             stack.callback(generators.stop)
@@ -198,7 +200,7 @@ class Fleet:
             figures = {
                 "clients": total,
                 "s to open": opened,
-                "KB/client": (sum(pss(r.pid) for r in relays) - memory) / total / 1000,
+                "KB/client": (sum(own_memory(r.pid) for r in relays) - memory) / total / 1000,
                 "kernel KB/client": (meminfo()["Slab"] - slab) / total / 2000,  # the generator's end is here, too
                 "idle % of a core": 100 * idle["relay_s"] / idle["at"],
             }
