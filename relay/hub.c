@@ -171,14 +171,12 @@ static void signals_start(struct hub *hub)
  * just drained, and its exit code would say that it failed. So they stay blocked until the exit. */
 static void signals_stop(struct hub *hub)
 {
-    struct ev_signal *watchers[] = {&hub->terminate, &hub->interrupt, &hub->hangup};
-    sigset_t ours;
-    sigemptyset(&ours);
-    for (size_t i = 0; i < sizeof(watchers) / sizeof(*watchers); i++) {
-        sigaddset(&ours, watchers[i]->signum);
-        pthread_sigmask(SIG_BLOCK, &ours, NULL);
-        ev_signal_stop(hub->loop, watchers[i]);
-    }
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    ev_signal_stop(hub->loop, &hub->terminate);
+    ev_signal_stop(hub->loop, &hub->interrupt);
+    ev_signal_stop(hub->loop, &hub->hangup);
 }
 
 /* --- threads --------------------------------------------------------------------------------- */

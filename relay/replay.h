@@ -34,8 +34,7 @@ struct page {
 /* What a page has found out about many topics, for the next page of the same names: it need not
  * look at all of them again. */
 struct replay_survey {
-    size_t
-        least; /* topics: of fewer nothing is kept, as another look costs little and tells more */
+    size_t least; /* topics: of fewer nothing is kept, another look costs little and tells more */
     /* replay.c's own; zeros: nothing */
     struct store_look look;
     uint64_t from; /* it serves cursors from here to look.position */

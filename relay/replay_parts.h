@@ -5,8 +5,7 @@
 
 /* replay_ranges.c */
 /* A range for each topic that has moved past the cursor and may have one of the next @wanted
- * events.
- * @wanted: about as many entries in all. */
+ * events, with about as many entries in all. */
 void replay_ranges_make(struct replay *r, uint64_t wanted, bool reverse);
 /* Reads those that have a limit; replay_ranges_done() follows, perhaps before this returns. */
 void replay_ranges_read(struct replay *r);
