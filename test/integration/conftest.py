@@ -111,9 +111,16 @@ class Doors:
 
     def many(self, topic, datas, ns="default", **options):
         """The same for many at once, pipelined: the ids."""
+        return self._pipelined(ns, [self._args(topic, data, options) for data in datas])
+
+    def each(self, topics, data):
+        """An event on each topic, pipelined: the ids."""
+        return self._pipelined("default", [self._args(topic, data, {}) for topic in topics])
+
+    def _pipelined(self, ns, calls):
         pipe = self.redis.pipeline(transaction=False)
-        for data in datas:
-            pipe.fcall("sse_publish", 1, self.key(ns), *self._args(topic, data, options))
+        for args in calls:
+            pipe.fcall("sse_publish", 1, self.key(ns), *args)
         return [int(id) for id in pipe.execute()]
 
     def xadd(self, topic, data="", ns="default", **options):

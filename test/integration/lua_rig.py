@@ -1,13 +1,11 @@
 """The function library in a Redis of its own, and its functions as Python's: for test_lua_*.py."""
 
-import time
-from pathlib import Path
-
 import pytest
 
 from redis_server import RedisServer
+from relay_process import ROOT
 
-LIBRARY = Path(__file__).resolve().parents[2] / "common" / "sse_relay.lua"
+LIBRARY = ROOT / "common" / "sse_relay.lua"
 KEY = "sse:{default}"
 MAX_ID = 2**53 - 1
 DAY_US = 86400 * 10**6
@@ -77,13 +75,6 @@ def now_us(r):
 def snapshot(raw):
     """Everything Redis holds, byte for byte."""
     return {k: raw.dump(k) for k in sorted(raw.scan_iter())}
-
-
-def wait_until(condition, timeout_s=20):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.005)
 
 
 class Listener:

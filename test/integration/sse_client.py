@@ -206,6 +206,10 @@ class SSEClient:
     def gaps(self):
         return self.control("gap")
 
+    def told(self, ids):
+        """Those of @ids that a gap covers."""
+        return {id for id in ids if any(int(g["from"]) < id <= int(g["to"]) for g in self.gaps)}
+
     # --- waiting ---
 
     def wait_for(self, what, timeout=None):

@@ -7,9 +7,8 @@ import threading
 import pytest
 
 from accounting import account
-from relay_process import ROOT, wait_until
-
-LIBRARY = ROOT / "common" / "sse_relay.lua"
+from lua_rig import LIBRARY
+from relay_process import wait_until
 
 
 def numbers(total):

@@ -8,16 +8,7 @@ import pytest
 import redis
 
 from lua_rig import (  # noqa: F401
-    KEY,
-    Listener,
-    assert_chain,
-    drain,
-    log,
-    publish,
-    r,
-    raw,
-    server,
-    snapshot,
+    KEY, Listener, assert_chain, drain, log, publish, r, raw, server, snapshot,
 )
 
 

@@ -5,21 +5,9 @@ import json
 import pytest
 
 from lua_rig import (  # noqa: F401
-    DAY_US,
-    KEY,
-    Listener,
-    assert_chain,
-    found,
-    index,
-    log,
-    now_us,
-    position,
-    publish,
-    r,
-    server,
-    since,
-    wait_until,
+    DAY_US, KEY, Listener, assert_chain, found, index, log, now_us, position, publish, r, server, since,
 )
+from relay_process import wait_until
 
 
 # ---- Position ----

@@ -8,26 +8,11 @@ import pytest
 import redis
 
 from lua_rig import (  # noqa: F401
-    DAY_US,
-    KEY,
-    LIBRARY,
-    MAX_ID,
-    Listener,
-    assert_chain,
-    drain,
-    index,
-    log,
-    now_us,
-    position,
-    publish,
-    r,
-    raw,
-    server,
-    since,
-    snapshot,
-    wait_until,
+    DAY_US, KEY, LIBRARY, MAX_ID, Listener, assert_chain, drain, index, log, now_us, position, publish, r, raw,
+    server, since, snapshot,
 )
 from redis_server import RedisServer
+from relay_process import wait_until
 
 
 # ---- The library itself ----

@@ -7,22 +7,8 @@ import pytest
 import redis
 
 from lua_rig import (  # noqa: F401
-    DAY_US,
-    KEY,
-    LIBRARY,
-    MAX_ID,
-    Listener,
-    assert_chain,
-    found,
-    index,
-    log,
-    now_us,
-    position,
-    publish,
-    r,
-    raw,
-    server,
-    since,
+    DAY_US, KEY, LIBRARY, MAX_ID, Listener, assert_chain, found, index, log, now_us, position, publish, r, raw,
+    server, since,
 )
 from redis_server import RedisServer
 

@@ -11,10 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import requests
 
+from lua_rig import LIBRARY
 from raw_http import assert_problem, open_socket, read_all, status_of
 from redis_server import RedisServer
 from relay_process import run_relay, wait_until
-from test_faults import LIBRARY, make_user
+from test_faults import make_user
 
 WAITING = "sse_relay_publish_waiting"
 RETRIED = "sse_relay_publish_retried_total"
