@@ -160,10 +160,10 @@ static void refuse_parameters(struct peer *peer, size_t count)
                "Content-Type: application/problem+json\r\nContent-Length: %zu\r\n\r\n",
                body.len);
     buf_put(&text, body.ptr, body.len);
+    metrics_add(peer->front->metrics, M_HTTP_4XX, 1); /* before anybody can know */
     (void)send(peer->fd, text.ptr, text.len, MSG_DONTWAIT | MSG_NOSIGNAL);
     shutdown(peer->fd, SHUT_WR);
     peer->refused = true;
-    metrics_add(peer->front->metrics, M_HTTP_4XX, 1);
     buf_reset(&detail);
     buf_reset(&body);
     buf_reset(&text);
