@@ -1,5 +1,5 @@
 # sse-relay: `make help` lists the targets. Everything generated goes to build/.
-VERSION := 0.1.0
+VERSION := $(file <VERSION)
 
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -82,9 +82,8 @@ LIBS = $(PKG_LIBS) -lev -lm
 
 # --- files -----------------------------------------------------------------------------------------------------------
 MAIN := relay/main.c
-SOURCES := $(filter-out $(MAIN),$(wildcard common/*.c relay/*.c))
-HEADERS := $(wildcard common/*.h relay/*.h)
-GENERATED := $(if $(wildcard common/sse_relay.lua),build/sse_relay_lua.c) $(if $(wildcard relay/page.html),build/relay_page.c)
+SOURCES := $(filter-out $(MAIN),$(wildcard common/*.c relay/*.c relay/*/*.c))
+GENERATED := $(if $(wildcard common/sse_relay.lua),build/sse_relay_lua.c) $(if $(wildcard relay/http/page.html),build/relay_page.c)
 OBJECTS := $(SOURCES:%.c=$(OBJ)/%.o) $(GENERATED:build/%.c=$(OBJ)/%.o)
 LIBRARY := $(OBJ)/libsse_relay.a
 BINARY := $(if $(filter normal,$(VARIANT)),build/sse-relay,$(OBJ)/sse-relay)
@@ -97,9 +96,9 @@ BENCH_HELPERS := $(OBJ)/test/bench/epoll_baseline $(OBJ)/test/bench/match
 BENCH_MAINS := test/bench/sse_bench.c test/bench/epoll_baseline.c test/bench/match.c
 BENCH_OBJECTS := $(patsubst %.c,$(OBJ)/%.o,$(filter-out $(BENCH_MAINS),$(wildcard test/bench/*.c)))
 FUZZERS := $(patsubst test/fuzz/%.c,build/fuzz/test/fuzz/%,$(wildcard test/fuzz/fuzz_*.c))
-FORMATTED := $(wildcard common/*.[ch] relay/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] test/bench/*.[ch])
+FORMATTED := $(wildcard common/*.[ch] relay/*.[ch] relay/*/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] test/bench/*.[ch])
 PYTEST_DIRS := $(wildcard test/lua test/integration)
-SCRIPTS := deploy/embed deploy/install-deps deploy/run deploy/stack deploy/lib.sh test/unit/run test/sanitizers test/total docs/model/check .ci/run
+SCRIPTS := tools/embed deploy/install-deps deploy/run deploy/stack deploy/lib.sh test/unit/run test/sanitizers test/total docs/model/check .ci/run
 
 # --- build -----------------------------------------------------------------------------------------------------------
 .PHONY: all
@@ -131,16 +130,16 @@ $(OBJ)/flags: always
 	@mkdir -p $(@D)
 	@printf '%s\n' '$(subst ','\'',$(CC) $(ALL_CFLAGS))' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$(CC) $(ALL_CFLAGS))' >$@
 
-build/sse_relay_lua.c: common/sse_relay.lua deploy/embed Makefile
+build/sse_relay_lua.c: common/sse_relay.lua tools/embed Makefile
 	$(call say,EMBED,$<)
 	@mkdir -p $(@D)
-	$(Q)deploy/embed common/lua_library.h sse_relay_lua $< >$@
+	$(Q)tools/embed common/lua_library.h sse_relay_lua $< >$@
 
-build/relay_page.c: relay/page.html deploy/embed test/page_csp Makefile
+build/relay_page.c: relay/http/page.html tools/embed tools/page_csp Makefile
 	$(call say,EMBED,$<)
 	@mkdir -p $(@D)
-	$(Q)deploy/embed relay/page.h relay_page $< >$@
-	$(Q)printf 'const char relay_page_csp[] = "%s";\n' "$$($(PYTHON) test/page_csp $<)" >>$@
+	$(Q)tools/embed relay/http/page.h relay_page $< >$@
+	$(Q)printf 'const char relay_page_csp[] = "%s";\n' "$$($(PYTHON) tools/page_csp $<)" >>$@
 
 -include $(shell find build -name '*.d' 2>/dev/null)
 
@@ -311,8 +310,9 @@ install: all ## install below PREFIX=/usr/local (DESTDIR= for packaging)
 	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/sse-relay
 	install -D -m 644 common/sse_relay.lua $(DESTDIR)$(PREFIX)/share/sse-relay/sse_relay.lua
 	install -D -m 644 deploy/sse-relay.json $(DESTDIR)$(PREFIX)/share/doc/sse-relay/sse-relay.json
-	install -D -m 644 deploy/sse-relay.1 $(DESTDIR)$(PREFIX)/share/man/man1/sse-relay.1
-	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|@VERSION@|$(VERSION)|' deploy/sse-relay.1 >$(DESTDIR)$(PREFIX)/share/man/man1/sse-relay.1
+	chmod 644 $(DESTDIR)$(PREFIX)/share/man/man1/sse-relay.1
 	sed 's|/usr/local|$(PREFIX)|g' deploy/sse-relay.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/sse-relay.service
 	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/sse-relay.service
 

@@ -10,10 +10,10 @@
 
 #include "common/clock.h"
 #include "common/mem.h"
-#include "relay/listener.h"
-#include "relay/log.h"
-#include "relay/store_memory.h"
-#include "relay/store_redis.h"
+#include "relay/kit/listener.h"
+#include "relay/kit/log.h"
+#include "relay/memory/store_memory.h"
+#include "relay/redis/store_redis.h"
 #include "relay/worker.h"
 
 /* What is open beside HTTP connections. */

@@ -1,7 +1,7 @@
 /* The process: makes the bus and the workers, starts their threads, and takes signals. Main thread.
  */
 #pragma once
-#include "relay/config.h"
+#include "relay/config/config.h"
 
 struct hub;
 

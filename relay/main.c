@@ -7,7 +7,7 @@
 
 #include "common/hash.h"
 #include "relay/hub.h"
-#include "relay/log.h"
+#include "relay/kit/log.h"
 
 enum { EXIT_RUN_FAILED = 1, EXIT_USAGE = 2 };
 

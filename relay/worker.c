@@ -4,7 +4,7 @@
 
 #include "common/clock.h"
 #include "common/mem.h"
-#include "relay/routes.h"
+#include "relay/http/routes.h"
 
 enum {
     EVENTS_PER_BODY = 8,

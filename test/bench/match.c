@@ -1,7 +1,7 @@
 /* What it costs to find the subscribers of an event, by the number of distinct patterns: one line
  * of JSON for each. A third of the patterns ends with *, a third with >, a third begins with *. */
 #include "common/mem.h"
-#include "relay/topic_index.h"
+#include "relay/core/topic_index.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>

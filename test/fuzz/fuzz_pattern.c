@@ -1,8 +1,8 @@
 /* Two names, split at the first byte 1: validity, matching, inclusion, keys and the index must
  * agree. */
 #include "common/names.h"
-#include "relay/pattern.h"
-#include "relay/topic_index.h"
+#include "relay/core/pattern.h"
+#include "relay/core/topic_index.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -7,7 +7,7 @@
 #include "common/event.h"
 #include "common/json.h"
 #include "common/names.h"
-#include "relay/request.h"
+#include "relay/http/request.h"
 
 #define PAIRS_MAX 256
 #define CHECK(condition)                                                                           \

@@ -12,8 +12,8 @@ from relay_process import ROOT, wait_until
 
 pytestmark = pytest.mark.browser
 
-POLICY_TOOL = ROOT / "test" / "page_csp"
-PAGE = ROOT / "relay" / "page.html"
+POLICY_TOOL = ROOT / "tools" / "page_csp"
+PAGE = ROOT / "relay" / "http" / "page.html"
 
 
 class Page:

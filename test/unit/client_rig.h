@@ -2,7 +2,7 @@
 #pragma once
 #include <check.h>
 #include "common/buf.h"
-#include "relay/client.h"
+#include "relay/core/client.h"
 
 /* A stream of topic `t`. @type: the only one wanted, NULL for all. */
 void client_start(struct client *c, const char *type);

@@ -1,7 +1,7 @@
 /* A replay over a store of scripted topics, for the tests of replay.c. */
 #pragma once
 #include <check.h>
-#include "relay/replay.h"
+#include "relay/bus/replay.h"
 
 struct fake_entry {
     uint64_t id, prev;

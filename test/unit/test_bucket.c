@@ -1,7 +1,7 @@
 /* The token bucket: never more than the rate and the burst, and nothing is lost by looking. */
 #include <check.h>
 #include <stdlib.h>
-#include "relay/bucket.h"
+#include "relay/kit/bucket.h"
 
 enum { SECOND = 1000000 };
 

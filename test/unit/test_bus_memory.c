@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/mem.h"
-#include "relay/client.h"
-#include "relay/store_memory.h"
+#include "relay/core/client.h"
+#include "relay/memory/store_memory.h"
 #include "rng.h"
 
 enum { WORKERS = 2 };

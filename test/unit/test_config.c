@@ -7,9 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 #include "common/json.h"
-#include "relay/config.h"
-#include "relay/config_table.h"
-#include "relay/redis_tls.h"
+#include "relay/config/config.h"
+#include "relay/config/config_table.h"
+#include "relay/redis/redis_tls.h"
 
 #define ARGS_MAX 64
 

@@ -1,7 +1,7 @@
 /* Who gets a compressed stream: Accept-Encoding, and the patterns of `compress`. */
 #include <check.h>
 #include <stdlib.h>
-#include "relay/request.h"
+#include "relay/http/request.h"
 
 static const char *const accepted[] = {
     "gzip",

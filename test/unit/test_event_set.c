@@ -1,7 +1,7 @@
 /* What event_set.c promises. */
 #include <check.h>
 #include <stdlib.h>
-#include "relay/event_set.h"
+#include "relay/core/event_set.h"
 
 static struct event *event_of(const char *topic, uint64_t id)
 {

@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include "common/mem.h"
-#include "relay/inbox.h"
+#include "relay/kit/inbox.h"
 
 enum { PRODUCERS = 4, ITEMS = 20000, STEP = 100 };
 

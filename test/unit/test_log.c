@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "common/json.h"
-#include "relay/log.h"
+#include "relay/kit/log.h"
 
 static int saved_stderr, pipe_read;
 

@@ -9,8 +9,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 #include "common/json.h"
-#include "relay/metrics.h"
-#include "relay/metrics_table.h"
+#include "relay/kit/metrics.h"
+#include "relay/kit/metrics_table.h"
 
 #define SETS 3
 

@@ -1,4 +1,4 @@
-#include "relay/pattern.h"
+#include "relay/core/pattern.h"
 #include "common/names.h"
 #include "test/unit/vectors.h"
 #include <check.h>

@@ -7,7 +7,7 @@
 #include "common/hash.h"
 #include "common/mem.h"
 #include "fake_redis.h"
-#include "relay/redis_channels.h"
+#include "relay/redis/redis_channels.h"
 #include "rng.h"
 
 enum { NAMES = 6 };

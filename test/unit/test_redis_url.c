@@ -2,7 +2,7 @@
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
-#include "relay/redis_url.h"
+#include "common/redis_url.h"
 
 struct sample {
     const char *text;

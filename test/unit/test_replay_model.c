@@ -3,7 +3,7 @@
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
-#include "relay/pattern.h"
+#include "relay/core/pattern.h"
 #include "replay_rig.h"
 #include "rng.h"
 

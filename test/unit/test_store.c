@@ -2,7 +2,7 @@
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
-#include "relay/store.h"
+#include "relay/bus/store.h"
 #include "rng.h"
 
 static char *names[32];

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/mem.h"
-#include "relay/subscription.h"
+#include "relay/core/subscription.h"
 
 static struct subscription *make(const char *first, const char *second)
 {

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "relay/tail.h"
+#include "relay/core/tail.h"
 #include "rng.h"
 
 static const struct slice ns = SLICE_LIT("default"), a = SLICE_LIT("a"), b = SLICE_LIT("b");

@@ -1,6 +1,6 @@
-#include "relay/topic_index.h"
+#include "relay/core/topic_index.h"
 #include "common/hash.h"
-#include "relay/pattern.h"
+#include "relay/core/pattern.h"
 #include "test/unit/rng.h"
 #include <check.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/mem.h"
-#include "relay/wheel.h"
+#include "relay/kit/wheel.h"
 #include "rng.h"
 
 enum { TICK = 10 };

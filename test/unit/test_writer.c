@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include "relay/writer.h"
+#include "relay/kit/writer.h"
 
 static struct writer *writer;
 static int near[WRITER_BATCH], far[WRITER_BATCH];

@@ -1,0 +1,18 @@
+/* What the parts of replay share: replay.c (what a page holds), replay_ranges.c (reading the logs
+ * of many topics). Bus thread. */
+#pragma once
+#include "relay/bus/replay.h"
+
+/* replay_ranges.c */
+/* A range for each topic that has moved past the cursor and may have one of the next @wanted
+ * events, with about as many entries in all. */
+void replay_ranges_make(struct replay *r, uint64_t wanted, bool reverse);
+/* Reads those that have a limit; replay_ranges_done() follows, perhaps before this returns. */
+void replay_ranges_read(struct replay *r);
+/* Notes of each topic that was read where it goes on behind the page. */
+void replay_ranges_note_next(struct replay *r);
+void replay_ranges_free(struct replay *r);
+
+/* replay.c */
+void replay_ranges_done(struct replay *r);  /* r->error, or all that was asked for is there */
+void replay_walk_collect(struct replay *r); /* some of it is, and may go */

@@ -1,0 +1,145 @@
+/* The seam between the bus and where events live: Redis (store_redis.c) or this process
+ * (store_memory.c). All of it runs on the bus thread. Operations are asynchronous: `done` is called
+ * exactly once, perhaps before the call returns, and never after store_free(). */
+#pragma once
+#include <ev.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "common/event.h"
+#include "relay/config/config.h"
+#include "relay/kit/metrics.h"
+#include "relay/core/note.h"
+
+struct bus;
+struct store_name;
+
+struct store_topic {
+    char *name;
+    uint64_t last; /* its last id; 0: not in the index */
+    bool exact;    /* asked for by name, not only by a pattern */
+    uint64_t next; /* replay's: the log has nothing between what was read and this; 0: unread */
+};
+
+/* One atomic look at a namespace: where it stands, and which of the wanted topics have moved past a
+ * cursor. */
+struct store_look {
+    const char *ns;
+    const struct strings *names; /* topics and patterns; NULL: whatever has moved */
+    uint64_t cursor;
+    bool moved_only; /* leave out what has not moved (names may be very many) */
+    size_t limit;    /* without names: about so many topics, those that moved first; 0: all */
+    void (*done)(struct store_look *look,
+                 enum err e); /* ERR_AGAIN: the store went away, try again */
+    void *arg;
+    /* filled: */
+    uint64_t position;
+    uint64_t upto;    /* up to here `topics` has all that moved; below the position: more follow */
+    uint64_t horizon; /* what is older may have been forgotten … */
+    bool pruned;      /* … because the index was pruned, not because data was lost */
+    struct store_topic
+        *topics; /* every exact name, and what moved and matches a pattern; owned by the look */
+    size_t count;
+};
+
+struct store_entry {
+    struct event *event; /* a reference; NULL: expired by its own ttl, only a link of the chain */
+    uint64_t id, prev;
+    bool has_prev;
+};
+
+/* Entries of one topic's log with after < id <= upto: the first @limit, or the last @limit when
+ * @reverse. */
+struct store_range {
+    const char *ns, *topic;
+    uint64_t after, upto;
+    size_t limit;
+    bool reverse;
+    void (*done)(struct store_range *range, enum err e);
+    void *arg;
+    /* filled, in order of ids: */
+    struct store_entry *entries; /* owned by the range */
+    size_t count;
+    bool more;        /* the limit was reached… */
+    uint64_t scanned; /* …at this id (the oldest when @reverse); what is passed over counts, too */
+};
+
+/* Makes an event of what the store received, as the configuration has it (events.type_from_topic).
+ */
+struct event *store_event(const struct config *config, const struct event_fields *fields,
+                          uint64_t arrival_us);
+/* Fills look->topics from one topic that exists; the store calls it for each it has found. */
+void store_look_add(struct store_look *look, struct slice topic, uint64_t last);
+/* Call once after the last, where there are names: adds what is asked for by name and was not
+ * found, sorts, drops repeats and what is not wanted. */
+void store_look_settle(struct store_look *look);
+
+void store_look_reset(struct store_look *look);
+void store_range_reset(struct store_range *range);
+
+enum store_loss {
+    STORE_WHOLE,
+    STORE_BROKEN, /* something may have been missed … */
+    STORE_MOVED,  /* … and this may be another server than before, with another idea of the past */
+};
+
+/* What the bus offers to a store. */
+struct store_events {
+    /* Every watched name of the namespace is now certain to be heard. */
+    void (*heard)(struct bus *bus, struct store_name *name);
+    /* A live event for the workers in @workers (a bit each). The reference is the caller's. */
+    void (*deliver)(struct bus *bus, struct event *ev, uint64_t workers);
+    /* The store can be written to, though perhaps not be heard yet: every namespace is to be opened
+     * again, so that its counter is not below what was seen (a new primary whose clock is behind).
+     */
+    void (*reachable)(struct bus *bus);
+    /* Events can be heard and read. Unless all is WHOLE, something may have been missed: the store
+     * has stopped listening (paused itself) until the bus has read that and calls resume(). */
+    void (*up)(struct bus *bus, enum store_loss loss);
+    void (*down)(struct bus *bus);
+    /* All that was published before mark() gave this number has been delivered. */
+    void (*passed)(struct bus *bus, uint64_t mark);
+};
+
+struct store_ops {
+    const char *kind; /* "redis", "memory" */
+    void (*start)(void *store);
+    void (*free)(void *store);
+    void (*configure)(void *store, struct config *config); /* takes a reference of its own */
+    /* Starts or stops to listen for a name; @name stays valid until unwatch. */
+    void (*watch)(void *store, struct store_name *name);
+    void (*unwatch)(void *store, struct store_name *name);
+    /* The set of workers that want the name has changed. */
+    void (*rewatch)(void *store, struct store_name *name);
+    /* Makes the namespace known: creates its counter where there is none, never below @seen; hands
+     * over the retention settings. @watched: it has clients here, so its inbox is ours to move on,
+     * too. Cheap; done again now and then. */
+    void (*open)(void *store, const char *ns, uint64_t seen, bool watched);
+    void (*close)(void *store, const char *ns); /* nobody watches it here any more */
+    void (*look)(void *store, struct store_look *look);
+    void (*range)(void *store, struct store_range *range);
+    /* Publishes all or nothing; fills status, detail, ids; then bus_published(). */
+    void (*publish)(void *store, struct note_publish *publish);
+    /* The node ends within config->drain_ms: what waits is answered by then. NULL: nothing waits.
+     */
+    void (*drain)(void *store);
+    void (*pause)(void *store, bool paused); /* backpressure: stop or go on reading live events */
+    /* Asks for `passed`. 0: there can be none now. */
+    uint64_t (*mark)(void *store);
+    void (*hold)(void *store);   /* stop reading live events until resume() */
+    void (*resume)(void *store); /* after up(broken): what was missed has been read */
+};
+
+struct store {
+    const struct store_ops *ops;
+    void *impl;
+};
+
+/* One topic or pattern that some worker wants. The bus owns it; `impl` is the store's. */
+struct store_name {
+    char *ns, *name;
+    uint64_t workers; /* a bit each */
+    bool heard;
+    void *impl;
+};

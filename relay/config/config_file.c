@@ -1,0 +1,203 @@
+/* The configuration file: JSON with comments, nested objects or dotted keys. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "common/json.h"
+#include "relay/config/config_load.h"
+
+#define FILE_MAX ((size_t)1024 * 1024)
+
+static enum err file_read(struct config_load *l, const char *path, struct buf *out)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = -1;
+    if (fd >= 0) {
+        do {
+            buf_reserve(out, 65536);
+            n = read(fd, out->ptr + out->len, 65536);
+            if (n > 0)
+                out->len += (size_t)n;
+        } while ((n > 0 && out->len <= FILE_MAX) || (n < 0 && errno == EINTR));
+    }
+    int error = errno;
+    if (fd >= 0)
+        close(fd);
+    if (n < 0)
+        buf_printf(&l->err, "cannot read the configuration file %s: %s", path, strerror(error));
+    else if (out->len > FILE_MAX)
+        buf_printf(&l->err, "the configuration file %s is larger than 1 MB", path);
+    return l->err.len == 0 ? OK : ERR_IO;
+}
+
+/* Blanks comments. Not cJSON_Minify(), so that positions stay and an error can name its line. */
+static void strip_comments(char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] == '"') {
+            for (i++; i < len && text[i] != '"'; i++)
+                if (text[i] == '\\')
+                    i++;
+        } else if (i + 1 < len && text[i] == '/' && text[i + 1] == '/') {
+            for (; i < len && text[i] != '\n'; i++)
+                text[i] = ' ';
+        } else if (i + 1 < len && text[i] == '/' && text[i + 1] == '*') {
+            text[i] = text[i + 1] = ' ';
+            for (i += 2; i < len && !(text[i - 1] == '*' && text[i] == '/'); i++)
+                if (text[i - 1] != '\n')
+                    text[i - 1] = ' ';
+            text[i - 1] = ' ';
+            if (i < len)
+                text[i] = ' ';
+        }
+    }
+}
+
+static unsigned error_line(const struct buf *text)
+{
+    const char *end = NULL;
+    unsigned line = 1;
+    cJSON *tree = cJSON_ParseWithLengthOpts(text->ptr, text->len, &end, false);
+    cJSON_Delete(tree);
+    for (const char *p = text->ptr; end && p < end && p < text->ptr + text->len; p++)
+        line += *p == '\n';
+    return line;
+}
+
+static enum err unknown_key(struct config_load *l, struct slice key, const char *path)
+{
+    const char *guess = config_load_nearest(key, false);
+    buf_puts(&l->err, "unknown key \"");
+    config_load_put_shown(&l->err, key);
+    buf_printf(&l->err, "\" in %s: ", path);
+    if (guess)
+        buf_printf(&l->err, "did you mean \"%s\"?", guess);
+    else
+        buf_puts(&l->err, "--help lists the keys");
+    return ERR_INVALID;
+}
+
+/* Scalars go the way of text, so that one set of rules holds for all sources. */
+static bool scalar_text(const cJSON *value, enum config_type type, char number[static 32],
+                        struct slice *out)
+{
+    bool text_only = type == CONFIG_STRING || type == CONFIG_STRINGS || type == CONFIG_ENUM;
+    if (cJSON_IsString(value)) {
+        *out = slice_of(value->valuestring);
+        return true;
+    }
+    if (cJSON_IsBool(value)) {
+        *out = cJSON_IsTrue(value) ? SLICE_LIT("true") : SLICE_LIT("false");
+        return !text_only;
+    }
+    if (!cJSON_IsNumber(value))
+        return false;
+    snprintf(number, 32, "%.15g", value->valuedouble);
+    *out = slice_of(number);
+    return !text_only;
+}
+
+static enum err wrong_type(struct config_load *l, const struct config_option *opt, const char *path)
+{
+    static const char *const kinds[] = {
+        [CONFIG_STRING] = "a string",
+        [CONFIG_STRINGS] = "an array of strings",
+        [CONFIG_COUNT] = "a number",
+        [CONFIG_SIZE] = "a string such as \"64KB\" or a number of bytes",
+        [CONFIG_DURATION] = "a string such as \"15s\"",
+        [CONFIG_BOOL] = "true or false",
+        [CONFIG_ENUM] = "a string",
+    };
+    buf_printf(&l->err, "%s (from %s): expected %s: ", opt->name, path, kinds[opt->type]);
+    config_value_put_allowed(&l->err, opt);
+    return ERR_INVALID;
+}
+
+static enum err file_option(struct config_load *l, const struct config_option *opt,
+                            const cJSON *value, const char *path)
+{
+    char number[32];
+    struct slice text;
+    if (l->seen[opt - config_options]) {
+        buf_printf(&l->err, "%s stands twice in %s", opt->name, path);
+        return ERR_INVALID;
+    }
+    if (opt->type == CONFIG_STRINGS && cJSON_IsArray(value)) {
+        enum err e = OK;
+        if (!value->child)
+            e = config_load_set(l, opt, SLICE_LIT(""), path);
+        for (const cJSON *item = value->child; item && e == OK; item = item->next)
+            e = cJSON_IsString(item) ? config_load_set(l, opt, slice_of(item->valuestring), path)
+                                     : wrong_type(l, opt, path);
+        return e;
+    }
+    if (!scalar_text(value, opt->type, number, &text))
+        return wrong_type(l, opt, path);
+    return config_load_set(l, opt, text, path);
+}
+
+static bool group_exists(struct slice dotted)
+{
+    for (size_t i = 0; i < config_option_count; i++)
+        if (slice_has_prefix(slice_of(config_options[i].name), dotted))
+            return true;
+    return false;
+}
+
+/* Nested objects and dotted keys mean the same. The depth is bounded: every level is a group of the
+ * table. */
+static enum err file_object(struct config_load *l, const cJSON *object, struct slice above,
+                            const char *path)
+{
+    enum err e = OK;
+    for (const cJSON *item = object->child; item && e == OK; item = item->next) {
+        struct buf key = {0};
+        buf_put_slice(&key, above);
+        buf_puts(&key, item->string);
+        const struct config_option *opt = config_option_find(buf_slice(&key));
+        if (cJSON_IsObject(item)) {
+            buf_putc(&key, '.');
+            if (group_exists(buf_slice(&key))) {
+                e = file_object(l, item, buf_slice(&key), path);
+                opt = NULL;
+            } else {
+                key.len--;
+                e = opt ? wrong_type(l, opt, path) : unknown_key(l, buf_slice(&key), path);
+            }
+        } else {
+            e = opt ? file_option(l, opt, item, path) : unknown_key(l, buf_slice(&key), path);
+        }
+        buf_reset(&key);
+    }
+    return e;
+}
+
+enum err config_load_file(struct config_load *l)
+{
+    char *path = slice_dup(l->path);
+    struct buf text = {0};
+    cJSON *tree = NULL;
+    enum err e = file_read(l, path, &text);
+    if (e != OK)
+        goto out;
+    strip_comments(text.ptr, text.len);
+    e = json_parse(buf_slice(&text), &tree);
+    if (e != OK) {
+        buf_printf(&l->err, "the configuration file %s is not valid JSON: look at line %u", path,
+                   error_line(&text));
+        goto out;
+    }
+    if (cJSON_IsObject(tree)) {
+        e = file_object(l, tree, SLICE_LIT(""), path);
+    } else {
+        buf_printf(&l->err, "the configuration file %s must hold a JSON object", path);
+        e = ERR_INVALID;
+    }
+out:
+    cJSON_Delete(tree);
+    buf_reset(&text);
+    free(path);
+    return e;
+}

@@ -1,0 +1,318 @@
+#include "relay/core/client.h"
+
+#include <stdlib.h>
+
+#include "common/mem.h"
+
+enum { RING_START = 8 };
+
+static struct event *ring_at(const struct event_ring *ring, uint32_t i)
+{
+    return ring->cap ? ring->slots[(ring->head + i) & (ring->cap - 1)] : ring->one;
+}
+
+static void ring_grow(struct event_ring *ring)
+{
+    uint32_t cap = ring->cap ? ring->cap * 2 : RING_START;
+    struct event **slots = mem_alloc(cap * sizeof(struct event *));
+    for (uint32_t i = 0; i < ring->count; i++)
+        slots[i] = ring_at(ring, i);
+    if (ring->cap)
+        free(ring->slots);
+    *ring = (struct event_ring){.slots = slots, .cap = cap, .count = ring->count};
+}
+
+static void ring_put(struct event_ring *ring, struct event *ev)
+{
+    if (ring->count == 0 && !ring->cap) {
+        ring->one = ev;
+        ring->count = 1;
+        return;
+    }
+    if (ring->count >= ring->cap)
+        ring_grow(ring);
+    ring->slots[(ring->head + ring->count) & (ring->cap - 1)] = ev;
+    ring->count++;
+}
+
+/* The memory goes back once the ring is empty: an idle client costs no queue. */
+static struct event *ring_take(struct event_ring *ring)
+{
+    struct event *ev = ring_at(ring, 0);
+    if (--ring->count) {
+        ring->head = (ring->head + 1) & (ring->cap - 1);
+    } else {
+        if (ring->cap)
+            free(ring->slots);
+        *ring = (struct event_ring){0};
+    }
+    return ev;
+}
+
+static void ring_clear(struct event_ring *ring)
+{
+    while (ring->count)
+        event_unref(ring_take(ring));
+}
+
+void client_init(struct client *c, struct subscription *sub)
+{
+    *c = (struct client){.state = CLIENT_OPENING,
+                         .any_type = subscription_request(sub)->types.count == 0,
+                         .sub = subscription_ref(sub)};
+}
+
+void client_reset(struct client *c)
+{
+    ring_clear(&c->queue);
+    ring_clear(&c->held);
+    subscription_unref(c->sub);
+    free(c->gzip);
+    *c = (struct client){.state = CLIENT_CLOSING};
+}
+
+void client_compress(struct client *c, struct gzip *packer, const struct gzip_sum *sum)
+{
+    c->gzip = mem_zero(1, sizeof(*c->gzip));
+    c->gzip->packer = packer;
+    c->gzip->sum = *sum;
+}
+
+static bool is_control(const struct event *ev)
+{
+    return !event_topic(ev).ptr;
+}
+
+static void queue_put(struct client *c, struct event *ev)
+{
+    uint64_t id = event_id(ev);
+    if (id) {
+        c->cursor = id;
+        c->told = id;
+    }
+    if (event_frame(ev).len == 0)
+        return; /* a gap that is not told (control events off): no write would take it off again */
+    c->queued_bytes += event_frame(ev).len;
+    ring_put(&c->queue, event_ref(ev));
+}
+
+static bool queue_fits(const struct client *c, const struct client_limits *limits, size_t bytes)
+{
+    /* An empty queue takes any event: one that is larger than the limit must not be stuck forever.
+     */
+    if (c->queue.count == 0)
+        return true;
+    return c->queue.count < limits->max_events && c->queued_bytes + bytes <= limits->max_bytes;
+}
+
+static bool is_wanted(const struct client *c, const struct event *ev)
+{
+    if (is_control(ev))
+        return true;
+    return !event_has_match(ev) && (c->any_type || subscription_wants_type(c->sub, event_type(ev)));
+}
+
+static enum client_push hold(struct client *c, const struct client_limits *limits, struct event *ev)
+{
+    if (c->hold_overflow)
+        return CLIENT_SKIPPED;
+    size_t bytes = event_frame(ev).len;
+    if (c->held.count >= limits->max_events ||
+        (c->held.count && c->held_bytes + bytes > limits->max_bytes)) {
+        /* Not a loss: these events are in the log, and it will be read again. */
+        c->hold_overflow = true;
+        ring_clear(&c->held);
+        return CLIENT_SKIPPED;
+    }
+    c->held_bytes += bytes;
+    ring_put(&c->held, event_ref(ev));
+    return CLIENT_HELD;
+}
+
+enum client_push client_push(struct client *c, const struct client_limits *limits, struct event *ev)
+{
+    uint64_t id = event_id(ev);
+    if (c->state == CLIENT_CLOSING || (id && id <= c->cursor))
+        return CLIENT_SKIPPED;
+    if (!is_wanted(c, ev)) {
+        if (c->state == CLIENT_LIVE && id)
+            c->cursor = id;
+        return CLIENT_SKIPPED;
+    }
+    if (c->reading)
+        return hold(c, limits, ev);
+    if (c->state != CLIENT_LIVE && id)
+        return CLIENT_SKIPPED;
+    if (!queue_fits(c, limits,
+                    event_frame(ev).len)) /* while it catches up, its queue is full by design */
+        return c->state == CLIENT_LIVE ? CLIENT_FULL : CLIENT_DROPPED;
+    queue_put(c, ev);
+    return CLIENT_QUEUED;
+}
+
+enum client_push client_push_late(struct client *c, const struct client_limits *limits,
+                                  struct event *ev)
+{
+    uint64_t cursor = c->cursor;
+    if (c->state != CLIENT_LIVE || c->reading || event_id(ev) <= c->told)
+        return CLIENT_SKIPPED;
+    if (!queue_fits(c, limits, event_frame(ev).len))
+        return CLIENT_FULL;
+    queue_put(c, ev);
+    c->cursor = cursor; /* it has not gone back */
+    return CLIENT_QUEUED;
+}
+
+void client_put_control(struct client *c, struct event *ev)
+{
+    queue_put(c, ev);
+    event_unref(ev);
+}
+
+void client_read_begin(struct client *c)
+{
+    c->reading = true;
+    c->hold_overflow = false;
+    c->held_bytes = 0;
+}
+
+void client_room(const struct client *c, const struct client_limits *limits, uint32_t *events,
+                 size_t *bytes)
+{
+    *events = c->queue.count < limits->max_events ? limits->max_events - c->queue.count : 1;
+    *bytes = c->queued_bytes < limits->max_bytes ? limits->max_bytes - c->queued_bytes : 1;
+}
+
+/* What was held while the last page was read follows it, if the queue can take it all. */
+static bool release_held(struct client *c, const struct client_limits *limits)
+{
+    size_t bytes = c->queued_bytes;
+    uint32_t count = c->queue.count;
+    for (uint32_t i = 0; i < c->held.count; i++) {
+        struct event *ev = ring_at(&c->held, i);
+        if (event_id(ev) && event_id(ev) <= c->cursor)
+            continue;
+        bytes += event_frame(ev).len;
+        count++;
+    }
+    if (count > limits->max_events || (count > 1 && bytes > limits->max_bytes))
+        return false;
+    while (c->held.count) {
+        struct event *ev = ring_take(&c->held);
+        if (!event_id(ev) || event_id(ev) > c->cursor)
+            queue_put(c, ev);
+        event_unref(ev);
+    }
+    return true;
+}
+
+bool client_page(struct client *c, const struct client_limits *limits, struct event *const *events,
+                 size_t count, uint64_t cursor, bool final)
+{
+    c->reading = false;
+    for (size_t i = 0; i < count; i++) {
+        struct event *ev = events[i];
+        if ((event_id(ev) && event_id(ev) <= c->cursor) || !is_wanted(c, ev))
+            continue;
+        queue_put(c, ev);
+        if (!is_control(ev))
+            c->replayed++;
+    }
+    if (cursor > c->cursor)
+        c->cursor = cursor;
+    if (final && !c->hold_overflow && release_held(c, limits)) {
+        c->state = CLIENT_LIVE;
+        return true;
+    }
+    ring_clear(&c->held);
+    c->state = CLIENT_REPLAY;
+    return false;
+}
+
+/* The bytes of a queued event on this stream; SLICE_NONE: another thread is making them. */
+static struct slice wire_frame(const struct client *c, uint32_t i)
+{
+    struct event *ev = ring_at(&c->queue, i);
+    if (!c->gzip)
+        return event_frame(ev);
+    const struct gzip_block *block = event_block(ev, c->gzip->packer);
+    return block ? (struct slice){block->bytes, block->len} : SLICE_NONE;
+}
+
+static int end_frame(const struct client *c, struct iovec *iov)
+{
+    if (!client_has_output(c))
+        return 0;
+    gzip_end(c->gzip->end, &c->gzip->sum);
+    *iov = (struct iovec){c->gzip->end + c->head_sent, GZIP_END_BYTES - c->head_sent};
+    return 1;
+}
+
+int client_frames(const struct client *c, struct iovec *iov, int max_frames, size_t max_bytes)
+{
+    int n = 0;
+    size_t bytes = 0;
+    size_t skip = c->head_sent;
+    if (c->queue.count == 0)
+        return end_frame(c, iov);
+    for (uint32_t i = 0; i < c->queue.count && n < max_frames && bytes < max_bytes; i++) {
+        struct slice frame = wire_frame(c, i);
+        if (!frame.ptr)
+            break;
+        /* sendmsg() reads only; struct iovec just has no const form. */
+        iov[n].iov_base = (void *)(uintptr_t)(frame.ptr + skip);
+        iov[n].iov_len = frame.len - skip;
+        /* Plain bytes: deflating takes its time, too. */
+        bytes += event_frame(ring_at(&c->queue, i)).len - (c->gzip ? 0 : skip);
+        skip = 0;
+        n++;
+    }
+    return n;
+}
+
+size_t client_sent(struct client *c, size_t bytes)
+{
+    size_t events = 0;
+    while (bytes > 0 && c->queue.count) {
+        struct event *ev = ring_at(&c->queue, 0);
+        size_t left = wire_frame(c, 0).len - c->head_sent;
+        if (bytes < left) {
+            c->head_sent += (uint32_t)bytes;
+            return events;
+        }
+        bytes -= left;
+        c->head_sent = 0;
+        if (c->gzip)
+            gzip_sum_add(&c->gzip->sum, event_block(ev, c->gzip->packer));
+        c->queued_bytes -= event_frame(ev).len;
+        events += !is_control(ev);
+        event_unref(ring_take(&c->queue));
+    }
+    if (bytes > 0) { /* of the end */
+        c->head_sent += (uint32_t)bytes;
+        c->gzip->ended = c->head_sent == GZIP_END_BYTES;
+    }
+    return events;
+}
+
+size_t client_close(struct client *c, bool keep_queue)
+{
+    c->state = CLIENT_CLOSING;
+    c->reading = false;
+    ring_clear(&c->held);
+    if (keep_queue)
+        return 0;
+    size_t dropped = 0;
+    struct event *begun = c->head_sent ? ring_take(&c->queue) : NULL;
+    while (c->queue.count) {
+        struct event *ev = ring_take(&c->queue);
+        dropped += !is_control(ev);
+        event_unref(ev);
+    }
+    c->queued_bytes = 0;
+    if (begun) {
+        ring_put(&c->queue, begun);
+        c->queued_bytes = event_frame(begun).len;
+    }
+    return dropped;
+}

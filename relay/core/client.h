@@ -1,0 +1,111 @@
+/* One stream's state and its bounded queue of frames. No I/O: the worker moves the bytes. One
+ * thread.
+ *
+ *     OPENING ──page──▶ REPLAY ──final page──▶ LIVE ──▶ CLOSING
+ *
+ * While a read of the log is under way, live events are held beside the queue (bounded like it).
+ * When the page that meets the live tail arrives, what is held and newer than the page follows it:
+ * that is the hand-over without a hole. When the hold overflowed, nothing is lost but time: the log
+ * is read once more. docs/architecture.md, "Life of a connection". */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "common/event.h"
+#include "relay/core/subscription.h"
+
+enum client_state { CLIENT_OPENING, CLIENT_REPLAY, CLIENT_LIVE, CLIENT_CLOSING };
+
+struct client_limits {
+    uint32_t max_events;
+    size_t max_bytes;
+};
+
+/* A growing ring of counted events; owns no memory while it holds one or none. */
+struct event_ring {
+    union {
+        struct event **slots;
+        struct event *one; /* cap is 0 */
+    };
+    uint32_t cap, head, count;
+};
+
+/* Of a stream that is sent compressed. */
+struct client_gzip {
+    struct gzip *packer; /* the worker's */
+    struct gzip_sum sum; /* of what the socket has */
+    bool ended;          /* the socket has the end, too */
+    char end[GZIP_END_BYTES];
+};
+
+/* Embedded in the worker's stream for the cache's sake. Read it freely, change it through the
+ * functions below. */
+struct client {
+    /* What each delivery touches comes first: 64 bytes. */
+    enum client_state state : 8;
+    bool reading;       /* a read of the log is under way: live events are held */
+    bool hold_overflow; /* more came than could be held: read again */
+    bool any_type;      /* it filters no types */
+    uint32_t head_sent; /* bytes, as sent, of the first queued frame that the socket has */
+    uint64_t cursor;    /* everything wanted up to this id has been queued */
+    uint64_t told;      /* the highest id that the client has been sent, or will from the queue */
+    struct event_ring queue;
+    size_t queued_bytes;      /* plain, also where the stream is compressed */
+    struct client_gzip *gzip; /* NULL: the stream is plain */
+
+    struct event_ring held;
+    size_t held_bytes;
+    uint64_t replayed; /* events that came from the log */
+    struct subscription *sub;
+};
+
+enum client_push { CLIENT_QUEUED, CLIENT_HELD, CLIENT_SKIPPED, CLIENT_DROPPED, CLIENT_FULL };
+
+void client_init(struct client *c, struct subscription *sub); /* takes a reference */
+void client_reset(struct client *c);
+/* From the start on: its frames go out packed by @packer, after what *sum says. When it is closing
+ * and the queue is empty, the end of the gzip stream is what is left to send. */
+void client_compress(struct client *c, struct gzip *packer, const struct gzip_sum *sum);
+
+/* Offers a live event. QUEUED: it will be sent (a reference is taken). HELD: a read is under way.
+ * SKIPPED: not for this client, or it has it already, or the log will bring it. FULL: over the
+ * limit and not queued; the caller decides. */
+enum client_push client_push(struct client *c, const struct client_limits *limits,
+                             struct event *ev);
+
+/* Offers an event that turned up after later ones, to a live client. QUEUED: it had none of those
+ * yet, so order is kept. SKIPPED: it cannot have it any more. */
+enum client_push client_push_late(struct client *c, const struct client_limits *limits,
+                                  struct event *ev);
+
+/* Queues a frame of our own (control event, heartbeat) whatever the limits; callers send few. Takes
+ * over the reference. */
+void client_put_control(struct client *c, struct event *ev);
+
+/* A read of the log starts: hold what comes from now on. Not while one is under way. */
+void client_read_begin(struct client *c);
+/* How much the next read may bring, so that the queue stays within its limits. */
+void client_room(const struct client *c, const struct client_limits *limits, uint32_t *events,
+                 size_t *bytes);
+/* The read's page: @events in order, complete up to @cursor; @final: that meets the live tail.
+ * Events are referenced, not taken. True: the client is live now; false: read on from c->cursor
+ * (once there is room). */
+bool client_page(struct client *c, const struct client_limits *limits, struct event *const *events,
+                 size_t count, uint64_t cursor, bool final);
+
+/* Describes up to @max_frames frames and about @max_bytes (plain) bytes from the queue's front.
+ * Returns the number of entries. 0 though there is output: another thread is just compressing the
+ * first frame; try again in the next loop turn. */
+int client_frames(const struct client *c, struct iovec *iov, int max_frames, size_t max_bytes);
+/* The socket took @bytes of them. Returns how many events (not control frames) were completed. */
+size_t client_sent(struct client *c, size_t bytes);
+
+/* Moves to CLOSING. With @keep_queue what is queued will still be sent; otherwise only the frame
+ * the socket has begun. Returns the number of events dropped. */
+size_t client_close(struct client *c, bool keep_queue);
+
+static inline bool client_has_output(const struct client *c)
+{
+    return c->queue.count > 0 || (c->gzip && c->state == CLIENT_CLOSING && !c->gzip->ended);
+}

@@ -1,0 +1,23 @@
+/* What the threads of one process share: set up by the hub before they start. */
+#pragma once
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "relay/bus/bus.h"
+
+struct node {
+    const char *name; /* the configuration's `node` */
+    const char *version;
+    uint64_t started_us; /* wall clock */
+    struct bus *bus;
+    struct inbox **inboxes; /* the workers' */
+    unsigned workers;
+    struct metrics **metrics; /* the workers', then the bus's */
+    size_t files;             /* that this process may open; hub.c shares them out: */
+    size_t max_clients;       /* streams */
+    size_t max_others;        /* HTTP connections that are not streams */
+    atomic_size_t clients;    /* streams open, over all workers */
+    atomic_size_t body_bytes; /* of HTTP requests, over all workers */
+    atomic_bool draining;     /* set once */
+    atomic_uint drained;      /* workers that have ended all their streams */
+};

@@ -1,0 +1,137 @@
+/* What threads send each other through their inboxes. Whoever pops a note owns it. */
+#pragma once
+#include <stdatomic.h>
+
+#include "common/event.h"
+#include "relay/kit/inbox.h"
+#include "relay/kit/metrics.h"
+#include "relay/http/request.h"
+#include "relay/core/subscription.h"
+
+enum note_kind {
+    /* worker to bus */
+    NOTE_WATCH,   /* struct note_name: the worker has a first client for the name */
+    NOTE_UNWATCH, /* struct note_name: it has had none for a while */
+    /* worker to bus, and back when done */
+    NOTE_READ,    /* struct note_read */
+    NOTE_PUBLISH, /* struct note_publish */
+    /* bus to worker */
+    NOTE_EVENTS, /* struct note_events */
+    NOTE_GAP,    /* struct note_gap */
+    /* worker to worker, and back */
+    NOTE_CENSUS, /* struct note_census */
+    /* hub to all */
+    NOTE_CONFIG, /* struct note_config */
+    NOTE_DRAIN,
+    NOTE_STOP,
+};
+
+struct note {
+    struct inbox_item item;
+    enum note_kind kind;
+};
+
+struct note_name {
+    struct note note;
+    unsigned worker;
+    char *ns, *name;
+};
+
+/* A read of the log for one client. Belongs to the bus while it is there, but for `owner`. */
+struct note_read {
+    struct note note;
+    unsigned worker;
+    void *owner;              /* worker thread only; NULL once the client is gone … */
+    atomic_bool cancelled;    /* … which the bus learns from this */
+    struct subscription *sub; /* a reference */
+    enum cursor_kind kind;    /* of the cursor; CURSOR_ID for the reads after the first */
+    uint64_t cursor;
+    uint32_t max_events; /* at least 1 */
+    size_t max_bytes;
+    uint64_t gap_told; /* up to here the connection has been told of gaps; the bus brings it up to
+                          date */
+    uint64_t budget;   /* events that the connection may still replay; then a gap "overflow" */
+    /* filled by the bus */
+    uint64_t
+        start;    /* where the stream is complete from: the id of relay.connected; 0: do not tell */
+    uint64_t end; /* complete up to here */
+    unsigned era; /* counts the servers that were changed for others: which one the page is from */
+    bool final;   /* `end` meets the live events that this worker is sent after this note */
+    struct event **events; /* counted references; gaps are among them as control frames */
+    size_t count;
+};
+
+/* What a publisher can rely on after an error. */
+enum publish_outcome {
+    PUBLISH_NOT,     /* certainly not published */
+    PUBLISH_UNKNOWN, /* it may have been */
+    PUBLISH_DONE,    /* published: `ids` holds what an error answer tells, too */
+};
+
+struct note_publish {
+    struct note note;
+    unsigned worker;
+    void *owner; /* worker thread only; NULL once the HTTP client is gone */
+    int fd;      /* the HTTP client's socket, to look whether it hung up; stays open while the note
+                    is with the bus, as its call is suspended */
+    struct publish_request request;
+    /* filled by the bus */
+    unsigned status; /* 200, or an HTTP error */
+    enum publish_outcome outcome;
+    struct buf detail; /* why, when it is an error */
+    uint64_t *ids;     /* one for each item; 0: ephemeral */
+};
+
+enum { NOTE_EVENTS_MAX = 64 };
+
+struct note_events {
+    struct note note;
+    size_t count;
+    struct event *events[NOTE_EVENTS_MAX];
+};
+
+enum gap_reason { GAP_TRIMMED, GAP_EXPIRED, GAP_UNKNOWN_ID, GAP_OVERFLOW, GAP_REDIS_LOST };
+
+/* Events in (from, to] are gone for whoever is at or below `from` … */
+struct note_gap {
+    struct note note;
+    char *ns;
+    char *topic;  /* NULL: of any topic in the namespace */
+    char *unless; /* whoever has this topic, too, had the event by it; or NULL */
+    uint64_t from, to;
+    bool moves;   /* no event up to `to` follows: telling it may move the cursor */
+    bool is_new;  /* no page of an earlier one has brought it, as far as is known */
+    unsigned era; /* of the server that told */
+    struct event
+        *late; /* the event of `to`, that turned up after later ones, or NULL; a reference */
+    enum gap_reason reason;
+};
+
+/* Asks each worker in turn for its subscriber counts; ends at the worker that began. */
+struct note_census {
+    struct note note;
+    unsigned first, visits; /* visits: workers that have counted */
+    void *owner;            /* first worker's thread only */
+    void *counts;           /* owned by whoever holds the note */
+};
+
+struct note_config {
+    struct note note;
+    struct config *config; /* a reference */
+};
+
+void note_read_free(struct note_read *read);
+void note_publish_free(struct note_publish *publish);
+void note_name_free(struct note_name *name);
+void note_events_free(struct note_events *events);
+void note_gap_free(struct note_gap *gap);
+/* Any of them, with what it holds; but for NOTE_CENSUS, whose counts are not ours. */
+void note_free(struct note *note);
+
+const char *gap_reason_text(enum gap_reason reason);
+enum metric gap_metric(enum gap_reason reason); /* which counts it */
+/* The control event that tells of a gap. @id: 0 when the cursor must not move. @from: UINT64_MAX
+ * when it is not known. With control events off: a position block, or an event without bytes when
+ * there is no id. */
+struct event *gap_event(const struct config *config, uint64_t id, uint64_t from, uint64_t to,
+                        enum gap_reason reason);

@@ -1,0 +1,50 @@
+#include "relay/core/pattern.h"
+#include <string.h>
+
+/* Takes the first token off *rest; false when none is left. The last one leaves an absent rest. */
+static bool token_next(struct slice *rest, struct slice *token)
+{
+    if (rest->ptr == NULL)
+        return false;
+    const char *dot = memchr(rest->ptr, '.', rest->len);
+    if (dot == NULL) {
+        *token = *rest;
+        *rest = SLICE_NONE;
+        return true;
+    }
+    *token = (struct slice){rest->ptr, (size_t)(dot - rest->ptr)};
+    *rest = (struct slice){dot + 1, rest->len - token->len - 1};
+    return true;
+}
+
+bool pattern_matches(struct slice pattern, struct slice topic)
+{
+    struct slice want, have;
+    while (token_next(&pattern, &want)) {
+        if (!token_next(&topic, &have))
+            return false;
+        if (slice_is(want, ">"))
+            return true;
+        if (!slice_is(want, "*") && !slice_eq(want, have))
+            return false;
+    }
+    return topic.ptr == NULL;
+}
+
+bool pattern_includes(struct slice granted, struct slice requested)
+{
+    struct slice want, have;
+    while (token_next(&granted, &want)) {
+        if (!token_next(&requested, &have))
+            return false;
+        if (slice_is(want, ">"))
+            return true;
+        /* A `>` asks for topics of any length, and what is left of @granted has one length only, or
+         * a longer minimum. */
+        if (slice_is(have, ">"))
+            return false;
+        if (!slice_is(want, "*") && !slice_eq(want, have))
+            return false;
+    }
+    return requested.ptr == NULL;
+}

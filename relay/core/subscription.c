@@ -1,0 +1,100 @@
+#include "relay/core/subscription.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/mem.h"
+#include "relay/core/pattern.h"
+
+struct subscription {
+    atomic_uint refs;
+    struct stream_request request;
+    char *memory[]; /* the request's lists, then its texts */
+};
+
+static size_t strings_size(const struct strings *strings)
+{
+    size_t size = strings->count * sizeof(strings->items[0]);
+    for (size_t i = 0; i < strings->count; i++)
+        size += strlen(strings->items[i]) + 1;
+    return size;
+}
+
+static char *copy_string(char **at, const char *text)
+{
+    char *copy = *at;
+    *at = stpcpy(copy, text) + 1;
+    return copy;
+}
+
+static struct strings copy_strings(char ***slots, char **at, const struct strings *from)
+{
+    struct strings copy = {*slots, from->count};
+    *slots += from->count;
+    for (size_t i = 0; i < from->count; i++)
+        copy.items[i] = copy_string(at, from->items[i]);
+    return copy;
+}
+
+/* One allocation for all of it: there are as many as there are clients. */
+struct subscription *subscription_new(struct stream_request *request)
+{
+    size_t slot_bytes = (request->topics.count + request->types.count) * sizeof(char *);
+    struct subscription *s =
+        mem_zero(1, sizeof(*s) + strings_size(&request->topics) + strings_size(&request->types) +
+                        strlen(request->ns) + 1);
+    char **slots = s->memory, *at = (char *)s->memory + slot_bytes;
+    atomic_init(&s->refs, 1);
+    s->request = *request;
+    s->request.topics = copy_strings(&slots, &at, &request->topics);
+    s->request.types = copy_strings(&slots, &at, &request->types);
+    s->request.ns = copy_string(&at, request->ns);
+    stream_request_reset(request);
+    return s;
+}
+
+struct subscription *subscription_ref(struct subscription *s)
+{
+    atomic_fetch_add_explicit(&s->refs, 1, memory_order_relaxed);
+    return s;
+}
+
+void subscription_unref(struct subscription *s)
+{
+    if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    free(s);
+}
+
+const struct stream_request *subscription_request(const struct subscription *s)
+{
+    return &s->request;
+}
+
+struct slice subscription_ns(const struct subscription *s)
+{
+    return slice_of(s->request.ns);
+}
+
+bool subscription_wants_topic(const struct subscription *s, struct slice topic)
+{
+    const struct strings *names = &s->request.topics;
+    for (size_t i = 0; i < names->count; i++)
+        if (pattern_matches(slice_of(names->items[i]), topic))
+            return true;
+    return false;
+}
+
+bool subscription_wants_type(const struct subscription *s, struct slice type)
+{
+    const struct strings *types = &s->request.types;
+    if (types->count == 0)
+        return true;
+    if (!type.ptr)
+        return false;
+    for (size_t i = 0; i < types->count; i++)
+        if (slice_is(type, types->items[i]))
+            return true;
+    return false;
+}

@@ -1,0 +1,358 @@
+#include "relay/core/tail.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "common/buf.h"
+#include "common/hash.h"
+#include "common/mem.h"
+
+enum {
+    TOPICS_MAX = 65536,
+    TAIL_COST = 192,  /* about what a topic takes beside its name … */
+    EVENT_COST = 192, /* … and an event beside its frame */
+    TOPIC_SHARE = 4,  /* no topic takes more than this part of all bytes */
+    RING_START = 8,
+};
+
+struct tail {
+    char *key; /* ns, NUL, topic */
+    size_t key_len;
+    uint64_t from, last; /* every event with from < id <= last is in the ring, in order of ids */
+    size_t bytes;
+    struct event **ring;
+    uint32_t cap, head, count;
+    TAILQ_ENTRY(tail) link; /* by when it was last added to */
+    UT_hash_handle hh;
+};
+
+struct tails {
+    struct tail *table;
+    TAILQ_HEAD(tail_list, tail) order;
+    struct tail *full; /* those before it in the order have no events, but for their chain */
+    size_t count, bytes;
+    uint32_t max_events;
+    size_t max_bytes;
+    struct buf key; /* scratch */
+};
+
+/* --- one topic -------------------------------------------------------------------------------- */
+
+static struct event **ring_slot(const struct tail *t, uint32_t i)
+{
+    return &t->ring[(t->head + i) & (t->cap - 1)];
+}
+
+static void ring_grow(struct tail *t)
+{
+    uint32_t cap = t->cap ? t->cap * 2 : RING_START;
+    struct event **ring = mem_alloc(cap * sizeof(struct event *));
+    for (uint32_t i = 0; i < t->count; i++)
+        ring[i] = *ring_slot(t, i);
+    free(t->ring);
+    t->ring = ring;
+    t->cap = cap;
+    t->head = 0;
+}
+
+static void account(struct tails *tails, struct tail *t, size_t more, size_t less)
+{
+    t->bytes = t->bytes + more - less;
+    tails->bytes = tails->bytes + more - less;
+}
+
+static size_t event_cost(const struct event *ev)
+{
+    return event_frame(ev).len + EVENT_COST;
+}
+
+/* How many of the ring's events have an id up to @id. */
+static uint32_t ring_upto(const struct tail *t, uint64_t id)
+{
+    uint32_t low = 0, high = t->count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (event_id(*ring_slot(t, middle)) <= id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static bool ring_has(const struct tail *t, uint64_t id)
+{
+    uint32_t upto = ring_upto(t, id);
+    return upto && event_id(*ring_slot(t, upto - 1)) == id;
+}
+
+static bool is_of(const struct tail *t, struct slice ns)
+{
+    return t->key_len > ns.len && !t->key[ns.len] && memcmp(t->key, ns.ptr, ns.len) == 0;
+}
+
+static struct slice topic_of(const struct tail *t, struct slice ns)
+{
+    return (struct slice){t->key + ns.len + 1, t->key_len - ns.len - 1};
+}
+
+/* Puts it at index @at; what is behind moves up. */
+static void ring_insert(struct tails *tails, struct tail *t, uint32_t at, struct event *ev)
+{
+    if (t->count == t->cap)
+        ring_grow(t);
+    t->count++;
+    for (uint32_t i = t->count - 1; i > at; i--)
+        *ring_slot(t, i) = *ring_slot(t, i - 1);
+    *ring_slot(t, at) = event_ref(ev);
+    account(tails, t, event_cost(ev), 0);
+}
+
+static void ring_forget_oldest(struct tails *tails, struct tail *t)
+{
+    struct event *ev = *ring_slot(t, 0);
+    t->from = event_id(ev);
+    t->head = (t->head + 1) & (t->cap - 1);
+    t->count--;
+    account(tails, t, 0, event_cost(ev));
+    event_unref(ev);
+}
+
+/* --- all topics ------------------------------------------------------------------------------- */
+
+static void order_remove(struct tails *tails, struct tail *t)
+{
+    if (tails->full == t)
+        tails->full = TAILQ_NEXT(t, link);
+    TAILQ_REMOVE(&tails->order, t, link);
+}
+
+static void order_append(struct tails *tails, struct tail *t)
+{
+    TAILQ_INSERT_TAIL(&tails->order, t, link);
+    tails->full = tails->full ? tails->full : t;
+}
+
+static void ring_empty(struct tails *tails, struct tail *t)
+{
+    while (t->count)
+        ring_forget_oldest(tails, t);
+    free(t->ring);
+    t->ring = NULL;
+    t->cap = t->head = 0;
+}
+
+static void tail_free(struct tails *tails, struct tail *t)
+{
+    ring_empty(tails, t);
+    account(tails, t, 0, TAIL_COST + t->key_len);
+    HASH_DEL(tails->table, t);
+    order_remove(tails, t);
+    tails->count--;
+    free(t->key);
+    free(t);
+}
+
+static struct tail *find_key(struct tails *tails, struct slice key)
+{
+    struct tail *t;
+    HASH_FIND(hh, tails->table, key.ptr, key.len, t);
+    return t;
+}
+
+static struct tail *find(struct tails *tails, struct slice ns, struct slice topic)
+{
+    buf_clear(&tails->key);
+    buf_put_slice(&tails->key, ns);
+    buf_putc(&tails->key, '\0');
+    buf_put_slice(&tails->key, topic);
+    return find_key(tails, buf_slice(&tails->key));
+}
+
+static struct tail *tail_new(struct tails *tails, struct slice key, uint64_t last)
+{
+    struct tail *t = mem_zero(1, sizeof(*t));
+    t->key = mem_dup(key.ptr, key.len);
+    t->key_len = key.len;
+    t->from = t->last = last;
+    HASH_ADD_KEYPTR(hh, tails->table, t->key, t->key_len, t);
+    order_append(tails, t);
+    tails->count++;
+    account(tails, t, TAIL_COST + t->key_len, 0);
+    return t;
+}
+
+/* @t has just been used: it goes last. */
+static void trim(struct tails *tails, struct tail *t)
+{
+    while (t->count > tails->max_events || (t->count && t->bytes > tails->max_bytes / TOPIC_SHARE))
+        ring_forget_oldest(tails, t);
+    if (TAILQ_NEXT(t, link)) {
+        order_remove(tails, t);
+        order_append(tails, t);
+    }
+    /* Events go first: the chains cost little, and without them nobody sees what is missing. */
+    while (tails->bytes > tails->max_bytes && tails->full && tails->full != t) {
+        ring_empty(tails, tails->full);
+        tails->full = TAILQ_NEXT(tails->full, link);
+    }
+    while (tails->count > TOPICS_MAX || tails->bytes > tails->max_bytes) {
+        struct tail *oldest = TAILQ_FIRST(&tails->order);
+        if (oldest == t)
+            return;
+        tail_free(tails, oldest);
+    }
+}
+
+struct tails *tails_new(void)
+{
+    struct tails *tails = mem_zero(1, sizeof(*tails));
+    TAILQ_INIT(&tails->order);
+    return tails;
+}
+
+void tails_free(struct tails *tails)
+{
+    if (!tails)
+        return;
+    struct tail *t;
+    while ((t = TAILQ_FIRST(&tails->order)))
+        tail_free(tails, t);
+    buf_reset(&tails->key);
+    free(tails);
+}
+
+void tails_limit(struct tails *tails, uint32_t max_events, size_t max_bytes)
+{
+    struct tail *t, *next;
+    tails->max_events = max_events;
+    tails->max_bytes = max_bytes;
+    for (t = TAILQ_FIRST(&tails->order); t; t = next) {
+        next = TAILQ_NEXT(t, link);
+        while (t->count > max_events)
+            ring_forget_oldest(tails, t);
+        if (tails->bytes > max_bytes)
+            tail_free(tails, t);
+    }
+}
+
+/* --- adding ----------------------------------------------------------------------------------- */
+
+enum tail_add tails_add(struct tails *tails, struct event *ev)
+{
+    uint64_t id = event_id(ev), prev = event_prev(ev);
+    assert(id);
+    struct tail *t = find_key(tails, event_key(ev));
+    /* A chain that begins here tells nothing of what was before: Redis may have lost it. */
+    if (!t)
+        t = tail_new(tails, event_key(ev), prev && prev < id ? prev : id - 1);
+    if (id <= t->last)
+        return id <= t->from || ring_has(t, id) ? TAIL_KNOWN : TAIL_LATE;
+    /* A `prev` that is not below the id says nothing; one below the last that is known comes from a
+     * Redis that has forgotten it: what we have heard is whole all the same. */
+    if (prev < id && prev > t->last)
+        return TAIL_HOLE;
+    t->last = id;
+    ring_insert(tails, t, t->count, ev);
+    trim(tails, t);
+    return TAIL_NEXT;
+}
+
+void tails_insert(struct tails *tails, struct event *ev)
+{
+    struct tail *t = find_key(tails, event_key(ev));
+    if (!t || event_id(ev) <= t->from)
+        return; /* that far back it is not whole anyway */
+    ring_insert(tails, t, ring_upto(t, event_id(ev)), ev);
+    trim(tails, t);
+}
+
+void tails_fill(struct tails *tails, struct slice ns, struct slice topic, uint64_t from,
+                uint64_t upto, uint64_t last, struct event *const *events, size_t count)
+{
+    struct tail *t = find(tails, ns, topic);
+    if (!t) { /* from the end on, downwards: as if an event after @last had just been added */
+        last = last ? last : from;
+        t = tail_new(tails, buf_slice(&tails->key), last);
+        upto = last;
+    }
+    if (from >= t->from || upto < t->from)
+        return; /* brings nothing, or leaves something out between */
+    while (count && event_id(events[count - 1]) > t->from)
+        count--;
+    size_t room = t->count < tails->max_events ? tails->max_events - t->count : 0;
+    size_t first = count > room ? count - room : 0;
+    for (size_t i = first; i < count; i++)
+        ring_insert(tails, t, (uint32_t)(i - first), events[i]);
+    t->from = first ? event_id(events[first - 1]) : from;
+    trim(tails, t);
+}
+
+char *tails_twin(struct tails *tails, struct event *ev)
+{
+    struct slice ns = event_ns(ev);
+    const struct tail *t;
+    TAILQ_FOREACH (t, &tails->order, link) {
+        if (is_of(t, ns) && !slice_eq(topic_of(t, ns), event_topic(ev)) &&
+            ring_has(t, event_id(ev)))
+            return slice_dup(topic_of(t, ns));
+    }
+    return NULL;
+}
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+uint64_t tails_last(struct tails *tails, struct slice ns, struct slice topic)
+{
+    const struct tail *t = find(tails, ns, topic);
+    return t ? t->last : 0;
+}
+
+bool tails_cover(struct tails *tails, struct slice ns, struct slice topic, uint64_t cursor)
+{
+    const struct tail *t = find(tails, ns, topic);
+    return t && cursor >= t->from;
+}
+
+size_t tails_read(struct tails *tails, struct slice ns, struct slice topic, uint64_t cursor,
+                  struct event **out, size_t max)
+{
+    const struct tail *t = find(tails, ns, topic);
+    size_t count = 0;
+    if (!t)
+        return 0;
+    for (uint32_t i = ring_upto(t, cursor); i < t->count && count < max; i++)
+        out[count++] = *ring_slot(t, i);
+    return count;
+}
+
+/* --- dropping --------------------------------------------------------------------------------- */
+
+void tails_drop(struct tails *tails, struct slice ns, struct slice topic)
+{
+    struct tail *t = find(tails, ns, topic);
+    if (t)
+        tail_free(tails, t);
+}
+
+void tails_drop_all(struct tails *tails, struct slice ns)
+{
+    struct tail *t, *next;
+    for (t = TAILQ_FIRST(&tails->order); t; t = next) {
+        next = TAILQ_NEXT(t, link);
+        if (is_of(t, ns))
+            tail_free(tails, t);
+    }
+}
+
+void tails_drop_unless(struct tails *tails, bool (*keep)(void *arg, struct slice key), void *arg)
+{
+    struct tail *t, *next;
+    for (t = TAILQ_FIRST(&tails->order); t; t = next) {
+        next = TAILQ_NEXT(t, link);
+        if (!keep(arg, (struct slice){t->key, t->key_len}))
+            tail_free(tails, t);
+    }
+}

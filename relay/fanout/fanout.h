@@ -1,0 +1,40 @@
+/* The streams of one worker: opens them, hands each event to those that want it, and flushes each
+ * stream that has something to send once per loop turn with one write. Worker thread. */
+#pragma once
+#include "relay/http/front.h"
+#include "relay/fanout/interest.h"
+#include "relay/core/node.h"
+
+struct fanout;
+struct stream; /* one client */
+
+struct fanout *fanout_new(struct ev_loop *loop, unsigned worker, struct node *node,
+                          struct config *config);
+void fanout_free(struct fanout *fanout); /* after all streams are over */
+void fanout_configure(struct fanout *fanout, struct config *config);
+
+/* A stream for @call, whose preamble is still to be sent; takes over the request's contents. @sum:
+ * of that preamble, and the stream is gzip; NULL: it is plain. */
+struct stream *fanout_open(struct fanout *fanout, struct front_call *call,
+                           struct stream_request *request, const struct gzip_sum *sum);
+/* Its socket is ours now. */
+void fanout_start(struct stream *stream, int fd);
+/* Its call is over: the stream is gone. */
+void fanout_over(struct stream *stream);
+
+/* From the bus; each takes the note over. */
+void fanout_take_events(struct fanout *fanout, struct note_events *note);
+void fanout_take_gap(struct fanout *fanout, struct note_gap *note);
+void fanout_take_page(struct fanout *fanout, struct note_read *note);
+/* Whether as many events as belong into one loop turn have been taken: the rest should wait for the
+ * flush. */
+bool fanout_is_turn_full(const struct fanout *fanout);
+
+void fanout_count(struct fanout *fanout, struct census *census);
+/* Ends every stream: relay.shutdown, its queue, a clean end; spread over the configured time. */
+void fanout_drain(struct fanout *fanout);
+/* Ends every stream now. */
+void fanout_end_all(struct fanout *fanout);
+size_t fanout_streams(const struct fanout *fanout);
+/* A retry hint in milliseconds, jittered by 20% either way. */
+uint64_t fanout_retry_hint(const struct config *config);

@@ -1,0 +1,85 @@
+/* HTTP: the only user of libmicrohttpd. One daemon per worker, in external epoll mode on the
+ * worker's loop, without a listening socket: connections are accepted here, at the rate and up to
+ * the number that the limits say; others wait in the kernel's queue. Takes requests in whole, sends
+ * answers, and hands a stream's socket over once its preamble is in the kernel. Until front_end()
+ * libmicrohttpd does not touch it: the connection is suspended, or, with limits.handover, is over
+ * for it. All on the worker's thread. */
+#pragma once
+#include <ev.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "relay/kit/metrics.h"
+#include "relay/http/request.h"
+
+struct front;
+struct front_call; /* one request and its answer */
+
+struct front_header {
+    const char *name, *value;
+};
+
+struct front_handler {
+    /* A complete request. Answer with front_reply() or front_stream(), at once or later. */
+    void (*request)(void *arg, struct front_call *call);
+    /* A request that is refused unread: answer with front_reply(), at once. No over() follows. */
+    void (*refuse)(void *arg, struct front_call *call, unsigned status, const char *detail);
+    /* The preamble has been taken by the kernel: from here to front_end() the socket @fd is the
+     * handler's to use, not to close. */
+    void (*stream)(void *arg, struct front_call *call, int fd);
+    /* The call is over, however it ended; @call is gone after this. Called for each call that
+     * request() saw. */
+    void (*over)(void *arg, struct front_call *call);
+};
+
+struct front_limits {
+    /* Taken at the start. */
+    unsigned max_connections; /* of the daemon: more than there can ever be files */
+    size_t max_header_bytes;
+    size_t max_parameters; /* of a query, with a header of that size */
+    /* Connections that are not streams, over all addresses of this worker. With so many, those that
+     * idle are closed, oldest first, and new ones wait. Half as many requests with a body may be
+     * under way. */
+    size_t max_others;
+    bool handover; /* of a stream's socket: libmicrohttpd keeps nothing of it */
+    /* Changed by front_configure(). */
+    double accept_rate; /* connections per second on each address; 0: no limit */
+    size_t max_body_bytes;
+    size_t max_held_bytes; /* of request bodies, over all workers */
+};
+
+/* @listen_fds: bound, listening, non-blocking; closed by front_free(), or by this when it fails.
+ * @held_bytes: of request bodies; shared by all workers, outlives them. NULL when libmicrohttpd
+ * refuses, with errno. */
+struct front *front_new(struct ev_loop *loop, const int *listen_fds, size_t count,
+                        const struct front_limits *limits, atomic_size_t *held_bytes,
+                        const struct front_handler *handler, void *arg, struct metrics *metrics);
+/* For requests and connections from now on. */
+void front_configure(struct front *front, const struct front_limits *limits);
+/* Ends what is still open, calling over() for each. */
+void front_free(struct front *front);
+/* Calls that the handler has seen and that are not over. */
+size_t front_calls(const struct front *front);
+
+/* About the request; all borrowed until stream() or over(), whichever is first. */
+struct slice front_method(const struct front_call *call);
+struct slice front_path(const struct front_call *call);
+struct slice front_header(const struct front_call *call, const char *name);
+const struct request_view *front_view(const struct front_call *call);
+int front_fd(const struct front_call *call); /* its socket; only to look at */
+/* Whether front_stream() was its answer; the only question that over() may ask. */
+bool front_is_stream(const struct front_call *call);
+
+/* The caller's own pointer, NULL at first. */
+void front_set_user(struct front_call *call, void *user);
+void *front_user(const struct front_call *call);
+
+/* Answers in whole. Takes @body's bytes over and leaves it empty; NULL: none. */
+void front_reply(struct front_call *call, unsigned status, const struct front_header *headers,
+                 size_t count, struct buf *body);
+/* Answers 200 with a body that ends with the connection (HTTP/1.0 style, not chunked): @preamble
+ * now, then stream(). */
+void front_stream(struct front_call *call, const struct front_header *headers, size_t count,
+                  struct slice preamble);
+/* Ends a stream. Stop watching its socket before. Asynchronous and batched: over() follows. */
+void front_end(struct front_call *call);

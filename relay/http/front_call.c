@@ -1,0 +1,403 @@
+/* Requests and their answers. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "common/clock.h"
+#include "common/mem.h"
+#include "relay/http/front_parts.h"
+
+/* --- requests -------------------------------------------------------------------------------- */
+
+static enum MHD_Result add_query(void *cls, enum MHD_ValueKind kind, const char *key,
+                                 size_t key_size, const char *value, size_t value_size)
+{
+    (void)kind;
+    struct front_request *request = cls;
+    request->query =
+        mem_resize(request->query, (request->query_count + 1) * sizeof(*request->query));
+    request->query[request->query_count++] =
+        (struct request_pair){{key, key_size}, {value ? value : "", value ? value_size : 0}};
+    return MHD_YES;
+}
+
+static struct peer *peer_of(struct MHD_Connection *connection)
+{
+    return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+}
+
+static struct front_call *call_new(struct front *front, struct MHD_Connection *connection,
+                                   const char *method, const char *path)
+{
+    struct front_call *call = mem_zero(1, sizeof(*call));
+    call->front = front;
+    call->connection = connection;
+    call->peer = peer_of(connection);
+    call->fd = call->peer->fd;
+    call->request = mem_zero(1, sizeof(*call->request));
+    call->request->raw_method = method;
+    call->request->raw_path = path;
+    call->request->method = mem_dup(method, strlen(method));
+    call->request->path = mem_dup(path, strlen(path));
+    call->peer->call = call;
+    peer_set_state(call->peer, PEER_BUSY);
+    wheel_set(front->wheel, &call->peer->deadline, front_now_ms() + REQUEST_DEADLINE_MS);
+    return call;
+}
+
+static void body_drop(struct front_call *call)
+{
+    struct front_request *request = call->request;
+    buf_reset(&request->body);
+    atomic_fetch_sub(call->front->held_bytes, request->held);
+    metrics_sub(call->front->metrics, M_HTTP_BODY_BYTES, request->held);
+    request->held = 0;
+}
+
+void call_free_request(struct front_call *call)
+{
+    struct front_request *request = call->request;
+    if (!request)
+        return;
+    if (request->response)
+        MHD_destroy_response(request->response);
+    body_drop(call);
+    call->front->bodies -= request->has_body;
+    buf_reset(&request->preamble);
+    free(request->query);
+    free(request->method);
+    free(request->path);
+    free(request);
+    call->request = NULL;
+}
+
+void call_over(struct front_call *call)
+{
+    struct front *front = call->front;
+    if (call->seen) {
+        front->calls--;
+        front->handler->over(front->arg, call);
+    }
+    if (call->suspended || call->handed_over)
+        LIST_REMOVE(call, parked_link);
+    call_free_request(call);
+    free(call);
+}
+
+static enum MHD_Result handle(struct front_call *call)
+{
+    struct front_request *request = call->request;
+    MHD_get_connection_values_n(call->connection, MHD_GET_ARGUMENT_KIND, add_query, request);
+    request->view = (struct request_view){.query = request->query,
+                                          .query_count = request->query_count,
+                                          .last_event_id = front_header(call, "Last-Event-ID"),
+                                          .content_type = front_header(call, "Content-Type"),
+                                          .body = buf_slice(&request->body)};
+    call->state = CALL_HANDLING;
+    call->seen = true;
+    call->front->calls++;
+    call->in_handler = true;
+    call->front->handler->request(call->front->arg, call);
+    call->in_handler = false;
+    if (call->state == CALL_HANDLING)
+        call_suspend(call); /* the answer comes later */
+    return MHD_YES;
+}
+
+static enum MHD_Result queue_response(struct front_call *call)
+{
+    struct MHD_Response *response = call->request->response;
+    call->request->response = NULL;
+    enum MHD_Result rc = MHD_queue_response(call->connection, call->request->status, response);
+    MHD_destroy_response(response);
+    return rc;
+}
+
+/* --- what is too much: headers ---------------------------------------------------------------- */
+
+static void refuse(struct front_call *call, unsigned status, const char *detail)
+{
+    call->state = CALL_HANDLING;
+    call->in_handler = true;
+    call->front->handler->refuse(call->front->arg, call, status, detail);
+    call->in_handler = false;
+}
+
+/* libmicrohttpd has room for more than is allowed: what it makes of a header needs some. */
+static bool header_fits(const struct front_call *call)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(call->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    return !info || info->header_size <= call->front->limits.max_header_bytes;
+}
+
+static void refuse_header(struct front_call *call)
+{
+    refuse(call, 431,
+           "the request line and the headers are larger than this relay takes (max_header_bytes)");
+}
+
+static size_t count_parameters(const char *target)
+{
+    const char *at = strchr(target, '?');
+    size_t count = at != NULL;
+    while (at && (at = strchr(at + 1, '&')))
+        count++;
+    return count;
+}
+
+/* Straight into the socket, past libmicrohttpd: it has nothing left to answer with. */
+static void refuse_parameters(struct peer *peer, size_t count)
+{
+    struct buf body = {0}, detail = {0}, text = {0};
+    buf_printf(&detail,
+               "the query has %zu parameters, more than there is room for: see max_topics, and "
+               "max_header_bytes",
+               count);
+    request_put_problem(&body, 400, buf_slice(&detail));
+    buf_printf(&text,
+               "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nCache-Control: no-store\r\n"
+               "Content-Type: application/problem+json\r\nContent-Length: %zu\r\n\r\n",
+               body.len);
+    buf_put(&text, body.ptr, body.len);
+    metrics_add(peer->front->metrics, M_HTTP_4XX, 1); /* before anybody can know */
+    (void)send(peer->fd, text.ptr, text.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    shutdown(peer->fd, SHUT_WR);
+    peer->refused = true;
+    buf_reset(&detail);
+    buf_reset(&body);
+    buf_reset(&text);
+}
+
+/* --- bodies ---------------------------------------------------------------------------------- */
+
+static void refuse_too_large(struct front_call *call)
+{
+    refuse(call, 413,
+           "the body is larger than this relay takes (eight times max_event_bytes, or "
+           "publish.max_held_bytes)");
+}
+
+/* A POST may be refused: whoever publishes can try again, unlike an EventSource. */
+static void refuse_too_many(struct front_call *call)
+{
+    uint64_t held;
+    struct front *front = call->front;
+    metrics_add(front->metrics, M_HTTP_BODIES_REFUSED, 1);
+    if (log_limit_pass(&front->body_limit, clock_mono_us(), &held))
+        log_put(LOG_WARN, "too many request bodies at a time; refusing some", "requests",
+                log_u64(front->bodies), "bytes", log_u64(atomic_load(front->held_bytes)),
+                "not_logged", log_u64(held), NULL);
+    refuse(call, 503, "this node has as many request bodies under way as it may; try again");
+}
+
+static bool body_fits(const struct front *front, uint64_t more)
+{
+    size_t held = atomic_load(front->held_bytes), max = front->limits.max_held_bytes;
+    return held <= max && more <= max - held;
+}
+
+/* Answers at once where the headers tell that it is too much. */
+static void body_begin(struct front_call *call)
+{
+    struct front *front = call->front;
+    struct front_request *request = call->request;
+    struct slice text = front_header(call, "Content-Length");
+    uint64_t announced = 0;
+    if (text.ptr && slice_u64(text, UINT64_MAX, &announced))
+        announced = 0; /* libmicrohttpd refuses it */
+    request->has_body = announced || front_header(call, "Transfer-Encoding").ptr;
+    if (!request->has_body)
+        return;
+    front->bodies++;
+    if (announced > front->limits.max_body_bytes)
+        refuse_too_large(call);
+    else if (front->bodies > front->limits.max_others / 2 || !body_fits(front, announced))
+        refuse_too_many(call);
+}
+
+static void body_add(struct front_call *call, const char *bytes, size_t len)
+{
+    struct front *front = call->front;
+    struct front_request *request = call->request;
+    request->too_large |= request->body.len + len > front->limits.max_body_bytes;
+    request->too_many |= !body_fits(front, len);
+    if (request->too_large || request->too_many) {
+        body_drop(call); /* libmicrohttpd takes an answer only at the body's end */
+        return;
+    }
+    atomic_fetch_add(front->held_bytes, len);
+    metrics_add(front->metrics, M_HTTP_BODY_BYTES, len);
+    request->held += len;
+    buf_put(&request->body, bytes, len);
+}
+
+/* --- libmicrohttpd's callbacks -----------------------------------------------------------------
+ */
+
+/* It calls this before it parses the query, each of whose parameters takes PAIR_BYTES of its pool.
+ * When the pool is full it closes the connection, or forgets it, without an answer. */
+void *front_on_target(void *cls, const char *target, struct MHD_Connection *connection)
+{
+    struct front *front = cls;
+    size_t count = count_parameters(target);
+    size_t need = strlen(target) + (count + HEADERS_EXPECTED) * PAIR_BYTES + ANSWER_BYTES;
+    if (count && need > front->pool_bytes)
+        refuse_parameters(peer_of(connection), count);
+    return NULL; /* what front_on_request() finds first */
+}
+
+/* libmicrohttpd calls this when the headers are there, for each piece of the body, at the body's
+ * end, and after a resume. */
+enum MHD_Result front_on_request(void *cls, struct MHD_Connection *connection, const char *url,
+                                 const char *method, const char *version, const char *upload,
+                                 size_t *upload_size, void **req_cls)
+{
+    (void)version;
+    struct front *front = cls;
+    struct front_call *call = *req_cls;
+    if (!call) {
+        if (peer_of(connection)->refused)
+            return MHD_NO;
+        *req_cls = call = call_new(front, connection, method, url);
+        if (header_fits(call))
+            body_begin(call);
+        else
+            refuse_header(call);
+        return MHD_YES;
+    }
+    if (front->stopping)
+        return MHD_NO; /* nobody would answer any more */
+    if (call->request && call->request->response)
+        return queue_response(call);
+    if (call->state != CALL_READING)
+        return MHD_YES;
+    if (*upload_size) {
+        body_add(call, upload, *upload_size);
+        *upload_size = 0;
+        return MHD_YES;
+    }
+    if (call->request->too_large)
+        refuse_too_large(call);
+    else if (call->request->too_many)
+        refuse_too_many(call);
+    else
+        return handle(call);
+    return MHD_YES;
+}
+
+/* A peer that sends its request and the end of its sending at once: libmicrohttpd takes the bytes,
+ * and the edge that told of both is gone; it would wait for the next request until the idle
+ * deadline. Another edge, and it reads the end. */
+static void notice_end(int fd)
+{
+    char byte;
+    if (recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+        shutdown(fd, SHUT_RD);
+}
+
+void front_on_completed(void *cls, struct MHD_Connection *connection, void **req_cls,
+                        enum MHD_RequestTerminationCode code)
+{
+    (void)connection;
+    struct front *front = cls;
+    struct front_call *call = *req_cls;
+    if (!call)
+        return;
+    *req_cls = NULL;
+    front->completed++;
+    struct peer *peer = call->peer;
+    peer->call = NULL;
+    if (call->handed_over) { /* it lives on, without the connection and its peer */
+        call->connection = NULL;
+        call->peer = NULL;
+        return;
+    }
+    call_over(call);
+    peer_set_state(peer, PEER_IDLE);
+    wheel_set(front->wheel, &peer->deadline, front_now_ms() + IDLE_DEADLINE_MS);
+    if (code == MHD_REQUEST_TERMINATED_COMPLETED_OK)
+        notice_end(peer->fd);
+}
+
+/* --- answers --------------------------------------------------------------------------------- */
+
+static void count_status(struct front *front, unsigned status)
+{
+    enum metric which = status < 400 ? M_HTTP_2XX : status < 500 ? M_HTTP_4XX : M_HTTP_5XX;
+    metrics_add(front->metrics, which, 1);
+}
+
+void call_answer(struct front_call *call, unsigned status, struct MHD_Response *response,
+                 const struct front_header *headers, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        MHD_add_response_header(response, headers[i].name, headers[i].value);
+    count_status(call->front, status);
+    call->request->response = response;
+    call->request->status = status;
+    if (call->in_handler)
+        (void)queue_response(call);
+    else
+        call_resume(call);
+}
+
+void front_reply(struct front_call *call, unsigned status, const struct front_header *headers,
+                 size_t count, struct buf *body)
+{
+    size_t len = 0;
+    char *bytes = body ? buf_take(body, &len) : NULL;
+    struct MHD_Response *response =
+        bytes ? MHD_create_response_from_buffer(len, bytes, MHD_RESPMEM_MUST_FREE)
+              : MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    call->state = CALL_ANSWERED;
+    call_answer(call, status, response, headers, count);
+}
+
+/* --- accessors ------------------------------------------------------------------------------- */
+
+int front_fd(const struct front_call *call)
+{
+    return call->fd;
+}
+
+bool front_is_stream(const struct front_call *call)
+{
+    return call->stream;
+}
+
+struct slice front_method(const struct front_call *call)
+{
+    return slice_of(call->request->method);
+}
+
+struct slice front_path(const struct front_call *call)
+{
+    return slice_of(call->request->path);
+}
+
+struct slice front_header(const struct front_call *call, const char *name)
+{
+    const char *value = NULL;
+    size_t len = 0;
+    if (MHD_lookup_connection_value_n(call->connection, MHD_HEADER_KIND, name, strlen(name), &value,
+                                      &len) != MHD_YES ||
+        !value)
+        return SLICE_NONE;
+    return (struct slice){value, len};
+}
+
+const struct request_view *front_view(const struct front_call *call)
+{
+    return &call->request->view;
+}
+
+void front_set_user(struct front_call *call, void *user)
+{
+    call->user = user;
+}
+
+void *front_user(const struct front_call *call)
+{
+    return call->user;
+}

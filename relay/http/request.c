@@ -1,0 +1,302 @@
+/* GET /events taken apart, and what all requests share. */
+#include "relay/http/request.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/clock.h"
+#include "common/event.h"
+#include "common/mem.h"
+#include "common/names.h"
+#include "relay/http/request_parts.h"
+
+#define SHOWN_MAX 80
+
+/* --- shared --- */
+
+enum err request_refuse(struct problem *problem, unsigned status, const char *fmt, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    problem->status = status;
+    buf_clear(&problem->detail);
+    buf_puts(&problem->detail, text);
+    return ERR_INVALID;
+}
+
+void request_show(struct problem *problem, struct slice text)
+{
+    struct slice shown = {text.ptr ? text.ptr : "", text.len < SHOWN_MAX ? text.len : SHOWN_MAX};
+    json_put_string(&problem->detail, shown);
+    if (shown.len < text.len)
+        buf_puts(&problem->detail, "...");
+}
+
+/* Finds a parameter that may stand only once; SLICE_NONE when it is absent. */
+static enum err find_single(const struct request_view *view, const char *name, struct slice *out,
+                            struct problem *problem)
+{
+    bool found = false;
+    *out = SLICE_NONE;
+    for (size_t i = 0; i < view->query_count; i++) {
+        if (!slice_is(view->query[i].name, name))
+            continue;
+        if (found)
+            return request_refuse(problem, 400, "%s: stands twice in the query, expected once",
+                                  name);
+        found = true;
+        *out = view->query[i].value;
+        if (!out->ptr)
+            *out = SLICE_LIT("");
+    }
+    return OK;
+}
+
+enum err request_parse_ns(const struct request_view *view, char **out, struct problem *problem)
+{
+    struct slice ns;
+    enum err e = find_single(view, "ns", &ns, problem);
+    if (e != OK)
+        return e;
+    if (!ns.ptr)
+        ns = SLICE_LIT("default");
+    if (!name_ns_valid(ns)) {
+        (void)request_refuse(problem, 400,
+                             "ns: expected a namespace of 1 to 64 characters A-Z a-z 0-9 _ -, "
+                             "not ");
+        request_show(problem, ns);
+        return ERR_INVALID;
+    }
+    *out = slice_dup(ns);
+    return OK;
+}
+
+/* --- streams --- */
+
+static enum err parse_topics(const struct request_view *view, const struct config *config,
+                             struct stream_request *r, struct problem *problem)
+{
+    for (size_t i = 0; i < view->query_count; i++) {
+        struct slice topic = view->query[i].value;
+        if (!slice_is(view->query[i].name, "topic"))
+            continue;
+        if (!topic.ptr || !name_pattern_valid(topic)) {
+            (void)request_refuse(problem, 400,
+                                 "topic: expected 1 to 512 bytes of UTF-8 in tokens separated by "
+                                 "dots, without spaces; * stands for one whole token, > at the "
+                                 "end for one or more; not ");
+            request_show(problem, topic);
+            return ERR_INVALID;
+        }
+        if (strings_have(&r->topics, topic))
+            continue;
+        if (r->topics.count >= config->max_topics)
+            return request_refuse(problem, 400, "topic: expected at most %llu different ones",
+                                  (unsigned long long)config->max_topics);
+        strings_add(&r->topics, topic);
+    }
+    if (r->topics.count == 0)
+        return request_refuse(problem, 400,
+                              "topic: missing; ask for at least one, as in /events?topic=news");
+    return OK;
+}
+
+static bool type_valid(struct slice type)
+{
+    return type.ptr && type.len > 0 && type.len <= REQUEST_TYPE_MAX && slice_utf8_valid(type) &&
+           !memchr(type.ptr, '\r', type.len) && !memchr(type.ptr, '\n', type.len) &&
+           !memchr(type.ptr, '\0', type.len);
+}
+
+static enum err parse_types(const struct request_view *view, struct stream_request *r,
+                            struct problem *problem)
+{
+    for (size_t i = 0; i < view->query_count; i++) {
+        struct slice type = view->query[i].value;
+        if (!slice_is(view->query[i].name, "event"))
+            continue;
+        if (!type_valid(type)) {
+            (void)request_refuse(problem, 400,
+                                 "event: expected an event type of 1 to 256 bytes of UTF-8 "
+                                 "without line breaks, not ");
+            request_show(problem, type);
+            return ERR_INVALID;
+        }
+        if (strings_have(&r->types, type))
+            continue;
+        if (r->types.count >= REQUEST_TYPES_MAX)
+            return request_refuse(problem, 400, "event: expected at most %d different ones",
+                                  REQUEST_TYPES_MAX);
+        strings_add(&r->types, type);
+    }
+    return OK;
+}
+
+/* The header wins. In the query the last one does: EventSource libraries append theirs to an URL
+ * that may have one. */
+static struct slice find_last_event_id(const struct request_view *view)
+{
+    struct slice found = view->last_event_id;
+    if (found.ptr && found.len > 0)
+        return found;
+    found = SLICE_NONE;
+    for (size_t i = 0; i < view->query_count; i++) {
+        struct slice name = view->query[i].name, value = view->query[i].value;
+        bool ours = slice_is(name, "lastEventId") || slice_is(name, "lastEventID") ||
+                    slice_is(name, "last_event_id");
+        if (ours && value.ptr && value.len > 0)
+            found = value;
+    }
+    return found;
+}
+
+static enum err parse_replay(struct slice text, const struct config *config,
+                             struct stream_request *r, struct problem *problem)
+{
+    uint64_t n;
+    if (slice_is(text, "all")) {
+        r->cursor = CURSOR_ALL;
+        return OK;
+    }
+    if (slice_u64(text, config->replay_max_events, &n) == OK) {
+        r->cursor = n > 0 ? CURSOR_LAST : CURSOR_NONE;
+        r->cursor_value = n;
+        return OK;
+    }
+    (void)request_refuse(problem, 400, "replay: expected all or a number from 0 to %llu, not ",
+                         (unsigned long long)config->replay_max_events);
+    request_show(problem, text);
+    return ERR_INVALID;
+}
+
+/* A + of a time zone that was not percent-encoded arrives as a space: "…T10:00:00 01:00". */
+static enum err parse_time(struct slice text, uint64_t *out_us)
+{
+    char copy[64];
+    if (clock_parse_rfc3339(text, out_us) == OK)
+        return OK;
+    if (text.len < 20 || text.len >= sizeof(copy) || text.ptr[text.len - 6] != ' ')
+        return ERR_INVALID;
+    memcpy(copy, text.ptr, text.len);
+    copy[text.len - 6] = '+';
+    return clock_parse_rfc3339((struct slice){copy, text.len}, out_us);
+}
+
+static enum err parse_since(struct slice text, uint64_t now_us, struct stream_request *r,
+                            struct problem *problem)
+{
+    uint64_t n;
+    r->cursor = CURSOR_SINCE;
+    if (slice_u64(text, EVENT_ID_MAX, &n) == OK) {
+        r->cursor_value = n < EVENT_ID_MAX / 1000 ? n * 1000 : EVENT_ID_MAX;
+        return OK;
+    }
+    if (text.len > 1 && text.ptr[0] == '-' &&
+        slice_duration_ms((struct slice){text.ptr + 1, text.len - 1}, &n) == OK) {
+        r->cursor_value = n < now_us / 1000 ? now_us - n * 1000 : 0;
+        return OK;
+    }
+    if (parse_time(text, &r->cursor_value) == OK) {
+        if (r->cursor_value > EVENT_ID_MAX) /* beyond all ids: the year 2255 */
+            r->cursor_value = EVENT_ID_MAX;
+        return OK;
+    }
+    (void)request_refuse(problem, 400,
+                         "since: expected Unix milliseconds, a time such as 2026-01-02T03:04:05Z, "
+                         "or a duration back from now such as -10m, not ");
+    request_show(problem, text);
+    return ERR_INVALID;
+}
+
+/* All of them are checked, also those that another one beats: a URL is right or wrong whatever the
+ * client's history. */
+static enum err parse_cursor(const struct request_view *view, const struct config *config,
+                             uint64_t now_us, struct stream_request *r, struct problem *problem)
+{
+    struct slice last_id = find_last_event_id(view), replay, since;
+    enum err e;
+    if ((e = find_single(view, "replay", &replay, problem)) != OK ||
+        (e = find_single(view, "since", &since, problem)) != OK)
+        return e;
+    r->cursor = CURSOR_NONE;
+    if (since.ptr && (e = parse_since(since, now_us, r, problem)) != OK)
+        return e;
+    if (replay.ptr && (e = parse_replay(replay, config, r, problem)) != OK)
+        return e;
+    if (last_id.ptr)
+        r->cursor =
+            slice_u64(last_id, EVENT_ID_MAX, &r->cursor_value) == OK ? CURSOR_ID : CURSOR_UNKNOWN;
+    if (r->cursor == CURSOR_NONE || r->cursor == CURSOR_ALL || r->cursor == CURSOR_UNKNOWN)
+        r->cursor_value = 0;
+    return OK;
+}
+
+enum err request_parse_stream(const struct request_view *view, const struct config *config,
+                              uint64_t now_us, struct stream_request *out, struct problem *problem)
+{
+    struct stream_request r = {0};
+    enum err e = request_parse_ns(view, &r.ns, problem);
+    if (e == OK)
+        e = parse_topics(view, config, &r, problem);
+    if (e == OK)
+        e = parse_types(view, &r, problem);
+    if (e == OK)
+        e = parse_cursor(view, config, now_us, &r, problem);
+    if (e != OK) {
+        stream_request_reset(&r);
+        return e;
+    }
+    *out = r;
+    return OK;
+}
+
+void stream_request_reset(struct stream_request *r)
+{
+    free(r->ns);
+    strings_reset(&r->topics);
+    strings_reset(&r->types);
+    *r = (struct stream_request){0};
+}
+
+/* --- refusals --- */
+
+static const char *status_title(unsigned status)
+{
+    static const struct {
+        unsigned status;
+        const char *title;
+    } titles[] = {
+        {400, "Bad Request"},
+        {401, "Unauthorized"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {406, "Not Acceptable"},
+        {408, "Request Timeout"},
+        {409, "Conflict"},
+        {411, "Length Required"},
+        {413, "Content Too Large"},
+        {414, "URI Too Long"},
+        {415, "Unsupported Media Type"},
+        {429, "Too Many Requests"},
+        {431, "Request Header Fields Too Large"},
+        {500, "Internal Server Error"},
+        {501, "Not Implemented"},
+        {503, "Service Unavailable"},
+        {504, "Gateway Timeout"},
+    };
+    for (size_t i = 0; i < sizeof(titles) / sizeof(titles[0]); i++)
+        if (titles[i].status == status)
+            return titles[i].title;
+    return "Error";
+}
+
+void request_put_problem(struct buf *b, unsigned status, struct slice detail)
+{
+    buf_printf(b, "{\"title\":\"%s\",\"status\":%u,\"detail\":", status_title(status), status);
+    json_put_string(b, detail);
+    buf_putc(b, '}');
+}

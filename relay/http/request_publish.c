@@ -1,0 +1,175 @@
+/* POST /publish: which format the body has, and those that are not JSON. */
+#include <stdlib.h>
+#include <string.h>
+#include "common/mem.h"
+#include "relay/http/request_parts.h"
+
+static struct slice trim(struct slice s)
+{
+    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) {
+        s.ptr++;
+        s.len--;
+    }
+    while (s.len > 0 && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
+        s.len--;
+    return s;
+}
+
+/* Cuts @s off at the first @sep; *rest is what is behind it, or SLICE_NONE. */
+static struct slice cut(struct slice s, char sep, struct slice *rest)
+{
+    const char *at = s.len > 0 ? memchr(s.ptr, sep, s.len) : NULL;
+    *rest = SLICE_NONE;
+    if (!at)
+        return s;
+    *rest = (struct slice){at + 1, s.len - (size_t)(at + 1 - s.ptr)};
+    return (struct slice){s.ptr, (size_t)(at - s.ptr)};
+}
+
+/* Only UTF-8 travels in event streams, and recoding is the publisher's business. */
+static bool charset_accepted(struct slice parameters)
+{
+    while (parameters.ptr) {
+        struct slice value, name = trim(cut(cut(parameters, ';', &parameters), '=', &value));
+        if (!slice_eq_nocase(name, "charset"))
+            continue;
+        value = value.ptr ? trim(value) : SLICE_LIT("");
+        if (value.len >= 2 && value.ptr[0] == '"' && value.ptr[value.len - 1] == '"')
+            value = (struct slice){value.ptr + 1, value.len - 2};
+        if (!slice_eq_nocase(value, "utf-8") && !slice_eq_nocase(value, "utf8") &&
+            !slice_eq_nocase(value, "us-ascii"))
+            return false;
+    }
+    return true;
+}
+
+static enum err draft_pair(struct request_draft *d, const char *source, struct slice name,
+                           struct slice value)
+{
+    enum request_field field = request_field_find(name);
+    bool repeatable = field == FIELD_TOPIC || field == FIELD_TOPICS;
+    enum err e;
+    if (field == FIELD_COUNT) {
+        e = request_refuse(d->problem, 400, "unknown field in the %s: ", source);
+        request_show(d->problem, name);
+        return e;
+    }
+    e = request_draft_give(d, field, repeatable);
+    return e == OK ? request_draft_set(d, field, value.ptr ? value : SLICE_LIT("")) : e;
+}
+
+/* --- application/x-www-form-urlencoded --- */
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* Decodes into @room, which holds at least as many bytes as @s. */
+static enum err form_decode(struct slice s, char *room, struct slice *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.ptr[i];
+        if (c == '%') {
+            int high = i + 1 < s.len ? hex_digit(s.ptr[i + 1]) : -1;
+            int low = i + 2 < s.len ? hex_digit(s.ptr[i + 2]) : -1;
+            if (high < 0 || low < 0)
+                return ERR_INVALID;
+            room[n++] = (char)(high * 16 + low);
+            i += 2;
+            continue;
+        }
+        room[n++] = c == '+' ? ' ' : c;
+    }
+    *out = (struct slice){room, n};
+    return OK;
+}
+
+static enum err parse_form(struct request_draft *d, struct slice body)
+{
+    char *room = mem_alloc(body.len + 1);
+    enum err e = OK;
+    for (struct slice rest = body; rest.ptr && e == OK;) {
+        struct slice value, name = cut(cut(rest, '&', &rest), '=', &value);
+        struct slice plain_name, plain_value = SLICE_LIT("");
+        if (name.len == 0 && !value.ptr)
+            continue; /* nothing between two & */
+        e = form_decode(name, room, &plain_name);
+        if (e == OK && value.ptr)
+            e = form_decode(value, room + plain_name.len, &plain_value);
+        if (e != OK)
+            e = request_refuse(d->problem, 400, "body: expected two hexadecimal digits after %%");
+        else
+            e = draft_pair(d, "form", plain_name, plain_value);
+    }
+    free(room);
+    return e;
+}
+
+/* --- any other type: the body is the data --- */
+
+static enum err parse_raw(struct request_draft *d, const struct request_view *view)
+{
+    enum err e = OK;
+    for (size_t i = 0; i < view->query_count && e == OK; i++) {
+        if (slice_is(view->query[i].name, "ns"))
+            continue;
+        if (slice_is(view->query[i].name, "data"))
+            e = request_refuse(d->problem, 400,
+                               "data: expected in the body, not in the query, with this "
+                               "Content-Type");
+        else
+            e = draft_pair(d, "query", view->query[i].name, view->query[i].value);
+    }
+    return e == OK ? request_draft_data(d, view->body.ptr ? view->body : SLICE_LIT("")) : e;
+}
+
+static enum err parse_single(const struct request_view *view, const struct config *config,
+                             bool form, struct publish_request *out, struct problem *problem)
+{
+    struct request_draft d = {.config = config, .problem = problem};
+    enum err e = form ? parse_form(&d, view->body) : parse_raw(&d, view);
+    out->items = mem_zero(1, sizeof(*out->items));
+    if (e == OK)
+        e = request_draft_finish(&d, &out->items[0]);
+    if (e == OK)
+        out->count = 1;
+    request_draft_reset(&d);
+    return e;
+}
+
+enum err request_parse_publish(const struct request_view *view, const struct config *config,
+                               struct publish_request *out, struct problem *problem)
+{
+    struct publish_request r = {0};
+    struct slice parameters;
+    struct slice type = trim(cut(view->content_type, ';', &parameters));
+    enum err e = request_parse_ns(view, &r.ns, problem);
+    if (e == OK && !charset_accepted(parameters))
+        e = request_refuse(problem, 415, "Content-Type: expected charset=utf-8 or none");
+    if (e == OK && slice_eq_nocase(type, "application/json"))
+        e = request_parse_json(view, config, &r, problem);
+    else if (e == OK)
+        e = parse_single(view, config, slice_eq_nocase(type, "application/x-www-form-urlencoded"),
+                         &r, problem);
+    if (e != OK) {
+        publish_request_reset(&r);
+        return e;
+    }
+    *out = r;
+    return OK;
+}
+
+void publish_request_reset(struct publish_request *r)
+{
+    for (size_t i = 0; i < r->count; i++)
+        strings_reset(&r->items[i].args);
+    free(r->items);
+    free(r->ns);
+    *r = (struct publish_request){0};
+}

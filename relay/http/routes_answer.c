@@ -1,0 +1,99 @@
+/* How every answer looks: its headers, CORS, and problems (RFC 9457). */
+#include <string.h>
+#include <strings.h>
+
+#include "relay/http/routes_parts.h"
+
+void header_add(struct headers *h, const char *name, const char *value)
+{
+    if (h->count < ANSWER_HEADERS_MAX)
+        h->items[h->count++] = (struct front_header){name, value};
+}
+
+/* --- origins (Fetch standard, "CORS protocol") ------------------------------------------------ */
+
+/* "*", the caller's own origin when it is listed, or NULL. */
+static const char *allowed_origin(const struct routes *r, struct slice origin)
+{
+    for (size_t i = 0; origin.ptr && i < r->config->cors_origins.count; i++) {
+        const char *allowed = r->config->cors_origins.items[i];
+        if (strcmp(allowed, "*") == 0 || slice_eq_nocase(origin, allowed))
+            return allowed;
+    }
+    return NULL;
+}
+
+void header_add_cors(const struct routes *r, struct front_call *call, struct headers *h)
+{
+    if (!r->config->cors_origins.count)
+        return;
+    const char *allowed = allowed_origin(r, front_header(call, "Origin"));
+    header_add(h, "Vary", "Origin");
+    if (!allowed)
+        return;
+    header_add(h, "Access-Control-Allow-Origin", allowed);
+    if (strcmp(allowed, "*") != 0)
+        header_add(h, "Access-Control-Allow-Credentials", "true");
+}
+
+/* A page of a stranger's site can make a browser POST without asking (text/plain is "simple"). So
+ * what comes with an Origin must be ours or listed. */
+bool origin_may_publish(const struct routes *r, struct front_call *call)
+{
+    struct slice origin = front_header(call, "Origin"), host = front_header(call, "Host");
+    if (!origin.ptr || allowed_origin(r, origin))
+        return true;
+    const char *authority = memmem(origin.ptr, origin.len, "://", 3);
+    if (!authority || !host.ptr)
+        return false;
+    authority += 3;
+    size_t len = origin.len - (size_t)(authority - origin.ptr);
+    return len == host.len && strncasecmp(authority, host.ptr, len) == 0;
+}
+
+/* --- answers --------------------------------------------------------------------------------- */
+
+void reply(struct routes *r, struct front_call *call, unsigned status, const char *type,
+           struct buf *body, const struct headers *extra)
+{
+    struct headers h = {0};
+    if (extra)
+        h = *extra;
+    if (type)
+        header_add(&h, "Content-Type", type);
+    header_add(&h, "Cache-Control", "no-store");
+    header_add(&h, "X-Content-Type-Options", "nosniff");
+    header_add_cors(r, call, &h);
+    front_reply(call, status, h.items, h.count, body);
+}
+
+void reply_problem(struct routes *r, struct front_call *call, unsigned status, struct slice detail,
+                   const struct headers *extra)
+{
+    struct buf body = {0};
+    request_put_problem(&body, status, detail);
+    reply(r, call, status, "application/problem+json", &body, extra);
+}
+
+void reply_no_method(struct routes *r, struct front_call *call, const char *allow)
+{
+    struct headers h = {0};
+    struct buf detail = {0};
+    header_add(&h, "Allow", allow);
+    buf_printf(&detail, "this path takes %s", allow);
+    reply_problem(r, call, 405, buf_slice(&detail), &h);
+    buf_reset(&detail);
+}
+
+void reply_options(struct routes *r, struct front_call *call, const char *allow)
+{
+    struct headers h = {0};
+    header_add(&h, "Allow", allow);
+    if (allowed_origin(r, front_header(call, "Origin"))) {
+        header_add(&h, "Access-Control-Allow-Methods", allow);
+        header_add(&h, "Access-Control-Allow-Headers",
+                   "Content-Type, Last-Event-ID, Cache-Control, X-SSE-Slow");
+        header_add(&h, "Access-Control-Max-Age", "86400");
+    }
+    reply(r, call, 204, NULL, NULL, &h);
+}

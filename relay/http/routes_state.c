@@ -1,0 +1,109 @@
+/* What a node tells of itself: health, readiness, figures. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/json.h"
+#include "common/mem.h"
+#include "relay/http/routes_parts.h"
+
+static const char *redis_status(const struct node *node)
+{
+    return bus_is_up(node->bus) ? "up" : "down";
+}
+
+void serve_health(struct routes *r, struct front_call *call)
+{
+    struct buf body = {0};
+    buf_puts(&body, "{\"status\":\"ok\"}");
+    reply(r, call, 200, "application/json", &body, NULL);
+}
+
+/* The connections stand, but what is published does not come back on them. */
+static bool is_deaf(const struct node *node)
+{
+    return strcmp(bus_kind(node->bus), "redis") == 0 &&
+           metrics_total(node->metrics, node->workers + 1, M_REDIS_HEARD) == 0;
+}
+
+void serve_ready(struct routes *r, struct front_call *call)
+{
+    bool draining = atomic_load(&r->node->draining), up = bus_is_up(r->node->bus);
+    bool deaf = up && is_deaf(r->node);
+    struct buf body = {0};
+    buf_printf(&body, "{\"status\":\"%s\",\"redis\":\"%s\",\"clients\":%zu,\"node\":",
+               draining ? "draining"
+               : !up    ? "redis-down"
+               : deaf   ? "redis-deaf"
+                        : "ready",
+               redis_status(r->node), atomic_load(&r->node->clients));
+    json_put_string(&body, slice_of(r->node->name));
+    buf_printf(&body, ",\"version\":\"%s\"}", r->node->version);
+    reply(r, call, up && !deaf && !draining ? 200 : 503, "application/json", &body, NULL);
+}
+
+void serve_metrics(struct routes *r, struct front_call *call)
+{
+    struct node *node = r->node;
+    struct buf body = {0};
+    metrics_put_prometheus(&body, node->metrics, node->workers + 1, node->version, node->name,
+                           bus_kind(node->bus));
+    reply(r, call, 200, "text/plain; version=0.0.4; charset=utf-8", &body, NULL);
+}
+
+void serve_stats(struct routes *r, struct front_call *call)
+{
+    struct exchange *x = mem_zero(1, sizeof(*x));
+    struct note_census *note = mem_zero(1, sizeof(*note));
+    note->note.kind = NOTE_CENSUS;
+    note->first = r->worker;
+    note->owner = x;
+    note->counts = census_new();
+    x->routes = r;
+    x->call = call;
+    x->census = note;
+    front_set_user(call, x);
+    routes_take_census(r, note);
+}
+
+static void reply_stats(struct routes *r, struct front_call *call, struct census *census)
+{
+    struct node *node = r->node;
+    struct buf body = {0};
+    buf_printf(&body, "{\"version\":\"%s\",\"node\":", node->version);
+    json_put_string(&body, slice_of(node->name));
+    buf_printf(&body,
+               ",\"uptime_seconds\":%llu,\"redis\":{\"kind\":\"%s\",\"status\":\"%s\"},"
+               "\"draining\":%s,\"clients\":%zu,\"max_clients\":%zu,\"topics\":",
+               (unsigned long long)((clock_wall_us() - node->started_us) / 1000000),
+               bus_kind(node->bus), redis_status(node),
+               atomic_load(&node->draining) ? "true" : "false", atomic_load(&node->clients),
+               node->max_clients);
+    census_put_json(census, &body);
+    buf_printf(&body, ",\"topics_left_out\":%zu,\"metrics\":", census_left_out(census));
+    metrics_put_json(&body, node->metrics, node->workers + 1);
+    buf_putc(&body, '}');
+    reply(r, call, 200, "application/json", &body, NULL);
+}
+
+/* Goes round all workers and ends where it began. */
+void routes_take_census(struct routes *r, struct note_census *note)
+{
+    if (note->visits < r->node->workers) {
+        fanout_count(r->fanout, note->counts);
+        note->visits++;
+    }
+    unsigned next =
+        note->visits < r->node->workers ? (r->worker + 1) % r->node->workers : note->first;
+    if (next != r->worker) {
+        inbox_push(r->node->inboxes[next], &note->note.item);
+        return;
+    }
+    struct exchange *x = note->owner;
+    if (x) {
+        x->census = NULL;
+        reply_stats(r, x->call, note->counts);
+    }
+    census_free(note->counts);
+    free(note);
+}

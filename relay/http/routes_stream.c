@@ -1,0 +1,105 @@
+/* GET /events. */
+#include <string.h>
+
+#include "common/clock.h"
+#include "relay/http/routes_parts.h"
+
+static void stream_headers(const struct routes *r, struct front_call *call, struct headers *h)
+{
+    header_add(h, "Content-Type", "text/event-stream");
+    header_add(h, "Cache-Control", "no-cache, no-transform");
+    header_add(h, "X-Accel-Buffering", "no");
+    header_add(h, "X-Content-Type-Options", "nosniff");
+    header_add_cors(r, call, h);
+}
+
+/* One line for both: not every cache reads a second one. */
+static void add_vary(struct headers *h)
+{
+    for (size_t i = 0; i < h->count; i++)
+        if (strcmp(h->items[i].name, "Vary") == 0) {
+            h->items[i].value = "Origin, Accept-Encoding";
+            return;
+        }
+    header_add(h, "Vary", "Accept-Encoding");
+}
+
+/* True: as gzip. Fixed for the stream's life, whatever is reloaded. */
+static bool negotiate_gzip(const struct routes *r, struct front_call *call,
+                           const struct stream_request *request, struct headers *h)
+{
+    if (!stream_request_is_within(request, &r->config->compress))
+        return false;
+    add_vary(h);
+    if (!request_accepts_gzip(front_header(call, "Accept-Encoding")))
+        return false;
+    header_add(h, "Content-Encoding", "gzip");
+    return true;
+}
+
+static void put_preamble(const struct routes *r, struct buf *b)
+{
+    buf_printf(b, ":ok\nretry: %llu\n", (unsigned long long)fanout_retry_hint(r->config));
+}
+
+/* Native EventSource gives up for good after any status but 200: so a node on its way out answers
+ * with one, a hint when to come back (to another node), and an end. */
+static void stream_refuse_draining(struct routes *r, struct front_call *call)
+{
+    struct headers h = {0};
+    struct buf body = {0};
+    stream_headers(r, call, &h);
+    header_add(&h, "Connection", "close");
+    put_preamble(r,
+                 &body); /* no blank line: one before any id makes an EventSource forget its last */
+    front_reply(call, 200, h.items, h.count, &body);
+}
+
+static bool stream_fits(struct routes *r, struct front_call *call)
+{
+    if (atomic_load(&r->node->clients) < r->node->max_clients)
+        return true;
+    struct headers h = {0};
+    header_add(&h, "Retry-After", "5");
+    reply_problem(r, call, 503,
+                  SLICE_LIT("this node has as many streams as it may (max_clients, or its "
+                            "open-file limit); try again later"),
+                  &h);
+    return false;
+}
+
+static void accept_stream(struct routes *r, struct front_call *call, struct stream_request *request,
+                          bool head)
+{
+    struct headers h = {0};
+    struct buf plain = {0}, packed = {0};
+    struct gzip_sum sum;
+    stream_headers(r, call, &h);
+    bool gzip = negotiate_gzip(r, call, request, &h);
+    put_preamble(r, &plain);
+    if (gzip)
+        gzip_put_start(&packed, &sum, buf_slice(&plain));
+    if (!head)
+        front_set_user(call, fanout_open(r->fanout, call, request, gzip ? &sum : NULL));
+    front_stream(call, h.items, h.count, buf_slice(gzip ? &packed : &plain));
+    buf_reset(&plain);
+    buf_reset(&packed);
+}
+
+void serve_events(struct routes *r, struct front_call *call)
+{
+    struct stream_request request = {0};
+    struct problem problem = {0};
+    if (request_parse_stream(front_view(call), r->config, clock_wall_us(), &request, &problem)) {
+        reply_problem(r, call, problem.status, buf_slice(&problem.detail), NULL);
+        buf_reset(&problem.detail);
+        return;
+    }
+    bool head = slice_is(front_method(call), "HEAD");
+    if (atomic_load(&r->node->draining)) {
+        stream_refuse_draining(r, call);
+    } else if (head || stream_fits(r, call)) {
+        accept_stream(r, call, &request, head);
+    }
+    stream_request_reset(&request);
+}

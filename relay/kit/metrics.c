@@ -1,0 +1,224 @@
+/* The table of metrics, and the sums over all threads. */
+#include "relay/kit/metrics.h"
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/mem.h"
+#include "relay/kit/metrics_table.h"
+
+#define CACHE_LINE 64
+
+struct metrics_histogram {
+    atomic_uint_fast64_t buckets[METRICS_BUCKETS + 1]; /* the last: above all bounds */
+    atomic_uint_fast64_t sum_us;
+};
+
+/* Padded, so that no other thread's data shares its cache lines. */
+struct metrics {
+    char before[CACHE_LINE];
+    atomic_uint_fast64_t values[METRIC_COUNT];
+    struct metrics_histogram histograms[HISTOGRAM_COUNT];
+    char after[CACHE_LINE];
+};
+
+#define ROW(which, kind_, name_, label_, value_, help_)                                            \
+    [which] = {.kind = kind_, .name = name_, .label = label_, .value = value_, .help = help_}
+#define GAUGE(which, name, help) ROW(which, METRIC_GAUGE, name, NULL, NULL, help)
+#define GAUGE_OF(which, name, label, value, help) ROW(which, METRIC_GAUGE, name, label, value, help)
+#define COUNTER(which, name, help) ROW(which, METRIC_COUNTER, name, NULL, NULL, help)
+#define COUNTER_OF(which, name, label, value, help)                                                \
+    ROW(which, METRIC_COUNTER, name, label, value, help)
+
+static const char clients_help[] = "Streams, by what they are doing.";
+static const char redis_help[] = "Whether the connection to Redis stands.";
+static const char closed_help[] = "Streams that have ended, by reason.";
+static const char http_help[] = "HTTP responses, by class of status.";
+static const char pauses_help[] = "Times that waiting connections were left waiting, by reason.";
+static const char dropped_help[] = "Events that were not delivered where they could have been.";
+static const char reads_help[] =
+    "Reads for clients: answered from memory, or from the log for all who ask the same.";
+static const char gaps_help[] = "Gap events told to clients, by reason.";
+
+/* clang-format off */
+const struct metrics_row metrics_rows[METRIC_COUNT] = {
+    GAUGE_OF(M_CLIENTS_OPENING, "clients", "state", "opening", clients_help),
+    GAUGE_OF(M_CLIENTS_REPLAY, "clients", "state", "replay", clients_help),
+    GAUGE_OF(M_CLIENTS_LIVE, "clients", "state", "live", clients_help),
+    GAUGE_OF(M_CLIENTS_CLOSING, "clients", "state", "closing", clients_help),
+    GAUGE(M_CLIENTS_GZIP, "gzip_clients", "Streams that are sent compressed."),
+    GAUGE(M_CONNECTIONS, "connections", "Open HTTP connections, streams or not."),
+    GAUGE(M_HTTP_BODY_BYTES, "http_body_bytes", "Bytes of request bodies that are held."),
+    GAUGE(M_QUEUED_EVENTS, "queued_events", "Events that wait in client queues."),
+    GAUGE(M_QUEUED_BYTES, "queued_bytes", "Bytes that wait in client queues."),
+    GAUGE(M_TOPICS, "topics", "Topics and patterns with subscribers, added up over the workers."),
+    GAUGE_OF(M_REDIS_UP_SUBSCRIBER, "redis_connected", "connection", "subscriber", redis_help),
+    GAUGE_OF(M_REDIS_UP_COMMANDS, "redis_connected", "connection", "commands", redis_help),
+    GAUGE_OF(M_REDIS_UP_INBOX, "redis_connected", "connection", "inbox", redis_help),
+    GAUGE(M_REDIS_HEARD, "redis_heard", "Whether what is published comes back as a message."),
+    GAUGE(M_CHANNELS, "channels", "Redis channels and patterns subscribed to."),
+    GAUGE(M_INBOX_LAG, "inbox_waiting_entries", "Entries that wait in namespace inboxes."),
+    GAUGE(M_PUBLISH_WAITING, "publish_waiting", "Publish requests that wait for Redis."),
+    ROW(M_LOOP_LAG_US, METRIC_PER_SET, "loop_lag_seconds", NULL, NULL,
+        "Longest turn of a thread's event loop in the last period."),
+    ROW(M_DRAINING, METRIC_LARGEST, "draining", NULL, NULL, "Whether the node is draining."),
+    COUNTER(M_STREAMS_OPENED, "streams_opened_total", "Streams that have been opened."),
+    COUNTER_OF(M_CLOSED_CLIENT, "streams_closed_total", "reason", "client", closed_help),
+    COUNTER_OF(M_CLOSED_SLOW, "streams_closed_total", "reason", "slow", closed_help),
+    COUNTER_OF(M_CLOSED_LIFETIME, "streams_closed_total", "reason", "lifetime", closed_help),
+    COUNTER_OF(M_CLOSED_DRAIN, "streams_closed_total", "reason", "drain", closed_help),
+    COUNTER_OF(M_CLOSED_ERROR, "streams_closed_total", "reason", "error", closed_help),
+    COUNTER_OF(M_HTTP_2XX, "http_responses_total", "class", "2xx", http_help),
+    COUNTER_OF(M_HTTP_4XX, "http_responses_total", "class", "4xx", http_help),
+    COUNTER_OF(M_HTTP_5XX, "http_responses_total", "class", "5xx", http_help),
+    COUNTER(M_HTTP_TIMEOUTS, "http_timeouts_total", "Connections closed for dribbling or idling."),
+    COUNTER(M_HTTP_EVICTED, "http_evicted_total", "Connections closed to make room for new ones."),
+    COUNTER(M_HTTP_BODIES_REFUSED, "http_bodies_refused_total", "Requests refused as too many bodies were under way."),
+    COUNTER(M_ACCEPTED, "connections_accepted_total", "HTTP connections that have been accepted."),
+    COUNTER_OF(M_ACCEPT_PAUSE_RATE, "accept_pauses_total", "reason", "rate", pauses_help),
+    COUNTER_OF(M_ACCEPT_PAUSE_CONNECTIONS, "accept_pauses_total", "reason", "connections", pauses_help),
+    COUNTER_OF(M_ACCEPT_PAUSE_FILES, "accept_pauses_total", "reason", "files", pauses_help),
+    COUNTER(M_EVENTS_RECEIVED, "events_received_total", "Events that have arrived from the bus."),
+    COUNTER(M_EVENTS_PUBLISHED, "events_published_total", "Events accepted at POST /publish."),
+    COUNTER(M_EVENTS_DELIVERED, "events_delivered_total", "Events handed to client sockets."),
+    COUNTER(M_EVENTS_REPLAYED, "events_replayed_total", "Events read from the log for clients."),
+    COUNTER_OF(M_DROPPED_SLOW, "events_dropped_total", "reason", "slow", dropped_help),
+    COUNTER_OF(M_DROPPED_INVALID, "events_dropped_total", "reason", "invalid", dropped_help),
+    COUNTER_OF(M_DROPPED_MATCH, "events_dropped_total", "reason", "match", dropped_help),
+    COUNTER_OF(M_DROPPED_INBOX, "events_dropped_total", "reason", "inbox", dropped_help),
+    COUNTER_OF(M_GAP_TRIMMED, "gaps_total", "reason", "trimmed", gaps_help),
+    COUNTER_OF(M_GAP_EXPIRED, "gaps_total", "reason", "expired", gaps_help),
+    COUNTER_OF(M_GAP_UNKNOWN_ID, "gaps_total", "reason", "unknown-id", gaps_help),
+    COUNTER_OF(M_GAP_OVERFLOW, "gaps_total", "reason", "overflow", gaps_help),
+    COUNTER_OF(M_GAP_REDIS_LOST, "gaps_total", "reason", "redis-lost", gaps_help),
+    COUNTER(M_BYTES_OUT, "sent_bytes_total", "Bytes written to streams."),
+    COUNTER(M_WRITES, "socket_writes_total", "System calls that wrote to streams."),
+    COUNTER(M_GZIP_FRAMES, "gzip_frames_total", "Frames compressed, each once for all clients."),
+    COUNTER(M_GZIP_PLAIN_BYTES, "gzip_plain_bytes_total", "Bytes of those frames before."),
+    COUNTER(M_GZIP_PACKED_BYTES, "gzip_packed_bytes_total", "Bytes of those frames after."),
+    COUNTER(M_REDIS_RECONNECTS, "redis_reconnects_total", "Times a Redis connection was made anew."),
+    COUNTER(M_REDIS_COMMANDS, "redis_commands_total", "Commands sent to Redis."),
+    COUNTER(M_REDIS_ERRORS, "redis_errors_total", "Error replies from Redis."),
+    COUNTER(M_PROBE_MISSES, "redis_probe_misses_total", "Periods in which nothing came back."),
+    COUNTER(M_REPAIRS, "log_repairs_total", "Reads of the log for what the live path did not bring."),
+    COUNTER(M_HOLES, "holes_total", "Topics of which the live path had left out an event."),
+    COUNTER_OF(M_READS_MEMORY, "replay_reads_total", "source", "memory", reads_help),
+    COUNTER_OF(M_READS_LOG, "replay_reads_total", "source", "log", reads_help),
+    COUNTER(M_INBOX_MOVED, "inbox_moved_total", "Entries moved on from namespace inboxes."),
+    COUNTER(M_PUBLISH_REFUSED, "publish_refused_total", "Publish requests that were refused."),
+    COUNTER(M_PUBLISH_RETRIED, "publish_retried_total", "Publish requests sent to Redis again."),
+    COUNTER(M_PUBLISH_TIMED_OUT, "publish_timed_out_total", "Publish requests given up at publish.timeout."),
+};
+
+/* Decades in steps of 1, 2.5, 5: fine enough for percentiles, few enough to scrape. */
+const struct metrics_bound metrics_bounds[METRICS_BUCKETS] = {
+    {50, "0.00005"},  {100, "0.0001"},  {250, "0.00025"},  {500, "0.0005"},  {1000, "0.001"},
+    {2500, "0.0025"}, {5000, "0.005"},  {10000, "0.01"},   {25000, "0.025"}, {50000, "0.05"},
+    {100000, "0.1"},  {250000, "0.25"}, {500000, "0.5"},   {1000000, "1"},   {2500000, "2.5"},
+    {5000000, "5"},   {10000000, "10"},
+};
+
+const struct metrics_family metrics_histograms[HISTOGRAM_COUNT] = {
+    [H_FANOUT] = {"fanout_seconds", "From an event's arrival at the node to its last write."},
+    [H_LATENCY] = {"latency_seconds", "From publishing (the clock in the id) to the write."},
+};
+/* clang-format on */
+
+struct metrics *metrics_new(void)
+{
+    return mem_zero(1, sizeof(struct metrics));
+}
+
+void metrics_free(struct metrics *m)
+{
+    free(m);
+}
+
+/* One thread writes, so a load and a store do; a locked add would cost what the whole fan-out step
+ * does. */
+static void add(atomic_uint_fast64_t *value, uint64_t n)
+{
+    uint64_t old = atomic_load_explicit(value, memory_order_relaxed);
+    atomic_store_explicit(value, old + n, memory_order_relaxed);
+}
+
+static uint64_t get(const atomic_uint_fast64_t *value)
+{
+    return atomic_load_explicit(value, memory_order_relaxed);
+}
+
+void metrics_add(struct metrics *m, enum metric which, uint64_t n)
+{
+    add(&m->values[which], n);
+}
+
+void metrics_sub(struct metrics *m, enum metric which, uint64_t n)
+{
+    assert(metrics_rows[which].kind != METRIC_COUNTER);
+    add(&m->values[which], -n); /* modulo 2^64 */
+}
+
+void metrics_set(struct metrics *m, enum metric which, uint64_t n)
+{
+    assert(metrics_rows[which].kind != METRIC_COUNTER);
+    atomic_store_explicit(&m->values[which], n, memory_order_relaxed);
+}
+
+void metrics_observe_us(struct metrics *m, enum histogram which, uint64_t us, uint64_t times)
+{
+    struct metrics_histogram *h = &m->histograms[which];
+    size_t i = 0;
+    while (i < METRICS_BUCKETS && us > metrics_bounds[i].us)
+        i++;
+    add(&h->buckets[i], times);
+    add(&h->sum_us, us * times);
+}
+
+uint64_t metrics_value(const struct metrics *m, enum metric which)
+{
+    return get(&m->values[which]);
+}
+
+uint64_t metrics_total(struct metrics *const *sets, size_t count, enum metric which)
+{
+    enum metric_kind kind = metrics_rows[which].kind;
+    uint64_t sum = 0, largest = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t n = get(&sets[i]->values[which]);
+        sum += n;
+        if (n > largest)
+            largest = n;
+    }
+    return kind == METRIC_PER_SET || kind == METRIC_LARGEST ? largest : sum;
+}
+
+void metrics_sum_histogram(struct metrics *const *sets, size_t count, enum histogram which,
+                           struct metrics_distribution *out)
+{
+    memset(out, 0, sizeof(*out));
+    for (size_t i = 0; i < count; i++) {
+        const struct metrics_histogram *h = &sets[i]->histograms[which];
+        for (size_t j = 0; j <= METRICS_BUCKETS; j++) {
+            uint64_t n = get(&h->buckets[j]);
+            out->buckets[j] += n;
+            out->count +=
+                n; /* so that the count fits the buckets, whatever a thread adds meanwhile */
+        }
+        out->sum_us += get(&h->sum_us);
+    }
+}
+
+uint64_t metrics_quantile_us(const struct metrics_distribution *d, double q)
+{
+    double rank = q * (double)d->count, below = 0;
+    for (size_t i = 0; i < METRICS_BUCKETS; i++) {
+        double in = (double)d->buckets[i];
+        if (in > 0 && below + in >= rank) {
+            double from = i > 0 ? (double)metrics_bounds[i - 1].us : 0;
+            double to = (double)metrics_bounds[i].us;
+            return (uint64_t)(from + (to - from) * (rank - below) / in);
+        }
+        below += in;
+    }
+    return metrics_bounds[METRICS_BUCKETS - 1].us; /* at least */
+}

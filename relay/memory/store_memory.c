@@ -1,0 +1,255 @@
+#include "relay/memory/store_memory.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "common/mem.h"
+#include "relay/memory/store_memory_space.h"
+
+static const struct memory_limits limits = {
+    .topics = 10000,
+    .spaces = 10000,
+    .bytes = 256 << 20,
+    .once = 100000,
+};
+
+struct store_memory {
+    struct bus *bus;
+    const struct store_events *events;
+    struct memory *memory;
+    bool paused;
+    /* What came to be published while paused: at most one for each HTTP connection, since the
+     * answer waits, too. */
+    struct inbox_item *parked, **parked_end;
+};
+
+static void op_start(void *impl)
+{
+    struct store_memory *s = impl;
+    s->events->reachable(s->bus);
+    s->events->up(s->bus, STORE_WHOLE);
+}
+
+static void op_configure(void *impl, struct config *config)
+{
+    memory_configure(((struct store_memory *)impl)->memory, config);
+}
+
+static void op_open(void *impl, const char *ns, uint64_t seen, bool watched)
+{
+    (void)watched;
+    memory_open(((struct store_memory *)impl)->memory, slice_of(ns), seen, clock_wall_us());
+}
+
+static void op_close(void *impl, const char *ns)
+{
+    memory_close(((struct store_memory *)impl)->memory, slice_of(ns));
+}
+
+/* --- watching: every worker is given every event, so there is nothing to ask for
+ * ------------------ */
+
+static void op_watch(void *impl, struct store_name *name)
+{
+    struct store_memory *s = impl;
+    name->heard = true;
+    s->events->heard(s->bus, name);
+}
+
+static void op_unwatch(void *impl, struct store_name *name)
+{
+    (void)impl, (void)name;
+}
+
+static void op_rewatch(void *impl, struct store_name *name)
+{
+    (void)impl, (void)name;
+}
+
+/* --- reading --------------------------------------------------------------------------------- */
+
+static void op_look(void *impl, struct store_look *look)
+{
+    memory_look(((struct store_memory *)impl)->memory, look, clock_wall_us());
+    look->done(look, OK);
+}
+
+static void op_range(void *impl, struct store_range *range)
+{
+    memory_range(((struct store_memory *)impl)->memory, range, clock_wall_us());
+    range->done(range, OK);
+}
+
+/* --- publishing ------------------------------------------------------------------------------ */
+
+static uint64_t number(struct slice text)
+{
+    uint64_t n = 0;
+    enum err e = slice_u64(text, EVENT_ID_MAX, &n);
+    assert(e == OK); /* request.c has checked it */
+    (void)e;
+    return n;
+}
+
+static void post_set(struct memory_post *post, struct slice name, struct slice value)
+{
+    struct event_fields *fields = &post->fields;
+    if (slice_is(name, "topic")) {
+        assert(post->topic_count < MEMORY_POST_TOPICS);
+        post->topics[post->topic_count++] = value;
+    } else if (slice_is(name, "data")) {
+        fields->data = value;
+    } else if (slice_is(name, "event")) {
+        fields->type = value;
+    } else if (slice_is(name, "retry")) {
+        fields->retry_ms = (int64_t)number(value);
+    } else if (slice_is(name, "ttl")) {
+        fields->ttl_ms = number(value);
+    } else if (slice_is(name, "once")) {
+        post->once = value;
+    } else if (slice_is(name, "ephemeral")) {
+        post->ephemeral = slice_is(value, "1");
+    } else if (slice_is(name, "match")) {
+        fields->has_match = true;
+    }
+    /* priority and key: for policies that are yet to come */
+}
+
+/* @args: alternating names and values, checked by request.c. */
+static void post_parse(const struct strings *args, struct memory_post *post)
+{
+    *post = (struct memory_post){.fields = {.retry_ms = -1, .has_prev = true}, .once = SLICE_NONE};
+    for (size_t i = 0; i + 1 < args->count; i += 2)
+        post_set(post, slice_of(args->items[i]), slice_of(args->items[i + 1]));
+    assert(post->topic_count && post->fields.data.ptr);
+}
+
+static uint64_t publish_item(struct store_memory *s, struct slice ns, const struct strings *args)
+{
+    struct event *events[MEMORY_POST_TOPICS];
+    struct memory_post post;
+    uint64_t id = 0;
+    post_parse(args, &post);
+    size_t count =
+        memory_publish(s->memory, ns, &post, clock_wall_us(), clock_mono_us(), events, &id);
+    for (size_t i = 0; i < count; i++) {
+        s->events->deliver(s->bus, events[i], UINT64_MAX);
+        event_unref(events[i]);
+    }
+    return id;
+}
+
+static void refuse(struct store_memory *s, struct note_publish *note, const char *why)
+{
+    note->status = 503;
+    buf_clear(&note->detail);
+    buf_puts(&note->detail, why);
+    bus_published(s->bus, note);
+}
+
+static void publish(struct store_memory *s, struct note_publish *note)
+{
+    struct publish_request *request = &note->request;
+    struct slice ns = slice_of(request->ns);
+    /* The only thing that can fail, so a batch is all or nothing. */
+    if (!memory_has_ids(s->memory, ns, request->count, clock_wall_us())) {
+        refuse(s, note, "no event id is left below 2^53; nothing was published");
+        return;
+    }
+    for (size_t i = 0; i < request->count; i++)
+        note->ids[i] = publish_item(s, ns, &request->items[i].args);
+    note->status = 200;
+    bus_published(s->bus, note);
+}
+
+static void op_publish(void *impl, struct note_publish *note)
+{
+    struct store_memory *s = impl;
+    note->ids = mem_zero(note->request.count, sizeof(*note->ids));
+    if (!s->paused) {
+        publish(s, note);
+        return;
+    }
+    note->note.item.next = NULL;
+    *s->parked_end = &note->note.item;
+    s->parked_end = &note->note.item.next;
+}
+
+static struct inbox_item *take_parked(struct store_memory *s)
+{
+    struct inbox_item *item = s->parked;
+    s->parked = NULL;
+    s->parked_end = &s->parked;
+    return item;
+}
+
+/* A worker is behind. Publishing is the only source of events here, so that is what has to wait. */
+static void op_pause(void *impl, bool paused)
+{
+    struct store_memory *s = impl;
+    s->paused = paused;
+    struct inbox_item *next, *item = paused ? NULL : take_parked(s);
+    for (; item; item = next) {
+        next = item->next; /* the note is its worker's once it is answered */
+        publish(s, (struct note_publish *)item);
+    }
+}
+
+/* What is published here is delivered here: nothing is ever missed. */
+static void op_hold(void *impl)
+{
+    (void)impl;
+}
+
+static void op_resume(void *impl)
+{
+    (void)impl; /* nothing is ever missed, so nothing waits for a repair */
+}
+
+static uint64_t op_mark(void *impl)
+{
+    (void)impl;
+    return 0;
+}
+
+static void op_free(void *impl)
+{
+    struct store_memory *s = impl;
+    struct inbox_item *next;
+    for (struct inbox_item *item = take_parked(s); item; item = next) {
+        next = item->next;
+        refuse(s, (struct note_publish *)item, "the relay is stopping; nothing was published");
+    }
+    memory_free(s->memory);
+    free(s);
+}
+
+struct store store_memory_new(struct ev_loop *loop, struct bus *bus,
+                              const struct store_events *events, struct config *config,
+                              struct metrics *metrics)
+{
+    static const struct store_ops ops = {.kind = "memory",
+                                         .start = op_start,
+                                         .free = op_free,
+                                         .configure = op_configure,
+                                         .watch = op_watch,
+                                         .unwatch = op_unwatch,
+                                         .rewatch = op_rewatch,
+                                         .open = op_open,
+                                         .close = op_close,
+                                         .look = op_look,
+                                         .range = op_range,
+                                         .publish = op_publish,
+                                         .pause = op_pause,
+                                         .hold = op_hold,
+                                         .mark = op_mark,
+                                         .resume = op_resume};
+    (void)loop, (void)metrics;
+    struct store_memory *s = mem_zero(1, sizeof(*s));
+    s->bus = bus;
+    s->events = events;
+    s->memory = memory_new(&limits, config);
+    s->parked_end = &s->parked;
+    return (struct store){&ops, s};
+}

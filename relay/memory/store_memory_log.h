@@ -1,0 +1,27 @@
+/* One topic's replay log in memory: a ring of events, oldest first. No I/O. */
+#pragma once
+#include "relay/bus/store.h"
+
+/* What an entry costs beside its frame: event, names, allocator, ring slot. Rounded up, for the
+ * bound on memory. */
+#define MEMORY_ENTRY_COST 256
+
+struct memory_entry {
+    struct event *event; /* a reference */
+    uint64_t id, prev;
+    uint64_t expires_us; /* by its own ttl; 0: never */
+};
+
+/* Zero-initialised is empty, and owns no memory then. */
+struct memory_log {
+    struct memory_entry *entries;
+    size_t cap, head, count;
+    size_t bytes; /* of frames, and MEMORY_ENTRY_COST for each */
+};
+
+/* Appends; ids must rise. Takes over the event's reference. */
+void memory_log_put(struct memory_log *log, struct memory_entry entry);
+/* Drops all but the last @keep entries. */
+void memory_log_trim(struct memory_log *log, size_t keep);
+/* Fills the range's entries, count and more. */
+void memory_log_read(const struct memory_log *log, struct store_range *range, uint64_t now_us);

@@ -1,0 +1,46 @@
+/* Namespaces in memory: counter, horizon, topic index and logs, as common/sse_relay.lua keeps them
+ * in Redis, but bounded as a whole. No I/O, no clock of its own: the caller passes the wall clock.
+ * One thread. */
+#pragma once
+#include "relay/bus/store.h"
+
+#define MEMORY_POST_TOPICS 64
+
+/* At most so much is kept over all namespaces; each at least 1. */
+struct memory_limits {
+    size_t topics; /* the one that was published to longest ago is forgotten: horizon "expired" */
+    size_t spaces; /* that nobody watches and that have no topic */
+    size_t bytes;  /* of logs: what was published to longest ago loses its oldest events first */
+    size_t once;   /* idempotency keys */
+};
+
+/* One publication taken apart; all borrowed. */
+struct memory_post {
+    struct slice topics[MEMORY_POST_TOPICS];
+    size_t topic_count;         /* at least 1, no repeats */
+    struct event_fields fields; /* type, data, retry, ttl, has_match */
+    struct slice once;          /* SLICE_NONE: none */
+    bool ephemeral;
+};
+
+struct memory;
+
+struct memory *memory_new(const struct memory_limits *limits,
+                          struct config *config); /* takes a reference */
+void memory_free(struct memory *m);
+void memory_configure(struct memory *m, struct config *config); /* takes a reference */
+
+/* Makes the namespace known, its counter not below @seen; it stays known until memory_close(). */
+void memory_open(struct memory *m, struct slice ns, uint64_t seen, uint64_t now_us);
+void memory_close(struct memory *m, struct slice ns);
+/* These fill, but do not call `done`. */
+void memory_look(struct memory *m, struct store_look *look, uint64_t now_us);
+void memory_range(struct memory *m, struct store_range *range, uint64_t now_us);
+
+/* Whether @count more ids are there. */
+bool memory_has_ids(const struct memory *m, struct slice ns, size_t count, uint64_t now_us);
+/* Publishes, after memory_has_ids(). *id: 0 for an ephemeral event. Returns the number of live
+ * events to deliver, one for each topic, in @events[MEMORY_POST_TOPICS], references for the caller;
+ * 0: the `once` key has been seen, *id is the first's. */
+size_t memory_publish(struct memory *m, struct slice ns, const struct memory_post *post,
+                      uint64_t now_us, uint64_t arrival_us, struct event **events, uint64_t *id);

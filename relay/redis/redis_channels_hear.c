@@ -1,0 +1,62 @@
+#include "common/clock.h"
+#include "common/names.h"
+#include "relay/redis/redis_channels_parts.h"
+
+void redis_channels_run_end(struct redis_channels *ch)
+{
+    ch->run++;
+    buf_clear(&ch->run_channel);
+    event_unref(ch->run_event);
+    ch->run_event = NULL;
+}
+
+static void count_invalid(struct redis_channels *ch, struct slice channel)
+{
+    uint64_t held;
+    metrics_add(ch->metrics, M_DROPPED_INVALID, 1);
+    if (!log_limit_pass(&ch->invalid_limit, clock_mono_us(), &held))
+        return;
+    char *text = slice_dup(channel);
+    log_put(LOG_WARN, "dropped a message that is not a valid event", "channel", text, "not_logged",
+            log_u64(held), NULL);
+    free(text);
+}
+
+static struct event *parse_message(struct redis_channels *ch, struct slice channel,
+                                   struct slice payload)
+{
+    struct event_fields fields;
+    struct slice ns, topic;
+    if (name_split_channel(channel, ch->config->prefix, &ns, &topic))
+        goto invalid;
+    if (payload.len > ch->config->max_event_bytes * 8) /* before its tree takes many times that */
+        goto invalid;
+    enum err e = envelope_parse(&ch->envelope, payload, ns, topic, &fields);
+    if (e && e != ERR_NOT_FOUND)
+        goto invalid;
+    if (ch->deaf && fields.id)
+        return NULL;
+    return store_event(ch->config, &fields, clock_mono_us());
+
+invalid:
+    count_invalid(ch, channel);
+    return NULL;
+}
+
+void redis_channels_message(struct redis_channels *ch, struct channel *c, struct slice channel,
+                            struct slice payload)
+{
+    bool same_publish = slice_eq(buf_slice(&ch->run_channel), channel) && c->run != ch->run;
+    if (!same_publish) {
+        redis_channels_run_end(ch);
+        buf_put_slice(&ch->run_channel, channel);
+        ch->run_event = parse_message(ch, channel, payload);
+        ch->run_workers = 0;
+    }
+    c->run = ch->run;
+    uint64_t workers = c->workers & ~ch->run_workers;
+    if (!ch->run_event || !workers)
+        return;
+    ch->run_workers |= workers;
+    ch->handler->event(ch->arg, ch->run_event, workers);
+}

@@ -1,0 +1,339 @@
+#include "relay/redis/store_redis.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/mem.h"
+#include "common/names.h"
+#include "relay/kit/log.h"
+#include "relay/redis/store_redis_parts.h"
+#include "relay/kit/timer.h"
+
+static const double RETRY_S = 1.0;
+
+/* --- going up and down ----------------------------------------------------------------------- */
+
+static enum store_loss loss(const struct store_redis *s)
+{
+    return !s->unrepaired ? STORE_WHOLE : s->moved ? STORE_MOVED : STORE_BROKEN;
+}
+
+static void check_up(struct store_redis *s)
+{
+    if (s->up || !s->library_ready || !s->channels_ready)
+        return;
+    s->up = true;
+    /* Where INFO is forbidden any reconnect may have led elsewhere. */
+    const char *server = redis_library_server(s->library);
+    s->moved |= !server[0] || strcmp(server, s->server) != 0;
+    snprintf(s->server, sizeof(s->server), "%s", server);
+    if (s->unrepaired)
+        redis_channels_listen(s->channels);
+    s->events->up(s->bus, loss(s));
+}
+
+static void go_down(struct store_redis *s)
+{
+    if (!s->up)
+        return;
+    s->up = false;
+    s->events->down(s->bus);
+}
+
+static void on_library_ready(void *arg)
+{
+    struct store_redis *s = arg;
+    s->library_ready = true;
+    if (s->unopened)
+        s->events->reachable(s->bus);
+    s->unopened = false;
+    redis_inbox_enable(s->inbox, true);
+    check_up(s);
+    store_redis_posts_release(s);
+}
+
+static void on_library_failed(void *arg, const char *why)
+{
+    store_redis_posts_obstacle(arg, "the function library is not ready", why);
+}
+
+/* Somebody flushed the functions, or this is a Redis that never had them. */
+void store_redis_library_lost(struct store_redis *s)
+{
+    s->library_ready = false;
+    s->unopened = true;
+    redis_inbox_enable(s->inbox, false);
+    go_down(s);
+    redis_library_ensure(s->library);
+}
+
+bool store_redis_is_missing_function(struct slice error)
+{
+    return slice_has_prefix(error, SLICE_LIT("ERR Function not found"));
+}
+
+/* An answer that says no, which the next one may not. */
+void store_redis_say_no(struct store_redis *s, const char *what, const struct redis_reply *reply)
+{
+    uint64_t held;
+    if (redis_reply_is_unusable(reply))
+        return; /* the connections go, and what waits is tried on the next */
+    if (redis_reply_type(reply) == REDIS_ERROR &&
+        store_redis_is_missing_function(redis_reply_text(reply))) {
+        store_redis_library_lost(s);
+        return;
+    }
+    if (log_limit_pass(&s->error_limit, clock_mono_us(), &held)) {
+        struct slice text = redis_reply_text(reply);
+        char *copy = text.ptr ? slice_dup(text) : mem_dup("unexpected answer", 17);
+        log_put(LOG_ERROR, what, "reply", copy, "not_logged", log_u64(held), NULL);
+        free(copy);
+    }
+    timer_once(s->loop, &s->retry, RETRY_S);
+}
+
+static void on_retry(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    (void)loop, (void)revents;
+    struct store_redis *s = w->data;
+    if (!s->up)
+        return;
+    s->events->reachable(s->bus); /* what waits is tried again */
+    s->events->up(s->bus, loss(s));
+}
+
+/* --- open ------------------------------------------------------------------------------------ */
+
+static void on_opened(void *arg, const struct redis_reply *reply)
+{
+    struct store_redis *s = arg;
+    if (!reply || redis_reply_type(reply) != REDIS_ERROR)
+        return;
+    if (s->library_ready)
+        store_redis_say_no(s, "cannot open a namespace", reply);
+    else
+        s->unopened = true;
+}
+
+void store_redis_open(void *impl, const char *ns, uint64_t seen, bool watched)
+{
+    struct store_redis *s = impl;
+    const struct config *config = s->config;
+    struct buf key = {0};
+    name_put_key(&key, config->prefix, slice_of(ns));
+    struct slice argv[] = {SLICE_LIT("FCALL"),      SLICE_LIT("sse_position"),
+                           SLICE_LIT("1"),          buf_slice(&key),
+                           SLICE_LIT("max_events"), slice_of(log_u64(config->log_max_events)),
+                           SLICE_LIT("log_ttl"),    slice_of(log_u64(config->log_ttl_ms)),
+                           SLICE_LIT("index_ttl"),  slice_of(log_u64(config->index_ttl_ms)),
+                           SLICE_LIT("once_ttl"),   slice_of(log_u64(config->once_ttl_ms)),
+                           SLICE_LIT("seen"),       slice_of(log_u64(seen))};
+    redis_conn_send(s->commands, argv, seen ? 14 : 12, on_opened, s);
+    if (watched)
+        redis_inbox_add(s->inbox, ns);
+    buf_reset(&key);
+}
+
+static void op_close(void *impl, const char *ns)
+{
+    struct store_redis *s = impl;
+    redis_inbox_remove(s->inbox, ns);
+}
+
+/* --- the connections ------------------------------------------------------------------------- */
+
+static void on_commands_up(void *arg)
+{
+    struct store_redis *s = arg;
+    metrics_set(s->metrics, M_REDIS_UP_COMMANDS, 1);
+    /* Before anything else, even before it is known that the functions are there: until the counter
+     * is raised a publisher may get an id that is too low from a new primary. */
+    s->unopened = false;
+    s->events->reachable(s->bus);
+    redis_library_ensure(s->library);
+    redis_channels_commands_up(s->channels);
+}
+
+static void on_commands_down(void *arg, const char *why)
+{
+    struct store_redis *s = arg;
+    metrics_set(s->metrics, M_REDIS_UP_COMMANDS, 0);
+    redis_library_stop(s->library);
+    s->library_ready = false;
+    redis_inbox_enable(s->inbox, false);
+    store_redis_posts_obstacle(s, "Redis cannot be reached", why);
+    go_down(s);
+}
+
+static void on_channels_ready(void *arg)
+{
+    struct store_redis *s = arg;
+    s->channels_ready = true;
+    check_up(s);
+}
+
+static void on_channels_down(void *arg)
+{
+    struct store_redis *s = arg;
+    s->channels_ready = false;
+    s->unrepaired = true;
+    go_down(s);
+}
+
+/* Whatever is at the address now is to be found anew, by all connections. */
+static void on_replica(void *arg)
+{
+    static const char why[] = "this Redis has become a replica";
+    struct store_redis *s = arg;
+    redis_conn_drop(s->commands, why);
+    redis_channels_drop(s->channels, why);
+    redis_inbox_drop(s->inbox, why);
+}
+
+static void on_heard(void *arg, struct store_name *name)
+{
+    struct store_redis *s = arg;
+    s->events->heard(s->bus, name);
+}
+
+static void on_event(void *arg, struct event *ev, uint64_t workers)
+{
+    struct store_redis *s = arg;
+    s->events->deliver(s->bus, ev, workers);
+}
+
+static void on_passed(void *arg, uint64_t mark)
+{
+    struct store_redis *s = arg;
+    s->events->passed(s->bus, mark);
+}
+
+static uint64_t op_mark(void *impl)
+{
+    return redis_channels_mark(((struct store_redis *)impl)->channels);
+}
+
+static void op_start(void *impl)
+{
+    struct store_redis *s = impl;
+    if (s->sentinel)
+        redis_sentinel_start(s->sentinel);
+    redis_conn_start(s->commands);
+    store_redis_posts_start(s);
+    redis_channels_start(s->channels);
+    redis_inbox_start(s->inbox);
+}
+
+static void op_watch(void *impl, struct store_name *name)
+{
+    redis_channels_watch(((struct store_redis *)impl)->channels, name);
+}
+
+static void op_unwatch(void *impl, struct store_name *name)
+{
+    redis_channels_unwatch(((struct store_redis *)impl)->channels, name);
+}
+
+static void op_rewatch(void *impl, struct store_name *name)
+{
+    redis_channels_rewatch(((struct store_redis *)impl)->channels, name);
+}
+
+static void op_pause(void *impl, bool paused)
+{
+    redis_channels_pause(((struct store_redis *)impl)->channels, CHANNELS_BACKPRESSURE, paused);
+}
+
+static void op_hold(void *impl)
+{
+    redis_channels_pause(((struct store_redis *)impl)->channels, CHANNELS_REPAIR, true);
+}
+
+static void op_resume(void *impl)
+{
+    struct store_redis *s = impl;
+    s->moved &= !s->unrepaired; /* else it is still to be told: the commands have moved alone */
+    s->unrepaired = false;
+    redis_channels_pause(s->channels, CHANNELS_REPAIR, false);
+}
+
+static void op_configure(void *impl, struct config *config)
+{
+    struct store_redis *s = impl;
+    config_unref(s->config);
+    s->config = config_ref(config);
+    redis_target_configure(s->target, &s->url, config);
+    if (s->sentinel)
+        redis_sentinel_configure(s->sentinel, config);
+    store_redis_posts_configure(s);
+    redis_channels_configure(s->channels, config);
+    redis_inbox_configure(s->inbox, config);
+}
+
+static void op_free(void *impl)
+{
+    struct store_redis *s = impl;
+    store_redis_posts_end(s);
+    ev_timer_stop(s->loop, &s->retry);
+    redis_sentinel_free(s->sentinel);
+    redis_conn_free(s->commands);
+    redis_channels_free(s->channels);
+    redis_inbox_free(s->inbox);
+    redis_library_free(s->library);
+    redis_target_free(s->target);
+    redis_url_reset(&s->url);
+    config_unref(s->config);
+    free(s);
+}
+
+struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
+                             const struct store_events *events, struct config *config,
+                             struct metrics *metrics)
+{
+    static const struct store_ops ops = {.kind = "redis",
+                                         .start = op_start,
+                                         .free = op_free,
+                                         .configure = op_configure,
+                                         .watch = op_watch,
+                                         .unwatch = op_unwatch,
+                                         .rewatch = op_rewatch,
+                                         .open = store_redis_open,
+                                         .close = op_close,
+                                         .look = store_redis_look,
+                                         .range = store_redis_range,
+                                         .publish = store_redis_publish,
+                                         .drain = store_redis_posts_drain,
+                                         .pause = op_pause,
+                                         .hold = op_hold,
+                                         .mark = op_mark,
+                                         .resume = op_resume};
+    static const struct redis_conn_handler commands_handler = {on_commands_up, on_commands_down,
+                                                               NULL};
+    static const struct redis_channels_handler channels_handler = {
+        on_heard, on_event, on_channels_ready, on_channels_down, on_passed, on_replica};
+    struct store_redis *s = mem_zero(1, sizeof(*s));
+    s->bus = bus;
+    s->events = events;
+    s->loop = loop;
+    s->config = config_ref(config);
+    s->metrics = metrics;
+    s->unrepaired = true;
+    enum err e = redis_url_parse(config->redis, &s->url);
+    assert(e == OK);
+    (void)e;
+    s->target = redis_target_new(&s->url, config);
+    if (s->url.master)
+        s->sentinel = redis_sentinel_new(loop, &s->url, config, s->target, metrics);
+    s->commands = redis_conn_new(loop, s->target, "commands", &commands_handler, s, metrics);
+    s->library = redis_library_new(loop, s->commands, on_library_ready, on_library_failed, s);
+    s->inbox = redis_inbox_new(loop, s->target, config, metrics);
+    s->channels =
+        redis_channels_new(loop, s->target, s->commands, config, &channels_handler, s, metrics);
+    store_redis_posts_init(s);
+    ev_init(&s->retry, on_retry);
+    s->retry.data = s;
+    return (struct store){&ops, s};
+}
