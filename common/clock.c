@@ -18,6 +18,11 @@ uint64_t clock_mono_us(void)
     return now_us(CLOCK_MONOTONIC);
 }
 
+uint64_t clock_mono_ms(void)
+{
+    return clock_mono_us() / 1000;
+}
+
 /* Takes exactly @digits digits off the front of *s. */
 static bool take_number(struct slice *s, size_t digits, int *out)
 {

@@ -6,6 +6,7 @@
 
 uint64_t clock_wall_us(void);
 uint64_t clock_mono_us(void);
+uint64_t clock_mono_ms(void);
 /* RFC 3339 date-time, e.g. 2026-01-02T03:04:05.678Z or with +01:00 (section 5.6). Result: Unix time
  * in microseconds. */
 NODISCARD enum err clock_parse_rfc3339(struct slice s, uint64_t *out_us);

@@ -40,6 +40,32 @@ bool slice_has_prefix(struct slice a, struct slice prefix)
     return a.len >= prefix.len && slice_eq((struct slice){a.ptr, prefix.len}, prefix);
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+struct slice slice_trim(struct slice s)
+{
+    while (s.len && is_blank(s.ptr[0]))
+        s = (struct slice){s.ptr + 1, s.len - 1};
+    while (s.len && is_blank(s.ptr[s.len - 1]))
+        s.len--;
+    return s;
+}
+
+struct slice slice_cut(struct slice *rest, char mark)
+{
+    struct slice whole = *rest;
+    const char *at = whole.len ? memchr(whole.ptr, mark, whole.len) : NULL;
+    *rest = SLICE_NONE;
+    if (!at)
+        return whole;
+    size_t len = (size_t)(at - whole.ptr);
+    *rest = (struct slice){at + 1, whole.len - len - 1};
+    return (struct slice){whole.ptr, len};
+}
+
 char *slice_dup(struct slice s)
 {
     return s.ptr == NULL ? NULL : mem_dup(s.ptr, s.len);

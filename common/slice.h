@@ -19,6 +19,11 @@ bool slice_eq(struct slice a, struct slice b);
 bool slice_eq_nocase(struct slice a, const char *text); /* ASCII only */
 bool slice_is(struct slice a, const char *text);
 bool slice_has_prefix(struct slice a, struct slice prefix);
+/* Without spaces and tabs at both ends ("OWS": RFC 9110, 5.6.3). */
+struct slice slice_trim(struct slice s);
+/* Cuts off and returns what stands before the first @mark in *rest, which is then what follows that
+ * mark; SLICE_NONE: there was none, so this was the last part. */
+struct slice slice_cut(struct slice *rest, char mark);
 char *slice_dup(struct slice s); /* NUL added; SLICE_NONE gives NULL */
 
 /* Strict UTF-8 (RFC 3629: no surrogates, no overlong forms, at most U+10FFFF). */

@@ -4,6 +4,8 @@
 
 #include "common/clock.h"
 #include "common/mem.h"
+#include "relay/bus/bus.h"
+#include "relay/http/front.h"
 #include "relay/http/routes.h"
 
 enum {
@@ -191,11 +193,16 @@ static void watchers_start(struct worker *w)
     ev_timer_start(w->loop, &w->lag_period);
 }
 
+static void end_connection(void *call)
+{
+    front_end(call);
+}
+
 enum err worker_setup(struct worker *w, struct node *node, struct config *config,
                       const int *listen_fds, size_t count)
 {
     w->node = node;
-    w->fanout = fanout_new(w->loop, w->number, node, config);
+    w->fanout = fanout_new(w->loop, w->number, node, config, end_connection);
     w->routes = routes_new(w->fanout, node, w->number, config);
     struct front_limits limits = front_limits(w, config);
     w->front = front_new(w->loop, listen_fds, count, &limits, &node->body_bytes, &routes_handler,

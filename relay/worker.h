@@ -1,6 +1,7 @@
 /* A worker: a thread with a loop, its HTTP daemon, its clients and its topic index. Nothing of it
  * is touched by other threads but its inbox. */
 #pragma once
+#include "relay/config/config.h"
 #include "relay/core/node.h"
 
 struct worker;

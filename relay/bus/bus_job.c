@@ -87,7 +87,7 @@ static int compare_events(const void *a, const void *b)
 
 static bool tails_have_all(struct job *job)
 {
-    const struct stream_request *request = subscription_request(job->note->sub);
+    const struct subscription_request *request = subscription_request(job->note->sub);
     for (size_t i = 0; i < request->topics.count; i++) {
         struct slice name = slice_of(request->topics.items[i]);
         if (name_is_pattern(name) ||

@@ -51,7 +51,7 @@ struct lane {
 /* What two reads must have in common to be one. */
 static void lane_put_key(struct buf *key, const struct note_read *note)
 {
-    const struct stream_request *request = subscription_request(note->sub);
+    const struct subscription_request *request = subscription_request(note->sub);
     buf_printf(key, "%d %s", (int)note->kind, request->ns);
     if (note->kind == CURSOR_NONE || note->kind == CURSOR_UNKNOWN)
         return;
@@ -124,7 +124,7 @@ static void lane_thin(struct lane *lane, bool memory)
 /* Nobody is live on a name before its first read. */
 static void names_date(struct job *job, uint64_t position)
 {
-    const struct stream_request *request = subscription_request(job->note->sub);
+    const struct subscription_request *request = subscription_request(job->note->sub);
     for (size_t i = 0; i < request->topics.count; i++) {
         struct name *name =
             bus_name_find(job->bus, request->ns, slice_of(request->topics.items[i]));
@@ -338,7 +338,7 @@ enum readiness { JOB_READY, JOB_WAITS, JOB_ORPHAN };
 
 static enum readiness job_readiness(struct bus *bus, const struct job *job)
 {
-    const struct stream_request *request = subscription_request(job->note->sub);
+    const struct subscription_request *request = subscription_request(job->note->sub);
     if (bus_job_is_cancelled(job))
         return JOB_ORPHAN;
     for (size_t i = 0; i < request->topics.count; i++) {

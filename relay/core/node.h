@@ -2,8 +2,12 @@
 #pragma once
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
-#include "relay/bus/bus.h"
+struct bus;
+struct inbox;
+struct metrics;
 
 struct node {
     const char *name; /* the configuration's `node` */

@@ -19,7 +19,7 @@ void note_publish_free(struct note_publish *publish)
 {
     if (!publish)
         return;
-    publish_request_reset(&publish->request);
+    publication_request_reset(&publish->request);
     buf_reset(&publish->detail);
     free(publish->ids);
     free(publish);

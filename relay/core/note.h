@@ -3,9 +3,10 @@
 #include <stdatomic.h>
 
 #include "common/event.h"
+#include "relay/config/config.h"
 #include "relay/kit/inbox.h"
 #include "relay/kit/metrics.h"
-#include "relay/http/request.h"
+#include "relay/core/publication.h"
 #include "relay/core/subscription.h"
 
 enum note_kind {
@@ -71,10 +72,11 @@ enum publish_outcome {
 struct note_publish {
     struct note note;
     unsigned worker;
-    void *owner; /* worker thread only; NULL once the HTTP client is gone */
-    int fd;      /* the HTTP client's socket, to look whether it hung up; stays open while the note
-                    is with the bus, as its call is suspended */
-    struct publish_request request;
+    void *owner;           /* worker thread only; NULL once the HTTP client is gone … */
+    atomic_bool cancelled; /* … which the bus learns from this */
+    int fd; /* the HTTP client's socket, to look whether it hung up; stays open while the note
+               is with the bus, as its call is suspended */
+    struct publication_request request;
     /* filled by the bus */
     unsigned status; /* 200, or an HTTP error */
     enum publish_outcome outcome;

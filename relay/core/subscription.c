@@ -9,9 +9,30 @@
 
 struct subscription {
     atomic_uint refs;
-    struct stream_request request;
+    struct subscription_request request;
     char *memory[]; /* the request's lists, then its texts */
 };
+
+void subscription_request_reset(struct subscription_request *r)
+{
+    free(r->ns);
+    strings_reset(&r->topics);
+    strings_reset(&r->types);
+    *r = (struct subscription_request){0};
+}
+
+bool subscription_request_is_within(const struct subscription_request *r,
+                                    const struct strings *patterns)
+{
+    for (size_t i = 0; i < r->topics.count; i++) {
+        bool found = false;
+        for (size_t p = 0; p < patterns->count && !found; p++)
+            found = pattern_includes(slice_of(patterns->items[p]), slice_of(r->topics.items[i]));
+        if (!found)
+            return false;
+    }
+    return patterns->count > 0;
+}
 
 static size_t strings_size(const struct strings *strings)
 {
@@ -38,7 +59,7 @@ static struct strings copy_strings(char ***slots, char **at, const struct string
 }
 
 /* One allocation for all of it: there are as many as there are clients. */
-struct subscription *subscription_new(struct stream_request *request)
+struct subscription *subscription_new(struct subscription_request *request)
 {
     size_t slot_bytes = (request->topics.count + request->types.count) * sizeof(char *);
     struct subscription *s =
@@ -50,7 +71,7 @@ struct subscription *subscription_new(struct stream_request *request)
     s->request.topics = copy_strings(&slots, &at, &request->topics);
     s->request.types = copy_strings(&slots, &at, &request->types);
     s->request.ns = copy_string(&at, request->ns);
-    stream_request_reset(request);
+    subscription_request_reset(request);
     return s;
 }
 
@@ -67,7 +88,7 @@ void subscription_unref(struct subscription *s)
     free(s);
 }
 
-const struct stream_request *subscription_request(const struct subscription *s)
+const struct subscription_request *subscription_request(const struct subscription *s)
 {
     return &s->request;
 }

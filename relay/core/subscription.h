@@ -1,16 +1,38 @@
 /* What a stream asks for: immutable once made, shared by reference count between a worker's client
  * and the bus. */
 #pragma once
-#include "relay/http/request.h"
+#include "common/strings.h"
+
+enum cursor_kind {
+    CURSOR_NONE,    /* live only */
+    CURSOR_ID,      /* Last-Event-ID: what was missed is told */
+    CURSOR_UNKNOWN, /* a Last-Event-ID that is not ours */
+    CURSOR_SINCE,   /* `value` is a wall-clock time in microseconds */
+    CURSOR_LAST,    /* the last `value` events */
+    CURSOR_ALL,
+};
+
+struct subscription_request {
+    char *ns;
+    struct strings topics; /* at least one, valid, without repeats */
+    struct strings types;  /* empty: all */
+    enum cursor_kind cursor;
+    uint64_t cursor_value;
+};
+
+void subscription_request_reset(struct subscription_request *r);
+/* Whether each of its topics and patterns asks only for what one of @patterns matches. */
+bool subscription_request_is_within(const struct subscription_request *r,
+                                    const struct strings *patterns);
 
 struct subscription;
 
 /* Takes over @request's contents (and leaves it empty). One reference for the caller. */
-struct subscription *subscription_new(struct stream_request *request);
+struct subscription *subscription_new(struct subscription_request *request);
 struct subscription *subscription_ref(struct subscription *s);
 void subscription_unref(struct subscription *s); /* any thread; NULL is fine */
 
-const struct stream_request *subscription_request(const struct subscription *s);
+const struct subscription_request *subscription_request(const struct subscription *s);
 struct slice subscription_ns(const struct subscription *s);
 /* Whether one of its topics and patterns matches. */
 bool subscription_wants_topic(const struct subscription *s, struct slice topic);

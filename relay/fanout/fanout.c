@@ -11,11 +11,6 @@
 
 enum { TICK_MS = 250 };
 
-uint64_t fanout_now_ms(void)
-{
-    return clock_mono_us() / 1000;
-}
-
 /* --- the slow ones ---------------------------------------------------------------------------- */
 
 static void close_slow(struct stream *s)
@@ -87,7 +82,7 @@ static void on_flush(struct ev_loop *loop, ev_prepare *w, int revents)
     (void)revents;
     struct fanout *f = w->data;
     close_doomed(f);
-    f->turn_ms = fanout_now_ms();
+    f->turn_ms = clock_mono_ms();
     /* Streams that become dirty while this runs wait for the next turn. */
     struct stream_queue turn = TAILQ_HEAD_INITIALIZER(turn);
     TAILQ_CONCAT(&turn, &f->dirty, dirty_link);
@@ -269,8 +264,8 @@ static void on_tick(struct ev_loop *loop, ev_timer *w, int revents)
 {
     (void)loop, (void)revents;
     struct fanout *f = w->data;
-    wheel_advance(f->wheel, fanout_now_ms());
-    interest_tick(f->interest, fanout_now_ms());
+    wheel_advance(f->wheel, clock_mono_ms());
+    interest_tick(f->interest, clock_mono_ms());
 }
 
 void fanout_configure(struct fanout *f, struct config *config)
@@ -293,17 +288,18 @@ void fanout_configure(struct fanout *f, struct config *config)
 }
 
 struct fanout *fanout_new(struct ev_loop *loop, unsigned worker, struct node *node,
-                          struct config *config)
+                          struct config *config, void (*end)(void *connection))
 {
     struct fanout *f = mem_zero(1, sizeof(*f));
     f->loop = loop;
     f->worker = worker;
     f->node = node;
+    f->end = end;
     f->metrics = node->metrics[worker];
     f->interest = interest_new(bus_inbox(node->bus), worker, f->metrics);
     f->writer = writer_new(config->io_uring);
     f->comment = event_new_frame(0, SLICE_LIT(":\n"));
-    f->wheel = wheel_new(TICK_MS, fanout_now_ms(), stream_timer, f);
+    f->wheel = wheel_new(TICK_MS, clock_mono_ms(), stream_timer, f);
     LIST_INIT(&f->all);
     TAILQ_INIT(&f->dirty);
     TAILQ_INIT(&f->doomed);
@@ -341,7 +337,7 @@ void fanout_count(struct fanout *f, struct census *census)
 void fanout_drain(struct fanout *f)
 {
     struct stream *s;
-    uint64_t now = fanout_now_ms();
+    uint64_t now = clock_mono_ms();
     f->draining = true;
     LIST_FOREACH (s, &f->all, all_link)
         stream_drain(s, now + stream_spread(0, f->config->drain_ms));

@@ -1,25 +1,25 @@
 /* The streams of one worker: opens them, hands each event to those that want it, and flushes each
  * stream that has something to send once per loop turn with one write. Worker thread. */
 #pragma once
-#include "relay/http/front.h"
 #include "relay/fanout/interest.h"
 #include "relay/core/node.h"
 
 struct fanout;
 struct stream; /* one client */
 
+/* @end: gives the connection of a stream back to be closed, soon; fanout_over() follows. */
 struct fanout *fanout_new(struct ev_loop *loop, unsigned worker, struct node *node,
-                          struct config *config);
+                          struct config *config, void (*end)(void *connection));
 void fanout_free(struct fanout *fanout); /* after all streams are over */
 void fanout_configure(struct fanout *fanout, struct config *config);
 
-/* A stream for @call, whose preamble is still to be sent; takes over the request's contents. @sum:
- * of that preamble, and the stream is gzip; NULL: it is plain. */
-struct stream *fanout_open(struct fanout *fanout, struct front_call *call,
-                           struct stream_request *request, const struct gzip_sum *sum);
+/* A stream on @connection, whose preamble is still to be sent; takes over the request's contents.
+ * @sum: of that preamble, and the stream is gzip; NULL: it is plain. */
+struct stream *fanout_open(struct fanout *fanout, void *connection,
+                           struct subscription_request *request, const struct gzip_sum *sum);
 /* Its socket is ours now. */
 void fanout_start(struct stream *stream, int fd);
-/* Its call is over: the stream is gone. */
+/* Its connection is over: the stream is gone. */
 void fanout_over(struct stream *stream);
 
 /* From the bus; each takes the note over. */

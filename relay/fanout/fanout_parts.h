@@ -28,7 +28,7 @@ struct stream {
 
     size_t counted_bytes;
     struct wheel_entry timer;
-    struct front_call *call;
+    void *connection;       /* whose it is: fanout.end */
     uint64_t gap_told;      /* up to here it has been told of gaps */
     unsigned era;           /* note_read.era, of its last page */
     uint64_t start;         /* it is owed what came after this */
@@ -64,6 +64,7 @@ struct fanout {
     struct ev_loop *loop;
     unsigned worker;
     struct node *node;
+    void (*end)(void *connection);
     struct config *config;
     struct metrics *metrics;
     struct interest *interest;
@@ -88,7 +89,6 @@ struct fanout {
     ev_timer tick;
 };
 
-uint64_t fanout_now_ms(void);
 /* Roughly uniform in [low, high]; for spreading only. */
 uint64_t stream_spread(uint64_t low, uint64_t high);
 

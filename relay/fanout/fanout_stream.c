@@ -80,7 +80,7 @@ void stream_finish(struct stream *s)
     if (s->dirty)
         TAILQ_REMOVE(&s->fanout->dirty, s, dirty_link);
     s->dirty = false;
-    front_end(s->call);
+    s->fanout->end(s->connection);
 }
 
 void stream_close(struct stream *s, enum close_reason reason, bool keep_queue)
@@ -107,7 +107,7 @@ void stream_close(struct stream *s, enum close_reason reason, bool keep_queue)
     if (s->fd < 0)
         return; /* ends as soon as its preamble is sent: fanout_start() */
     uint64_t patience_ms = reason == CLOSE_SLOW ? SLOW_DEADLINE_MS : CLOSE_DEADLINE_MS;
-    wheel_set(f->wheel, &s->timer, fanout_now_ms() + patience_ms);
+    wheel_set(f->wheel, &s->timer, clock_mono_ms() + patience_ms);
     stream_mark_dirty(s);
 }
 
@@ -266,7 +266,7 @@ static void on_io(struct ev_loop *loop, ev_io *w, int revents)
 static void put_connected(struct stream *s, uint64_t start)
 {
     struct fanout *f = s->fanout;
-    const struct stream_request *request = subscription_request(s->client.sub);
+    const struct subscription_request *request = subscription_request(s->client.sub);
     const struct strings *topics = &request->topics;
     bool from_zero = request->cursor == CURSOR_ID && request->cursor_value == 0;
     struct buf json = {0}, frame = {0};
@@ -375,7 +375,7 @@ void stream_timer(struct wheel_entry *entry, void *fanout)
 {
     struct fanout *f = fanout;
     struct stream *s = (struct stream *)(void *)((char *)entry - offsetof(struct stream, timer));
-    uint64_t now = fanout_now_ms();
+    uint64_t now = clock_mono_ms();
     if (s->client.state == CLIENT_CLOSING) {
         if (s->fd >= 0)
             stream_finish(s); /* it had its time */
@@ -408,7 +408,7 @@ static void set_heartbeat(struct stream *s)
 static void set_lifetime(struct stream *s)
 {
     uint64_t life = s->fanout->config->max_lifetime_ms;
-    s->last_write_ms = fanout_now_ms();
+    s->last_write_ms = clock_mono_ms();
     s->end_ms =
         life ? s->last_write_ms + stream_spread(life - life / 10, life + life / 10) : UINT64_MAX;
     if (s->fanout->draining)
@@ -432,8 +432,8 @@ void stream_drain(struct stream *s, uint64_t end_ms)
 
 /* --- opening and over ------------------------------------------------------------------------ */
 
-struct stream *fanout_open(struct fanout *f, struct front_call *call,
-                           struct stream_request *request, const struct gzip_sum *sum)
+struct stream *fanout_open(struct fanout *f, void *connection, struct subscription_request *request,
+                           const struct gzip_sum *sum)
 {
     size_t count = request->topics.count;
     enum cursor_kind kind = request->cursor;
@@ -441,7 +441,7 @@ struct stream *fanout_open(struct fanout *f, struct front_call *call,
     struct stream *s = mem_zero(1, sizeof(*s) + count * sizeof(s->subs[0]));
     struct subscription *sub = subscription_new(request);
     s->fanout = f;
-    s->call = call;
+    s->connection = connection;
     s->fd = -1;
     s->sub_count = count;
     client_init(&s->client, sub);
@@ -470,7 +470,7 @@ void fanout_start(struct stream *s, int fd)
     ev_io_set(&s->io, fd, EV_READ);
     ev_io_start(s->fanout->loop, &s->io);
     if (s->client.state == CLIENT_CLOSING)
-        wheel_set(s->fanout->wheel, &s->timer, fanout_now_ms() + CLOSE_DEADLINE_MS);
+        wheel_set(s->fanout->wheel, &s->timer, clock_mono_ms() + CLOSE_DEADLINE_MS);
     stream_mark_dirty(s);
 }
 

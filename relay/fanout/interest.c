@@ -109,7 +109,7 @@ void interest_remove(struct interest *interest, struct slice ns, struct topic_su
     char *name = slice_dup(topic_sub_name(sub));
     if (topic_index_remove(space->index, sub)) {
         struct watched *w = watched_find(interest, ns, slice_of(name), false);
-        wheel_set(interest->wheel, &w->linger, clock_mono_us() / 1000 + LINGER_MS);
+        wheel_set(interest->wheel, &w->linger, clock_mono_ms() + LINGER_MS);
         metrics_sub(interest->metrics, M_TOPICS, 1);
     }
     free(name);
@@ -160,7 +160,7 @@ struct interest *interest_new(struct inbox *bus, unsigned worker, struct metrics
     interest->bus = bus;
     interest->worker = worker;
     interest->metrics = metrics;
-    interest->wheel = wheel_new(TICK_MS, clock_mono_us() / 1000, on_lingered, interest);
+    interest->wheel = wheel_new(TICK_MS, clock_mono_ms(), on_lingered, interest);
     return interest;
 }
 

@@ -23,11 +23,6 @@ static size_t pool_bytes(const struct front_limits *limits)
            ANSWER_BYTES;
 }
 
-uint64_t front_now_ms(void)
-{
-    return clock_mono_us() / 1000;
-}
-
 /* --- driving libmicrohttpd ------------------------------------------------------------------- */
 
 /* A resume needs up to three passes before its connection moves. When many have ended, 0.9.75 may
@@ -83,7 +78,7 @@ void call_resume(struct front_call *call)
         return;
     call->suspended = false;
     LIST_REMOVE(call, parked_link);
-    wheel_set(call->front->wheel, &call->peer->deadline, front_now_ms() + REQUEST_DEADLINE_MS);
+    wheel_set(call->front->wheel, &call->peer->deadline, clock_mono_ms() + REQUEST_DEADLINE_MS);
     MHD_resume_connection(call->connection);
     front_run_soon(call->front);
 }
@@ -102,7 +97,7 @@ static void on_tick(struct ev_loop *loop, ev_timer *w, int revents)
 {
     (void)loop, (void)revents;
     struct front *front = w->data;
-    wheel_advance(front->wheel, front_now_ms());
+    wheel_advance(front->wheel, clock_mono_ms());
     front_trim(front);
 }
 
@@ -176,7 +171,7 @@ struct front *front_new(struct ev_loop *loop, const int *listen_fds, size_t coun
         errno = error;
         return NULL;
     }
-    front->wheel = wheel_new(WHEEL_TICK_MS, front_now_ms(), on_deadline, front);
+    front->wheel = wheel_new(WHEEL_TICK_MS, clock_mono_ms(), on_deadline, front);
     watchers_start(front);
     gates_open(front, listen_fds, count);
     return front;

@@ -41,7 +41,7 @@ static bool is_late(const struct peer *peer, uint64_t now_ms)
 static size_t evict(struct front *front)
 {
     size_t wanted = front->limits.max_others / 16 + 1, done = 0;
-    uint64_t now_ms = front_now_ms();
+    uint64_t now_ms = clock_mono_ms();
     for (int pass = 0; pass < 2 && done == 0; pass++) {
         struct peer *peer;
         TAILQ_FOREACH (peer, &front->others, other_link) {
@@ -210,7 +210,7 @@ void peer_set_state(struct peer *peer, enum peer_state state)
     if (peer->state != PEER_STREAM)
         others_remove(peer);
     peer->state = state;
-    peer->since_ms = front_now_ms();
+    peer->since_ms = clock_mono_ms();
     if (state != PEER_STREAM)
         others_add(peer);
 }
@@ -221,7 +221,7 @@ static struct peer *peer_new(struct front *front, struct MHD_Connection *connect
     peer->front = front;
     peer->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
     peer->state = PEER_FRESH;
-    peer->since_ms = front_now_ms();
+    peer->since_ms = clock_mono_ms();
     others_add(peer);
     wheel_set(front->wheel, &peer->deadline, peer->since_ms + HEADER_DEADLINE_MS);
     metrics_add(front->metrics, M_CONNECTIONS, 1);

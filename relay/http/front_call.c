@@ -41,7 +41,7 @@ static struct front_call *call_new(struct front *front, struct MHD_Connection *c
     call->request->path = mem_dup(path, strlen(path));
     call->peer->call = call;
     peer_set_state(call->peer, PEER_BUSY);
-    wheel_set(front->wheel, &call->peer->deadline, front_now_ms() + REQUEST_DEADLINE_MS);
+    wheel_set(front->wheel, &call->peer->deadline, clock_mono_ms() + REQUEST_DEADLINE_MS);
     return call;
 }
 
@@ -315,7 +315,7 @@ void front_on_completed(void *cls, struct MHD_Connection *connection, void **req
     }
     call_over(call);
     peer_set_state(peer, PEER_IDLE);
-    wheel_set(front->wheel, &peer->deadline, front_now_ms() + IDLE_DEADLINE_MS);
+    wheel_set(front->wheel, &peer->deadline, clock_mono_ms() + IDLE_DEADLINE_MS);
     if (code == MHD_REQUEST_TERMINATED_COMPLETED_OK)
         notice_end(peer->fd);
 }

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "relay/http/front_parts.h"
 
 enum {
@@ -121,7 +122,7 @@ void call_slim(struct front_call *call)
  * what was there. */
 void front_trim(struct front *front)
 {
-    uint64_t now_ms = front_now_ms();
+    uint64_t now_ms = clock_mono_ms();
     if (front->ended < TRIM_AFTER || now_ms - front->trimmed_ms < TRIM_PAUSE_MS)
         return;
     front->ended = 0;

@@ -126,8 +126,6 @@ struct front_call {
     TAILQ_ENTRY(front_call) ending_link; /* in front.ending: while CALL_ENDING, before the resume */
 };
 
-uint64_t front_now_ms(void);
-
 /* front.c. Between libmicrohttpd's callbacks and our own time: */
 void call_suspend(struct front_call *call);
 void call_resume(struct front_call *call);

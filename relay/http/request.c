@@ -77,7 +77,7 @@ enum err request_parse_ns(const struct request_view *view, char **out, struct pr
 /* --- streams --- */
 
 static enum err parse_topics(const struct request_view *view, const struct config *config,
-                             struct stream_request *r, struct problem *problem)
+                             struct subscription_request *r, struct problem *problem)
 {
     for (size_t i = 0; i < view->query_count; i++) {
         struct slice topic = view->query[i].value;
@@ -111,7 +111,7 @@ static bool type_valid(struct slice type)
            !memchr(type.ptr, '\0', type.len);
 }
 
-static enum err parse_types(const struct request_view *view, struct stream_request *r,
+static enum err parse_types(const struct request_view *view, struct subscription_request *r,
                             struct problem *problem)
 {
     for (size_t i = 0; i < view->query_count; i++) {
@@ -154,7 +154,7 @@ static struct slice find_last_event_id(const struct request_view *view)
 }
 
 static enum err parse_replay(struct slice text, const struct config *config,
-                             struct stream_request *r, struct problem *problem)
+                             struct subscription_request *r, struct problem *problem)
 {
     uint64_t n;
     if (slice_is(text, "all")) {
@@ -185,7 +185,7 @@ static enum err parse_time(struct slice text, uint64_t *out_us)
     return clock_parse_rfc3339((struct slice){copy, text.len}, out_us);
 }
 
-static enum err parse_since(struct slice text, uint64_t now_us, struct stream_request *r,
+static enum err parse_since(struct slice text, uint64_t now_us, struct subscription_request *r,
                             struct problem *problem)
 {
     uint64_t n;
@@ -214,7 +214,8 @@ static enum err parse_since(struct slice text, uint64_t now_us, struct stream_re
 /* All of them are checked, also those that another one beats: a URL is right or wrong whatever the
  * client's history. */
 static enum err parse_cursor(const struct request_view *view, const struct config *config,
-                             uint64_t now_us, struct stream_request *r, struct problem *problem)
+                             uint64_t now_us, struct subscription_request *r,
+                             struct problem *problem)
 {
     struct slice last_id = find_last_event_id(view), replay, since;
     enum err e;
@@ -235,9 +236,10 @@ static enum err parse_cursor(const struct request_view *view, const struct confi
 }
 
 enum err request_parse_stream(const struct request_view *view, const struct config *config,
-                              uint64_t now_us, struct stream_request *out, struct problem *problem)
+                              uint64_t now_us, struct subscription_request *out,
+                              struct problem *problem)
 {
-    struct stream_request r = {0};
+    struct subscription_request r = {0};
     enum err e = request_parse_ns(view, &r.ns, problem);
     if (e == OK)
         e = parse_topics(view, config, &r, problem);
@@ -246,19 +248,11 @@ enum err request_parse_stream(const struct request_view *view, const struct conf
     if (e == OK)
         e = parse_cursor(view, config, now_us, &r, problem);
     if (e != OK) {
-        stream_request_reset(&r);
+        subscription_request_reset(&r);
         return e;
     }
     *out = r;
     return OK;
-}
-
-void stream_request_reset(struct stream_request *r)
-{
-    free(r->ns);
-    strings_reset(&r->topics);
-    strings_reset(&r->types);
-    *r = (struct stream_request){0};
 }
 
 /* --- refusals --- */

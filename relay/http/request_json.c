@@ -150,7 +150,7 @@ static struct slice next_element(struct slice *rest)
 }
 
 static enum err json_batch(struct request_draft *d, const cJSON *array, struct slice body,
-                           struct publish_request *out)
+                           struct publication_request *out)
 {
     size_t count = (size_t)cJSON_GetArraySize(array), i = 0;
     const char *open = memchr(body.ptr, '[', body.len);
@@ -173,7 +173,7 @@ static enum err json_batch(struct request_draft *d, const cJSON *array, struct s
 }
 
 enum err request_parse_json(const struct request_view *view, const struct config *config,
-                            struct publish_request *out, struct problem *problem)
+                            struct publication_request *out, struct problem *problem)
 {
     struct request_draft d = {.config = config, .problem = problem};
     cJSON *tree = NULL;

@@ -65,4 +65,4 @@ void request_draft_reset(struct request_draft *d);
 
 /* request_json.c: the body is an object or an array of objects. */
 NODISCARD enum err request_parse_json(const struct request_view *view, const struct config *config,
-                                      struct publish_request *out, struct problem *problem);
+                                      struct publication_request *out, struct problem *problem);

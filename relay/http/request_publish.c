@@ -4,36 +4,14 @@
 #include "common/mem.h"
 #include "relay/http/request_parts.h"
 
-static struct slice trim(struct slice s)
-{
-    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) {
-        s.ptr++;
-        s.len--;
-    }
-    while (s.len > 0 && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
-        s.len--;
-    return s;
-}
-
-/* Cuts @s off at the first @sep; *rest is what is behind it, or SLICE_NONE. */
-static struct slice cut(struct slice s, char sep, struct slice *rest)
-{
-    const char *at = s.len > 0 ? memchr(s.ptr, sep, s.len) : NULL;
-    *rest = SLICE_NONE;
-    if (!at)
-        return s;
-    *rest = (struct slice){at + 1, s.len - (size_t)(at + 1 - s.ptr)};
-    return (struct slice){s.ptr, (size_t)(at - s.ptr)};
-}
-
 /* Only UTF-8 travels in event streams, and recoding is the publisher's business. */
 static bool charset_accepted(struct slice parameters)
 {
     while (parameters.ptr) {
-        struct slice value, name = trim(cut(cut(parameters, ';', &parameters), '=', &value));
+        struct slice value = slice_cut(&parameters, ';'), name = slice_trim(slice_cut(&value, '='));
         if (!slice_eq_nocase(name, "charset"))
             continue;
-        value = value.ptr ? trim(value) : SLICE_LIT("");
+        value = value.ptr ? slice_trim(value) : SLICE_LIT("");
         if (value.len >= 2 && value.ptr[0] == '"' && value.ptr[value.len - 1] == '"')
             value = (struct slice){value.ptr + 1, value.len - 2};
         if (!slice_eq_nocase(value, "utf-8") && !slice_eq_nocase(value, "utf8") &&
@@ -95,7 +73,7 @@ static enum err parse_form(struct request_draft *d, struct slice body)
     char *room = mem_alloc(body.len + 1);
     enum err e = OK;
     for (struct slice rest = body; rest.ptr && e == OK;) {
-        struct slice value, name = cut(cut(rest, '&', &rest), '=', &value);
+        struct slice value = slice_cut(&rest, '&'), name = slice_cut(&value, '=');
         struct slice plain_name, plain_value = SLICE_LIT("");
         if (name.len == 0 && !value.ptr)
             continue; /* nothing between two & */
@@ -130,7 +108,7 @@ static enum err parse_raw(struct request_draft *d, const struct request_view *vi
 }
 
 static enum err parse_single(const struct request_view *view, const struct config *config,
-                             bool form, struct publish_request *out, struct problem *problem)
+                             bool form, struct publication_request *out, struct problem *problem)
 {
     struct request_draft d = {.config = config, .problem = problem};
     enum err e = form ? parse_form(&d, view->body) : parse_raw(&d, view);
@@ -144,11 +122,11 @@ static enum err parse_single(const struct request_view *view, const struct confi
 }
 
 enum err request_parse_publish(const struct request_view *view, const struct config *config,
-                               struct publish_request *out, struct problem *problem)
+                               struct publication_request *out, struct problem *problem)
 {
-    struct publish_request r = {0};
-    struct slice parameters;
-    struct slice type = trim(cut(view->content_type, ';', &parameters));
+    struct publication_request r = {0};
+    struct slice parameters = view->content_type;
+    struct slice type = slice_trim(slice_cut(&parameters, ';'));
     enum err e = request_parse_ns(view, &r.ns, problem);
     if (e == OK && !charset_accepted(parameters))
         e = request_refuse(problem, 415, "Content-Type: expected charset=utf-8 or none");
@@ -158,18 +136,9 @@ enum err request_parse_publish(const struct request_view *view, const struct con
         e = parse_single(view, config, slice_eq_nocase(type, "application/x-www-form-urlencoded"),
                          &r, problem);
     if (e != OK) {
-        publish_request_reset(&r);
+        publication_request_reset(&r);
         return e;
     }
     *out = r;
     return OK;
-}
-
-void publish_request_reset(struct publish_request *r)
-{
-    for (size_t i = 0; i < r->count; i++)
-        strings_reset(&r->items[i].args);
-    free(r->items);
-    free(r->ns);
-    *r = (struct publish_request){0};
 }

@@ -1,6 +1,7 @@
 /* What each method and path does: the HTTP side of docs/protocol.md. Worker thread. */
 #pragma once
 #include "relay/fanout/fanout.h"
+#include "relay/http/front.h"
 
 struct routes;
 

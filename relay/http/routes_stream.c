@@ -26,9 +26,9 @@ static void add_vary(struct headers *h)
 
 /* True: as gzip. Fixed for the stream's life, whatever is reloaded. */
 static bool negotiate_gzip(const struct routes *r, struct front_call *call,
-                           const struct stream_request *request, struct headers *h)
+                           const struct subscription_request *request, struct headers *h)
 {
-    if (!stream_request_is_within(request, &r->config->compress))
+    if (!subscription_request_is_within(request, &r->config->compress))
         return false;
     add_vary(h);
     if (!request_accepts_gzip(front_header(call, "Accept-Encoding")))
@@ -68,8 +68,8 @@ static bool stream_fits(struct routes *r, struct front_call *call)
     return false;
 }
 
-static void accept_stream(struct routes *r, struct front_call *call, struct stream_request *request,
-                          bool head)
+static void accept_stream(struct routes *r, struct front_call *call,
+                          struct subscription_request *request, bool head)
 {
     struct headers h = {0};
     struct buf plain = {0}, packed = {0};
@@ -88,7 +88,7 @@ static void accept_stream(struct routes *r, struct front_call *call, struct stre
 
 void serve_events(struct routes *r, struct front_call *call)
 {
-    struct stream_request request = {0};
+    struct subscription_request request = {0};
     struct problem problem = {0};
     if (request_parse_stream(front_view(call), r->config, clock_wall_us(), &request, &problem)) {
         reply_problem(r, call, problem.status, buf_slice(&problem.detail), NULL);
@@ -101,5 +101,5 @@ void serve_events(struct routes *r, struct front_call *call)
     } else if (head || stream_fits(r, call)) {
         accept_stream(r, call, &request, head);
     }
-    stream_request_reset(&request);
+    subscription_request_reset(&request);
 }

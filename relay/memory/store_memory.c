@@ -150,7 +150,7 @@ static void refuse(struct store_memory *s, struct note_publish *note, const char
 
 static void publish(struct store_memory *s, struct note_publish *note)
 {
-    struct publish_request *request = &note->request;
+    struct publication_request *request = &note->request;
     struct slice ns = slice_of(request->ns);
     /* The only thing that can fail, so a batch is all or nothing. */
     if (!memory_has_ids(s->memory, ns, request->count, clock_wall_us())) {

@@ -199,7 +199,7 @@ bool store_redis_posting_send(struct posting *p)
 {
     static const struct slice multi = SLICE_LIT("MULTI"), exec = SLICE_LIT("EXEC");
     struct store_redis *s = p->store;
-    const struct publish_request *request = &p->note->request;
+    const struct publication_request *request = &p->note->request;
     struct buf space = {0};
     if (!redis_conn_is_up(s->posts.conn))
         return false;

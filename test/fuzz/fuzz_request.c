@@ -53,7 +53,7 @@ static void check_problem(struct problem *problem)
 
 static void check_stream(const struct request_view *view)
 {
-    struct stream_request r;
+    struct subscription_request r;
     struct problem problem = {0};
     if (request_parse_stream(view, &config, UINT64_C(1700000000000000), &r, &problem) != OK) {
         check_problem(&problem);
@@ -68,7 +68,7 @@ static void check_stream(const struct request_view *view)
         CHECK(r.types.items[i][0] && !strpbrk(r.types.items[i], "\r\n"));
     CHECK(r.cursor != CURSOR_ID || r.cursor_value <= EVENT_ID_MAX);
     CHECK(r.cursor != CURSOR_LAST || (r.cursor_value >= 1 && r.cursor_value <= 100));
-    stream_request_reset(&r);
+    subscription_request_reset(&r);
 }
 
 static void check_publication(const struct publication *p)
@@ -91,7 +91,7 @@ static void check_publication(const struct publication *p)
 
 static void check_publish(const struct request_view *view)
 {
-    struct publish_request r;
+    struct publication_request r;
     struct problem problem = {0};
     if (request_parse_publish(view, &config, &r, &problem) != OK) {
         check_problem(&problem);
@@ -101,7 +101,7 @@ static void check_publish(const struct request_view *view)
     CHECK(name_ns_valid(slice_of(r.ns)) && r.count >= 1 && (r.batch || r.count == 1));
     for (size_t i = 0; i < r.count; i++)
         check_publication(&r.items[i]);
-    publish_request_reset(&r);
+    publication_request_reset(&r);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)

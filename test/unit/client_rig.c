@@ -11,7 +11,7 @@ static char *copy(const char *text)
 
 void client_start(struct client *c, const char *type)
 {
-    struct stream_request request = {.ns = copy("default")};
+    struct subscription_request request = {.ns = copy("default")};
     request.topics.items = mem_zero(1, sizeof(char *));
     request.topics.items[0] = copy("t");
     request.topics.count = 1;

@@ -110,7 +110,7 @@ static void watch(unsigned w, const char *name, enum note_kind kind)
 
 static struct subscription *subscription_to(const char *name)
 {
-    struct stream_request request = {.ns = copy("default")};
+    struct subscription_request request = {.ns = copy("default")};
     request.topics.items = mem_zero(1, sizeof(char *));
     request.topics.items[0] = copy(name);
     request.topics.count = 1;

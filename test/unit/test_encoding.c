@@ -93,13 +93,14 @@ static const struct {
 
 START_TEST(test_all_topics_must_be_covered)
 {
-    struct stream_request request = {.topics.items = (char **)(uintptr_t)cases[_i].topics};
+    struct subscription_request request = {.topics.items = (char **)(uintptr_t)cases[_i].topics};
     struct strings patterns = {.items = (char **)(uintptr_t)cases[_i].patterns};
     while (request.topics.count < 3 && cases[_i].topics[request.topics.count])
         request.topics.count++;
     while (patterns.count < 2 && cases[_i].patterns[patterns.count])
         patterns.count++;
-    ck_assert_msg(stream_request_is_within(&request, &patterns) == cases[_i].within, "case %d", _i);
+    ck_assert_msg(subscription_request_is_within(&request, &patterns) == cases[_i].within,
+                  "case %d", _i);
 }
 END_TEST
 

@@ -39,7 +39,7 @@ static void query_split(struct query *q, const char *text)
     }
 }
 
-static enum err stream(const char *query, const char *last_id, struct stream_request *out,
+static enum err stream(const char *query, const char *last_id, struct subscription_request *out,
                        struct problem *problem)
 {
     static struct query q;
@@ -49,9 +49,9 @@ static enum err stream(const char *query, const char *last_id, struct stream_req
     return request_parse_stream(&view, &config, NOW_US, out, problem);
 }
 
-static struct stream_request stream_ok(const char *query, const char *last_id)
+static struct subscription_request stream_ok(const char *query, const char *last_id)
 {
-    struct stream_request r = {0};
+    struct subscription_request r = {0};
     struct problem problem = {0};
     enum err e = stream(query, last_id, &r, &problem);
     ck_assert_msg(e == OK, "%s: %.*s", query, (int)problem.detail.len, problem.detail.ptr);
@@ -73,7 +73,7 @@ static void check_problem(struct problem *problem, unsigned status, const char *
 
 static void stream_refused(const char *query, const char *start, const char *part)
 {
-    struct stream_request r;
+    struct subscription_request r;
     struct problem problem = {0};
     ck_assert_msg(stream(query, NULL, &r, &problem) == ERR_INVALID, "%s was accepted", query);
     check_problem(&problem, 400, start, part);
@@ -81,7 +81,8 @@ static void stream_refused(const char *query, const char *start, const char *par
 
 START_TEST(test_topics_are_kept_in_order_without_repeats)
 {
-    struct stream_request r = stream_ok("topic=b&topic=a.*&x=y&topic=b&topic=c.>&ns=n_1", NULL);
+    struct subscription_request r =
+        stream_ok("topic=b&topic=a.*&x=y&topic=b&topic=c.>&ns=n_1", NULL);
     ck_assert_str_eq(r.ns, "n_1");
     ck_assert_uint_eq(r.topics.count, 3);
     ck_assert_str_eq(r.topics.items[0], "b");
@@ -89,10 +90,10 @@ START_TEST(test_topics_are_kept_in_order_without_repeats)
     ck_assert_str_eq(r.topics.items[2], "c.>");
     ck_assert_int_eq(r.cursor, CURSOR_NONE);
     ck_assert_uint_eq(r.types.count, 0);
-    stream_request_reset(&r);
+    subscription_request_reset(&r);
     r = stream_ok("topic=a", NULL);
     ck_assert_str_eq(r.ns, "default");
-    stream_request_reset(&r);
+    subscription_request_reset(&r);
 }
 END_TEST
 
@@ -115,10 +116,10 @@ END_TEST
 
 START_TEST(test_types_filter)
 {
-    struct stream_request r = stream_ok("topic=a&event=x&event=y z&event=x", NULL);
+    struct subscription_request r = stream_ok("topic=a&event=x&event=y z&event=x", NULL);
     ck_assert_uint_eq(r.types.count, 2);
     ck_assert_str_eq(r.types.items[1], "y z");
-    stream_request_reset(&r);
+    subscription_request_reset(&r);
     stream_refused("topic=a&event=", "event:", "1 to 256");
     stream_refused("topic=a&event=a\nb", "event:", "\\n");
     stream_refused("topic=a&event=a\rb", "event:", "\\r");
@@ -135,7 +136,7 @@ START_TEST(test_a_nul_in_a_value_is_seen)
     struct request_pair pairs[] = {{SLICE_LIT("topic"), SLICE_LIT("a")},
                                    {SLICE_LIT("event"), SLICE_LIT("a\0b")}};
     struct request_view view = {.query = pairs, .query_count = 2};
-    struct stream_request r;
+    struct subscription_request r;
     struct problem problem = {0};
     ck_assert_int_eq(request_parse_stream(&view, &config, NOW_US, &r, &problem), ERR_INVALID);
     check_problem(&problem, 400, "event:", "\\u0000");
@@ -192,10 +193,10 @@ START_TEST(test_where_a_stream_starts)
 {
     char query[256];
     snprintf(query, sizeof(query), "topic=a%s", cursors[_i].query);
-    struct stream_request r = stream_ok(query, cursors[_i].header);
+    struct subscription_request r = stream_ok(query, cursors[_i].header);
     ck_assert_int_eq(r.cursor, cursors[_i].kind);
     ck_assert_uint_eq(r.cursor_value, cursors[_i].value);
-    stream_request_reset(&r);
+    subscription_request_reset(&r);
 }
 END_TEST
 
@@ -240,7 +241,7 @@ END_TEST
 /* --- publishing --- */
 
 static enum err publish(const char *type, const char *query, struct slice body,
-                        struct publish_request *out, struct problem *problem)
+                        struct publication_request *out, struct problem *problem)
 {
     static struct query q;
     query_split(&q, query);
@@ -253,7 +254,7 @@ static enum err publish(const char *type, const char *query, struct slice body,
  */
 static char *publish_text(const char *type, const char *query, struct slice body)
 {
-    struct publish_request r = {0};
+    struct publication_request r = {0};
     struct problem problem = {0};
     struct buf b = {0};
     enum err e = publish(type, query, body, &r, &problem);
@@ -263,7 +264,7 @@ static char *publish_text(const char *type, const char *query, struct slice body
         for (size_t j = 0; j < r.items[i].args.count; j++)
             buf_printf(&b, "%s%s", j > 0 ? "|" : i > 0 ? "\n" : "", r.items[i].args.items[j]);
     }
-    publish_request_reset(&r);
+    publication_request_reset(&r);
     return buf_take(&b, NULL);
 }
 
@@ -277,7 +278,7 @@ static void expect_json(const char *body, const char *args)
 static void refuse(const char *type, const char *query, struct slice body, unsigned status,
                    const char *start, const char *part)
 {
-    struct publish_request r;
+    struct publication_request r;
     struct problem problem = {0};
     enum err e = publish(type, query, body, &r, &problem);
     ck_assert_msg(e == ERR_INVALID, "%s was accepted", body.ptr ? body.ptr : "nothing");
@@ -530,18 +531,18 @@ END_TEST
 
 START_TEST(test_namespace_comes_from_the_query)
 {
-    struct publish_request r;
+    struct publication_request r;
     struct problem problem = {0};
     ck_assert_int_eq(publish("application/json", "ns=tenant",
                              slice_of("[{\"topic\":\"a\",\"data\":1}]"), &r, &problem),
                      OK);
     ck_assert_str_eq(r.ns, "tenant");
     ck_assert(r.batch);
-    publish_request_reset(&r);
+    publication_request_reset(&r);
     ck_assert_int_eq(publish(NULL, "topic=a", SLICE_NONE, &r, &problem), OK);
     ck_assert_str_eq(r.ns, "default");
     ck_assert(!r.batch);
-    publish_request_reset(&r);
+    publication_request_reset(&r);
 }
 END_TEST
 

@@ -8,7 +8,7 @@
 
 static struct subscription *make(const char *first, const char *second)
 {
-    struct stream_request request = {
+    struct subscription_request request = {
         .ns = mem_dup("shop", 4), .cursor = CURSOR_ID, .cursor_value = 7};
     request.topics.items = mem_zero(1, sizeof(char *));
     request.topics.items[0] = mem_dup("a.*", 3);
