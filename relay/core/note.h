@@ -74,8 +74,6 @@ struct note_publish {
     unsigned worker;
     void *owner;           /* worker thread only; NULL once the HTTP client is gone … */
     atomic_bool cancelled; /* … which the bus learns from this */
-    int fd; /* the HTTP client's socket, to look whether it hung up; stays open while the note
-               is with the bus, as its call is suspended */
     struct publication_request request;
     /* filled by the bus */
     unsigned status; /* 200, or an HTTP error */

@@ -28,7 +28,6 @@ void serve_publish(struct routes *r, struct front_call *call)
     x->call = call;
     x->publish = note;
     note->owner = x;
-    note->fd = front_fd(call);
     front_set_user(call, x);
     inbox_push(bus_inbox(r->node->bus), &note->note.item);
 }

@@ -1,11 +1,9 @@
 /* Publish requests that Redis has not answered: which wait, for how long, in which order. Each is
  * answered within publish.timeout, and none is sent once it has been answered. */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/socket.h>
 
 #include "common/clock.h"
 #include "common/mem.h"
@@ -215,15 +213,6 @@ void store_redis_posts_hold(struct posting *p, struct slice error)
     store_redis_posts_wait(p);
 }
 
-/* A call in the hands of the bus is suspended: nobody else looks at its socket. A peer that closed
- * only its sending half looks the same; it is told that nothing was published. */
-static bool has_hung_up(const struct note_publish *note)
-{
-    char byte;
-    ssize_t n = recv(note->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
-}
-
 static bool send_or_wait(struct posting *p)
 {
     if (store_redis_posting_send(p)) {
@@ -239,7 +228,7 @@ static bool send_waiting(struct posting *p)
 {
     struct store_redis *s = p->store;
     store_redis_posts_move(p, POSTING_LOOSE);
-    if (has_hung_up(p->note)) {
+    if (atomic_load_explicit(&p->note->cancelled, memory_order_relaxed)) {
         give_up(p, "before its client hung up");
         return true;
     }
