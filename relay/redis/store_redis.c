@@ -76,7 +76,7 @@ bool store_redis_is_missing_function(struct slice error)
 }
 
 /* An answer that says no, which the next one may not. */
-void store_redis_say_no(struct store_redis *s, const char *what, const struct redis_reply *reply)
+static void say_no(struct store_redis *s, const char *what, const struct redis_reply *reply)
 {
     uint64_t held;
     if (redis_reply_is_unusable(reply))
@@ -113,7 +113,7 @@ static void on_opened(void *arg, const struct redis_reply *reply)
     if (!reply || redis_reply_type(reply) != REDIS_ERROR)
         return;
     if (s->library_ready)
-        store_redis_say_no(s, "cannot open a namespace", reply);
+        say_no(s, "cannot open a namespace", reply);
     else
         s->unopened = true;
 }
@@ -141,6 +141,27 @@ static void op_close(void *impl, const char *ns)
 {
     struct store_redis *s = impl;
     redis_inbox_remove(s->inbox, ns);
+}
+
+/* --- reading --------------------------------------------------------------------------------- */
+
+static void on_read_refused(void *arg, const char *what, const struct redis_reply *reply)
+{
+    say_no(arg, what, reply);
+}
+
+static void op_look(void *impl, struct store_look *look)
+{
+    struct store_redis *s = impl;
+    if (s->library_ready)
+        redis_reader_look(s->reader, look);
+    else
+        look->done(look, ERR_AGAIN);
+}
+
+static void op_range(void *impl, struct store_range *range)
+{
+    redis_reader_range(((struct store_redis *)impl)->reader, range);
 }
 
 /* --- the connections ------------------------------------------------------------------------- */
@@ -271,6 +292,7 @@ static void op_configure(void *impl, struct config *config)
     store_redis_posts_configure(s);
     redis_channels_configure(s->channels, config);
     redis_inbox_configure(s->inbox, config);
+    redis_reader_configure(s->reader, config);
 }
 
 static void op_free(void *impl)
@@ -283,6 +305,7 @@ static void op_free(void *impl)
     redis_channels_free(s->channels);
     redis_inbox_free(s->inbox);
     redis_library_free(s->library);
+    redis_reader_free(s->reader);
     redis_target_free(s->target);
     redis_url_reset(&s->url);
     config_unref(s->config);
@@ -302,8 +325,8 @@ struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
                                          .rewatch = op_rewatch,
                                          .open = store_redis_open,
                                          .close = op_close,
-                                         .look = store_redis_look,
-                                         .range = store_redis_range,
+                                         .look = op_look,
+                                         .range = op_range,
                                          .publish = store_redis_publish,
                                          .drain = store_redis_posts_drain,
                                          .pause = op_pause,
@@ -329,6 +352,7 @@ struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
         s->sentinel = redis_sentinel_new(loop, &s->url, config, s->target, metrics);
     s->commands = redis_conn_new(loop, s->target, "commands", &commands_handler, s, metrics);
     s->library = redis_library_new(loop, s->commands, on_library_ready, on_library_failed, s);
+    s->reader = redis_reader_new(s->commands, config, on_read_refused, s, metrics);
     s->inbox = redis_inbox_new(loop, s->target, config, metrics);
     s->channels =
         redis_channels_new(loop, s->target, s->commands, config, &channels_handler, s, metrics);

@@ -4,6 +4,7 @@
 #include "relay/redis/redis_channels.h"
 #include "relay/redis/redis_inbox.h"
 #include "relay/redis/redis_library.h"
+#include "relay/redis/redis_reader.h"
 #include "relay/redis/redis_sentinel.h"
 #include "relay/redis/store_redis.h"
 
@@ -68,6 +69,7 @@ struct store_redis {
     struct redis_channels *channels;
     struct redis_library *library;
     struct redis_inbox *inbox;
+    struct redis_reader *reader;
     bool library_ready, channels_ready;
     bool unopened;   /* the functions were not there when the namespaces were to be opened */
     bool unrepaired; /* the subscriber was away, and what it missed has not been read yet */
@@ -75,20 +77,14 @@ struct store_redis {
     bool moved;      /* it is another server than the one before */
     char server[64]; /* which one */
     struct store_redis_posts posts;
-    struct log_limit error_limit, entry_limit;
+    struct log_limit error_limit;
     ev_timer retry; /* after an answer that said "not now" */
 };
 
-/* store_redis.c: an answer that says no for now; what waits is tried again. */
-void store_redis_say_no(struct store_redis *s, const char *what, const struct redis_reply *reply);
 /* Somebody flushed the functions, or this is a Redis that never had them: loads them. */
 void store_redis_library_lost(struct store_redis *s);
 bool store_redis_is_missing_function(struct slice error);
 void store_redis_open(void *impl, const char *ns, uint64_t seen, bool watched); /* store_ops */
-
-/* store_redis_read.c: struct store_ops */
-void store_redis_look(void *impl, struct store_look *look);
-void store_redis_range(void *impl, struct store_range *range);
 
 /* store_redis_publish.c: what waits, for how long, and what becomes of it */
 void store_redis_publish(void *impl, struct note_publish *note); /* struct store_ops */

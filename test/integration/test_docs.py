@@ -84,7 +84,7 @@ def test_log_lines_are_those_of_the_source():
         assert any(t == msg or (msg != beginning and t.startswith(beginning)) for t in texts), msg
     literal = r'("(?:[^"\\\n]|\\.)*"(?:\s*"(?:[^"\\\n]|\\.)*")*)'
     calls = (
-        r"(?:log_put\(\s*LOG_(?:WARN|ERROR),|store_redis_say_no\(s,|count_invalid\(s, range,"
+        r"(?:log_put\(\s*LOG_(?:WARN|ERROR),|say_no\(\w,|count_invalid\(\w, [^;]*?,"
         rf"|log_error\(inbox,|complain\(\s*library, \w+,)\s*{literal}"
     )
     found = 0
