@@ -1,5 +1,4 @@
-#include "relay/redis/redis_posts.h"
-
+/* What comes in, when it is sent, and the life of it all. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +9,6 @@
 #include "common/names.h"
 #include "relay/kit/log.h"
 #include "relay/redis/redis_posts_parts.h"
-#include "relay/kit/timer.h"
 
 static const double AGAIN_S = 0.1; /* after an answer that said "not now" */
 

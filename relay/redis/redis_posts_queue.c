@@ -3,7 +3,6 @@
 #include <stdlib.h>
 
 #include "common/clock.h"
-#include "common/mem.h"
 #include "relay/redis/redis_posts_parts.h"
 #include "relay/kit/timer.h"
 
