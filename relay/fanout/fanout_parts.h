@@ -1,5 +1,5 @@
 /* What the parts of the fan-out share: fanout.c (events in, the turn's flush, life),
- * fanout_stream.c (one client: opening, reading, sending, ending). Worker thread, all of it. */
+ * stream.c (one client: opening, reading, sending, ending). Worker thread, all of it. */
 #pragma once
 #include "relay/core/client.h"
 #include "relay/fanout/fanout.h"

@@ -1,4 +1,4 @@
-/* What the parts of front share, for them only: front.c drives libmicrohttpd, front_accept.c takes
+/* What the parts of front share, for them only: front.c drives libmicrohttpd, front_gate.c takes
  * connections and keeps them in bounds, front_call.c takes requests and answers them,
  * front_stream.c sends a stream's preamble and parks its connection. */
 #pragma once
@@ -155,7 +155,7 @@ void call_slim(struct front_call *call);
 /* Now and then, when many connections have ended: gives free memory back to the system. */
 void front_trim(struct front *front);
 
-/* front_accept.c */
+/* front_gate.c */
 void front_on_connection(void *front, struct MHD_Connection *connection, void **socket_context,
                          enum MHD_ConnectionNotificationCode code);
 void peer_set_state(struct peer *peer, enum peer_state state);
