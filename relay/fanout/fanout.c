@@ -64,7 +64,7 @@ static void batch_write(struct fanout *f)
 static void batch_add(struct fanout *f, struct stream *s)
 {
     struct batch *batch = &f->batch;
-    struct write *w = &batch->writes[batch->count];
+    struct writer_write *w = &batch->writes[batch->count];
     w->iov = batch->iov + batch->frames;
     if (!stream_offer(s, w)) {
         stream_settle(s);

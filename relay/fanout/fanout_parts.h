@@ -55,7 +55,7 @@ struct mark {
 /* Streams whose writes are made together. */
 struct batch {
     struct stream *streams[WRITER_BATCH];
-    struct write writes[WRITER_BATCH];
+    struct writer_write writes[WRITER_BATCH];
     size_t count, frames;
     struct iovec iov[FANOUT_FRAMES_PER_BATCH];
 };
@@ -99,9 +99,9 @@ void stream_account(struct stream *s);
 void stream_mark_dirty(struct stream *s);
 /* Describes the stream's next write to w->iov, which has room for FANOUT_FRAMES_PER_WRITE. False:
  * there is nothing to write now; stream_settle() then. */
-bool stream_offer(struct stream *s, struct write *w);
+bool stream_offer(struct stream *s, struct writer_write *w);
 /* The write has been made: what follows from its result. */
-void stream_written(struct stream *s, const struct write *w);
+void stream_written(struct stream *s, const struct writer_write *w);
 /* Once a stream has written what it could: the rest in the next turn, or the next page of the log,
  * or its end. */
 void stream_settle(struct stream *s);

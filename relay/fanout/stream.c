@@ -195,7 +195,7 @@ static void gzip_account(struct fanout *f)
     metrics_add(f->metrics, M_GZIP_PACKED_BYTES, counts.packed_bytes);
 }
 
-bool stream_offer(struct stream *s, struct write *w)
+bool stream_offer(struct stream *s, struct writer_write *w)
 {
     if (!client_has_output(&s->client))
         return false;
@@ -216,7 +216,7 @@ void stream_settle(struct stream *s)
     read_on(s);
 }
 
-void stream_written(struct stream *s, const struct write *w)
+void stream_written(struct stream *s, const struct writer_write *w)
 {
     struct fanout *f = s->fanout;
     ssize_t n = w->result;
