@@ -1,5 +1,6 @@
-/* Connections: taken at a rate, kept within a number. What is more waits in the kernel's queue: a
- * browser's EventSource gives up for good when it is refused, but not when it has to wait. */
+/* Connections are taken at a rate, and kept within a number. What is more waits in the kernel's
+ * queue: a browser's EventSource gives up for good when it is refused, but not when it has to wait.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,56 +13,12 @@
 #include "relay/kit/timer.h"
 
 enum {
-    ACCEPTS_PER_TURN = 64,    /* so that events are sent in between */
-    PAUSE_MS = 10,            /* at least: a storm's connections are taken by the handful */
-    FILES_PAUSE_MS = 100,     /* nobody tells when there are files again */
-    FRESH_GRACE_MS = 3000,    /* a new connection may take this long to make its request, so that
-                                 one lost packet is forgiven… */
-    ANSWERED_GRACE_MS = 5000, /* …and to take its answer, even when others wait */
+    ACCEPTS_PER_TURN = 64, /* so that events are sent in between */
+    PAUSE_MS = 10,         /* at least: a storm's connections are taken by the handful */
+    FILES_PAUSE_MS = 100,  /* nobody tells when there are files again */
 };
 
-/* --- making room ----------------------------------------------------------------------------- */
-
-static bool is_idle(const struct peer *peer)
-{
-    char byte; /* a request that has arrived in between is not cut off */
-    return peer->state == PEER_IDLE && recv(peer->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
-}
-
-static bool is_late(const struct peer *peer, uint64_t now_ms)
-{
-    if (peer->state == PEER_FRESH)
-        return now_ms - peer->since_ms >= FRESH_GRACE_MS;
-    return peer->state == PEER_BUSY && peer->call && peer->call->state == CALL_ANSWERED &&
-           now_ms - peer->since_ms >= ANSWERED_GRACE_MS;
-}
-
-/* Closes some of the connections that can be closed without harm, oldest first; those that idle
- * before those that are late. They are gone when libmicrohttpd has run. Returns how many. */
-static size_t evict(struct front *front)
-{
-    size_t wanted = front->limits.max_others / 16 + 1, done = 0;
-    uint64_t now_ms = clock_mono_ms();
-    for (int pass = 0; pass < 2 && done == 0; pass++) {
-        struct peer *peer;
-        TAILQ_FOREACH (peer, &front->others, other_link) {
-            if (done == wanted)
-                break;
-            if (peer->evicted || !(pass ? is_late(peer, now_ms) : is_idle(peer)))
-                continue;
-            peer->evicted = true;
-            shutdown(peer->fd, SHUT_RDWR);
-            done++;
-        }
-    }
-    metrics_add(front->metrics, M_HTTP_EVICTED, done);
-    front_run_soon(front);
-    return done;
-}
-
-/* --- accepting ------------------------------------------------------------------------------- */
-
-static void gate_pause(struct gate *gate, enum metric why, uint64_t wait_us)
+static void gate_pause(struct front_gate *gate, enum metric why, uint64_t wait_us)
 {
     struct front *front = gate->front;
     double wait_s = (double)wait_us / 1e6, least_s = PAUSE_MS / 1e3;
@@ -73,35 +30,35 @@ static void gate_pause(struct gate *gate, enum metric why, uint64_t wait_us)
 static void on_pause_over(struct ev_loop *loop, ev_timer *w, int revents)
 {
     (void)revents;
-    struct gate *gate = w->data;
+    struct front_gate *gate = w->data;
     ev_timer_stop(loop, w);
     ev_io_start(loop, &gate->acceptable);
 }
 
 /* Mostly EMFILE and ENFILE: the kernel keeps the connection for us until there is a file. */
-static void gate_failed(struct gate *gate, int error)
+static void gate_failed(struct front_gate *gate, int error)
 {
     struct front *front = gate->front;
     uint64_t held;
-    evict(front);
+    front_peer_evict(front);
     if (log_limit_pass(&front->accept_limit, clock_mono_us(), &held))
         log_put(LOG_WARN, "cannot accept connections for the moment; they wait", "error",
                 strerror(error), "not_logged", log_u64(held), NULL);
     gate_pause(gate, M_ACCEPT_PAUSE_FILES, FILES_PAUSE_MS * 1000);
 }
 
-static void gate_crowded(struct gate *gate)
+static void gate_crowded(struct front_gate *gate)
 {
     struct front *front = gate->front;
     uint64_t held;
-    if (!evict(front) && log_limit_pass(&front->crowd_limit, clock_mono_us(), &held))
+    if (!front_peer_evict(front) && log_limit_pass(&front->crowd_limit, clock_mono_us(), &held))
         log_put(LOG_WARN, "too many connections that are not streams; new ones wait", "connections",
                 log_u64(front->other_count), "not_logged", log_u64(held), NULL);
     gate_pause(gate, M_ACCEPT_PAUSE_CONNECTIONS, 0);
 }
 
 /* False: no more in this turn. */
-static bool gate_accept(struct gate *gate)
+static bool gate_accept(struct front_gate *gate)
 {
     struct front *front = gate->front;
     struct sockaddr_storage addr;
@@ -111,7 +68,8 @@ static bool gate_accept(struct gate *gate)
         if (MHD_add_connection(front->daemon, fd, (struct sockaddr *)&addr, len) == MHD_YES)
             metrics_add(front->metrics, M_ACCEPTED, 1); /* else it has closed the socket */
         if (front->limits.handover)
-            front_run_soon(front); /* with MHD_USE_TURBO it tries first, and watches only then */
+            front_drive_run_soon(
+                front); /* with MHD_USE_TURBO it tries first, and watches only then */
         return true;
     }
     bucket_return(&gate->bucket);
@@ -134,7 +92,7 @@ static bool gate_accept(struct gate *gate)
 static void on_acceptable(struct ev_loop *loop, ev_io *w, int revents)
 {
     (void)loop, (void)revents;
-    struct gate *gate = w->data;
+    struct front_gate *gate = w->data;
     struct front *front = gate->front;
     uint64_t now_us = clock_mono_us();
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
@@ -153,12 +111,12 @@ static void on_acceptable(struct ev_loop *loop, ev_io *w, int revents)
     }
 }
 
-void gates_open(struct front *front, const int *listen_fds, size_t count)
+void front_gate_open(struct front *front, const int *listen_fds, size_t count)
 {
     front->gates = mem_zero(count, sizeof(*front->gates));
     front->gate_count = count;
     for (size_t i = 0; i < count; i++) {
-        struct gate *gate = &front->gates[i];
+        struct front_gate *gate = &front->gates[i];
         gate->front = front;
         gate->fd = listen_fds[i];
         bucket_set(&gate->bucket, front->limits.accept_rate, clock_mono_us());
@@ -169,17 +127,17 @@ void gates_open(struct front *front, const int *listen_fds, size_t count)
     }
 }
 
-void gates_configure(struct front *front)
+void front_gate_configure(struct front *front)
 {
     for (size_t i = 0; i < front->gate_count; i++) {
-        struct gate *gate = &front->gates[i];
+        struct front_gate *gate = &front->gates[i];
         bucket_set(&gate->bucket, front->limits.accept_rate, clock_mono_us());
         if (ev_is_active(&gate->pause)) /* it was as long as the old rate made it */
             on_pause_over(front->loop, &gate->pause, 0);
     }
 }
 
-void gates_close(struct front *front)
+void front_gate_close(struct front *front)
 {
     for (size_t i = 0; i < front->gate_count; i++) {
         ev_io_stop(front->loop, &front->gates[i].acceptable);
@@ -189,62 +147,4 @@ void gates_close(struct front *front)
     free(front->gates);
     front->gates = NULL;
     front->gate_count = 0;
-}
-
-/* --- connections ----------------------------------------------------------------------------- */
-
-static void others_add(struct peer *peer)
-{
-    TAILQ_INSERT_TAIL(&peer->front->others, peer, other_link);
-    peer->front->other_count++;
-}
-
-static void others_remove(struct peer *peer)
-{
-    TAILQ_REMOVE(&peer->front->others, peer, other_link);
-    peer->front->other_count--;
-}
-
-void peer_set_state(struct peer *peer, enum peer_state state)
-{
-    if (peer->state != PEER_STREAM)
-        others_remove(peer);
-    peer->state = state;
-    peer->since_ms = clock_mono_ms();
-    if (state != PEER_STREAM)
-        others_add(peer);
-}
-
-static struct peer *peer_new(struct front *front, struct MHD_Connection *connection)
-{
-    struct peer *peer = mem_zero(1, sizeof(*peer));
-    peer->front = front;
-    peer->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-    peer->state = PEER_FRESH;
-    peer->since_ms = clock_mono_ms();
-    others_add(peer);
-    wheel_set(front->wheel, &peer->deadline, peer->since_ms + HEADER_DEADLINE_MS);
-    metrics_add(front->metrics, M_CONNECTIONS, 1);
-    return peer;
-}
-
-static void peer_free(struct peer *peer)
-{
-    if (peer->state != PEER_STREAM)
-        others_remove(peer);
-    wheel_cancel(&peer->deadline);
-    peer->front->ended++;
-    metrics_sub(peer->front->metrics, M_CONNECTIONS, 1);
-    free(peer);
-}
-
-void front_on_connection(void *cls, struct MHD_Connection *connection, void **socket_context,
-                         enum MHD_ConnectionNotificationCode code)
-{
-    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        *socket_context = peer_new(cls, connection);
-    } else if (*socket_context) {
-        peer_free(*socket_context);
-        *socket_context = NULL;
-    }
 }
