@@ -119,9 +119,7 @@ void front_free(struct front *front)
             shutdown(call->peer->fd, SHUT_RDWR);
         else
             call->state = CALL_ENDING;
-        call->suspended = false;
-        LIST_REMOVE(call, parked_link);
-        MHD_resume_connection(call->connection);
+        front_drive_resume(call);
     }
     for (int i = 0; i < 4; i++)
         MHD_run(front->daemon);

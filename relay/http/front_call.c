@@ -59,6 +59,7 @@ void front_call_free_request(struct front_call *call)
     struct front_request *request = call->request;
     if (!request)
         return;
+    front_hangup_forget(call);
     if (request->response)
         MHD_destroy_response(request->response);
     body_drop(call);
@@ -99,8 +100,10 @@ static enum MHD_Result handle(struct front_call *call)
     call->in_handler = true;
     call->front->handler->request(call->front->arg, call);
     call->in_handler = false;
-    if (call->state == CALL_HANDLING)
-        front_drive_suspend(call); /* the answer comes later */
+    if (call->state == CALL_HANDLING) { /* the answer comes later */
+        front_drive_suspend(call);
+        front_hangup_expect(call);
+    }
     return MHD_YES;
 }
 

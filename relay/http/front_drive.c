@@ -84,6 +84,7 @@ void front_drive_resume(struct front_call *call)
 {
     if (!call->suspended)
         return;
+    front_hangup_forget(call);
     call->suspended = false;
     LIST_REMOVE(call, parked_link);
     wheel_set(call->front->wheel, &call->peer->deadline, clock_mono_ms() + REQUEST_DEADLINE_MS);

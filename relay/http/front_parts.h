@@ -1,7 +1,8 @@
-/* What the parts of front share, for them only. From the lowest to the highest: front_drive.c runs
- * libmicrohttpd, front_peer.c has its connections, front_memory.c gives memory back, front_call.c
- * takes requests and answers them, front_stream.c sends a stream's preamble and parks its
- * connection, front_gate.c accepts, front.c sets all of it up. */
+/* What the parts of front share, for them only. From the lowest to the highest: front_hangup.c
+ * notices who hangs up while he waits, front_drive.c runs libmicrohttpd, front_peer.c has its
+ * connections, front_memory.c gives memory back, front_call.c takes requests and answers them,
+ * front_stream.c sends a stream's preamble and parks its connection, front_gate.c accepts, front.c
+ * sets all of it up. */
 #pragma once
 #include <ev.h>
 #include <microhttpd.h>
@@ -76,7 +77,8 @@ enum front_peer_state {
 
 /* One TCP connection. */
 struct front_peer {
-    struct wheel_entry deadline; /* first: the wheel hands this pointer back */
+    struct wheel_entry deadline; /* first: the wheel hands this pointer back. Of a suspended call:
+                                    of our patience, until the peer is watched */
     struct front *front;
     int fd;
     enum front_peer_state state;
@@ -110,6 +112,8 @@ struct front_request {
     struct MHD_Response *sent;         /* of a stream; libmicrohttpd's reference */
     const char *raw_method, *raw_path; /* libmicrohttpd's */
     unsigned status;
+    bool slow;    /* its answer will be, says the handler */
+    ev_io hangup; /* active: the answer is due, and the peer watched */
 };
 
 /* All that a parked stream costs here (beside libmicrohttpd's share, unless it was handed over). */
@@ -127,6 +131,13 @@ struct front_call {
     TAILQ_ENTRY(front_call) ending_link; /* in front.ending: while CALL_ENDING, before the resume */
 };
 
+/* front_hangup.c. The call is suspended until its answer comes: handler.gone() is called when the
+ * peer hangs up. Watching begins by itself, soon or at once… */
+void front_hangup_expect(struct front_call *call);
+void front_hangup_watch(struct front_call *call);
+/* …and must end before libmicrohttpd may close the socket. Twice is as good as once. */
+void front_hangup_forget(struct front_call *call);
+
 /* front_drive.c. What libmicrohttpd reserves for each connection: */
 size_t front_drive_pool_bytes(const struct front_limits *limits);
 /* Begins to run the daemon, whenever it has something to do. */
@@ -142,7 +153,7 @@ void front_drive_resume(struct front_call *call);
 void front_peer_on_connection(void *front, struct MHD_Connection *connection, void **socket_context,
                               enum MHD_ConnectionNotificationCode code);
 void front_peer_set_state(struct front_peer *peer, enum front_peer_state state);
-/* The wheel's: it took longer than it may. */
+/* The wheel's: it took longer than it may, or its answer takes longer than usual. */
 void front_peer_on_deadline(struct wheel_entry *entry, void *front);
 /* Closes some of the connections that can be closed without harm, oldest first; those that idle
  * before those that are late. They are gone when libmicrohttpd has run. Returns how many. */

@@ -77,6 +77,10 @@ void front_peer_on_deadline(struct wheel_entry *entry, void *arg)
 {
     struct front *front = arg;
     struct front_peer *peer = (struct front_peer *)entry;
+    if (peer->call && peer->call->suspended) {
+        front_hangup_watch(peer->call);
+        return;
+    }
     metrics_add(front->metrics, M_HTTP_TIMEOUTS, 1);
     shutdown(peer->fd, SHUT_RDWR); /* libmicrohttpd notices, and closes */
 }

@@ -83,6 +83,14 @@ static void on_stream(void *arg, struct front_call *call, int fd)
     fanout_start(front_user(call), fd);
 }
 
+static void on_gone(void *arg, struct front_call *call)
+{
+    (void)arg;
+    struct routes_exchange *x = front_user(call);
+    if (x->publish) /* what waits for its turn need not be published any more */
+        atomic_store_explicit(&x->publish->cancelled, true, memory_order_relaxed);
+}
+
 static void on_over(void *arg, struct front_call *call)
 {
     (void)arg;
@@ -100,7 +108,7 @@ static void on_over(void *arg, struct front_call *call)
     free(x);
 }
 
-const struct front_handler routes_handler = {on_request, on_refuse, on_stream, on_over};
+const struct front_handler routes_handler = {on_request, on_refuse, on_stream, on_gone, on_over};
 
 struct routes *routes_new(struct fanout *fanout, struct node *node, unsigned worker,
                           struct config *config)

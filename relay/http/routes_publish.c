@@ -30,6 +30,8 @@ void routes_serve_publish(struct routes *r, struct front_call *call)
     note->owner = x;
     note->fd = front_fd(call);
     front_set_user(call, x);
+    if (!bus_is_up(r->node->bus))
+        front_expect_slow(call); /* it waits until the store is back */
     inbox_push(bus_inbox(r->node->bus), &note->note.item);
 }
 
