@@ -70,7 +70,6 @@ struct slice front_method(const struct front_call *call);
 struct slice front_path(const struct front_call *call);
 struct slice front_header(const struct front_call *call, const char *name);
 const struct request_view *front_view(const struct front_call *call);
-int front_fd(const struct front_call *call); /* its socket; only to look at */
 /* Whether front_stream() was its answer; the only question that over() may ask. */
 bool front_is_stream(const struct front_call *call);
 

@@ -359,11 +359,6 @@ void front_reply(struct front_call *call, unsigned status, const struct front_he
 
 /* --- accessors ------------------------------------------------------------------------------- */
 
-int front_fd(const struct front_call *call)
-{
-    return call->fd;
-}
-
 bool front_is_stream(const struct front_call *call)
 {
     return call->stream;
