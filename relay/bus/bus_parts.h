@@ -1,7 +1,7 @@
 /* What the parts of the bus share: bus.c (the thread, and what goes to the workers), bus_names.c
- * (who watches what), bus_read.c (clients' reads of the log; bus_job.c: one of them), bus_repair.c
- * (what a broken connection, or the live path, missed), bus_check.c (looks for that). Bus thread,
- * all of it. */
+ * (who watches what), bus_reads.c (clients' reads of the log; bus_reads_job.c: one of them),
+ * bus_repairs.c (what a broken connection, or the live path, missed), bus_checks.c (looks for
+ * that). Bus thread, all of it. */
 #pragma once
 #include <stdatomic.h>
 
@@ -115,7 +115,7 @@ void bus_names_sweep(struct bus *bus); /* before anything is answered from the t
 void bus_spaces_open(struct bus *bus);
 void bus_names_free(struct bus *bus);
 
-/* bus_read.c */
+/* bus_reads.c */
 void bus_take_read(struct bus *bus, struct note_read *note);
 void bus_reads_start(struct bus *bus);  /* those that can */
 void bus_reads_sweep(struct bus *bus);  /* now and then */
@@ -123,7 +123,7 @@ void bus_reads_ground(struct bus *bus); /* the store is down: all wait anew */
 /* At the end: the workers still hold pointers into their notes. */
 void bus_reads_return(struct bus *bus);
 
-/* bus_repair.c: for struct store_events */
+/* bus_repairs.c: for struct store_events */
 /* Reads what is above @cursor, up to @upto, of these topics or patterns, for whoever watches them,
  * or will once the store is back. All that was published up to @upto must have been delivered, or
  * be lost. False: too many at once. */
@@ -145,7 +145,7 @@ void bus_repair_again(struct bus *bus);  /* what could not be repaired the last 
 void bus_store_up(struct bus *bus, enum store_loss loss);
 void bus_store_down(struct bus *bus);
 
-/* bus_check.c */
+/* bus_checks.c */
 void bus_store_passed(struct bus *bus, uint64_t mark); /* for struct store_events */
 void bus_check_all(struct bus *bus);
 void bus_checks_drop(struct bus *bus); /* those that wait for a mark: the store is down, or ends */

@@ -1,5 +1,5 @@
-/* What bus_read.c (which reads fly together, and when) and bus_job.c (one client's read, and what
- * it is answered with) share. Bus thread. */
+/* What bus_reads.c (which reads fly together, and when) and bus_reads_job.c (one client's read, and
+ * what it is answered with) share. Bus thread. */
 #pragma once
 #include "relay/bus/bus_parts.h"
 

@@ -5,7 +5,7 @@
 #include "common/clock.h"
 #include "common/mem.h"
 #include "common/names.h"
-#include "relay/bus/bus_read_parts.h"
+#include "relay/bus/bus_reads_parts.h"
 #include "relay/kit/timer.h"
 
 /* How clients' reads of the log become few commands to Redis. Reads that ask the same of the same

@@ -2,7 +2,7 @@
 
 #include "common/mem.h"
 #include "common/names.h"
-#include "relay/bus/bus_read_parts.h"
+#include "relay/bus/bus_reads_parts.h"
 
 void bus_job_end(struct job *job)
 {
