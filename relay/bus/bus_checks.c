@@ -51,7 +51,7 @@ static void check_passed(struct check *check)
 static bool is_missing(const struct check *check, const struct store_topic *topic)
 {
     const struct space *space = check->space;
-    uint64_t last = tails_last(check->bus->tails, slice_of(space->ns), slice_of(topic->name));
+    uint64_t last = tails_last(check->bus->base.tails, slice_of(space->ns), slice_of(topic->name));
     return topic->last > check->from && topic->last > last &&
            topic->last > bus_known_up_to(check->bus, space, slice_of(topic->name));
 }
@@ -67,7 +67,7 @@ static void confirm(struct check *check)
         struct store_topic *topic = &check->missing.topics[i];
         if (!is_missing(check, topic))
             continue;
-        uint64_t last = tails_last(bus->tails, slice_of(space->ns), slice_of(topic->name));
+        uint64_t last = tails_last(bus->base.tails, slice_of(space->ns), slice_of(topic->name));
         lost.items[lost.count++] = topic->name;
         last = last ? last : check->from;
         cursor = last < cursor ? last : cursor;
@@ -115,7 +115,7 @@ static void ask_page(struct check *check, bool by_name)
                                       .cursor = check->upto,
                                       .done = on_page,
                                       .arg = check};
-    bus->store.ops->look(bus->store.impl, &check->look);
+    bus->base.store.ops->look(bus->base.store.impl, &check->look);
 }
 
 static void on_page(struct store_look *look, enum err e)
@@ -136,7 +136,7 @@ static void on_page(struct store_look *look, enum err e)
         check_passed(check);
         return;
     }
-    check->mark = check->bus->store.ops->mark(check->bus->store.impl);
+    check->mark = check->bus->base.store.ops->mark(check->bus->base.store.impl);
     if (!check->mark)
         check_end(check);
 }

@@ -63,8 +63,8 @@ void bus_space_release(struct bus *bus, struct space *space)
         return;
     if (bus->last_space == space)
         bus->last_space = NULL;
-    if (bus->store.impl) /* it goes first at the end */
-        bus->store.ops->close(bus->store.impl, space->ns);
+    if (bus->base.store.impl) /* it goes first at the end */
+        bus->base.store.ops->close(bus->base.store.impl, space->ns);
     HASH_DEL(bus->spaces, space);
     space_free(space);
 }
@@ -78,7 +78,7 @@ static struct space *space_get(struct bus *bus, const char *ns)
     space->ns = mem_dup(ns, strlen(ns));
     LIST_INIT(&space->watched);
     HASH_ADD_KEYPTR(hh, bus->spaces, space->ns, strlen(space->ns), space);
-    bus->store.ops->open(bus->store.impl, space->ns, 0, true);
+    bus->base.store.ops->open(bus->base.store.impl, space->ns, 0, true);
     return space;
 }
 
@@ -125,7 +125,7 @@ void bus_names_sweep(struct bus *bus)
     struct space *space, *next;
     if (!bus->lost_pattern)
         return;
-    tails_drop_unless(bus->tails, is_still_heard, bus);
+    tails_drop_unless(bus->base.tails, is_still_heard, bus);
     HASH_ITER (hh, bus->spaces, space, next)
         space->lost_pattern = false;
     bus->lost_pattern = false;
@@ -152,7 +152,7 @@ static void forget_tails(struct bus *bus, struct name *name)
         topic_index_remove(name->space->patterns, &name->sub);
         name->space->lost_pattern = bus->lost_pattern = true;
     } else if (!is_heard_by_pattern(name->space, text)) {
-        tails_drop(bus->tails, slice_of(name->store.ns), text);
+        tails_drop(bus->base.tails, slice_of(name->store.ns), text);
     }
 }
 
@@ -164,9 +164,9 @@ void bus_take_watch(struct bus *bus, struct note_name *note)
         name = name_new(bus, note->ns, note->name);
     name->store.workers |= UINT64_C(1) << note->worker;
     if (is_new)
-        bus->store.ops->watch(bus->store.impl, &name->store);
+        bus->base.store.ops->watch(bus->base.store.impl, &name->store);
     else
-        bus->store.ops->rewatch(bus->store.impl, &name->store);
+        bus->base.store.ops->rewatch(bus->base.store.impl, &name->store);
     note_name_free(note);
 }
 
@@ -176,9 +176,9 @@ void bus_take_unwatch(struct bus *bus, struct note_name *note)
     if (name) {
         name->store.workers &= ~(UINT64_C(1) << note->worker);
         if (name->store.workers) {
-            bus->store.ops->rewatch(bus->store.impl, &name->store);
+            bus->base.store.ops->rewatch(bus->base.store.impl, &name->store);
         } else {
-            bus->store.ops->unwatch(bus->store.impl, &name->store);
+            bus->base.store.ops->unwatch(bus->base.store.impl, &name->store);
             HASH_DEL(bus->names, name);
             LIST_REMOVE(name, link);
             name->space->names--;
@@ -198,11 +198,11 @@ void bus_spaces_open(struct bus *bus)
 {
     struct space *space, *tmp;
     HASH_ITER (hh, bus->spaces, space, tmp)
-        bus->store.ops->open(bus->store.impl, space->ns, space->seen, true);
-    const struct strings *fixed = &bus->config->inbox_namespaces;
+        bus->base.store.ops->open(bus->base.store.impl, space->ns, space->seen, true);
+    const struct strings *fixed = &bus->base.config->inbox_namespaces;
     for (size_t i = 0; i < fixed->count; i++)
         if (!bus_space_find(bus, slice_of(fixed->items[i])))
-            bus->store.ops->open(bus->store.impl, fixed->items[i], 0, false);
+            bus->base.store.ops->open(bus->base.store.impl, fixed->items[i], 0, false);
 }
 
 void bus_names_free(struct bus *bus)

@@ -7,6 +7,7 @@
 
 #include "common/hash.h"
 #include "relay/bus/bus.h"
+#include "relay/bus/bus_outbox.h"
 #include "relay/core/event_set.h"
 #include "relay/kit/log.h"
 #include "relay/bus/replay.h"
@@ -52,20 +53,12 @@ struct name {
 };
 
 struct bus {
-    struct ev_loop *loop;
+    struct bus_base base;
+    struct bus_outbox *outbox;
     struct inbox *inbox;
-    struct config *config;
-    struct metrics *metrics;
-    struct store store;
-    struct inbox *const *workers;
-    unsigned worker_count;
-    struct note_events **batches; /* per worker, NULL: none begun */
     struct space *spaces;
     struct space *last_space; /* of the event before: most come from one namespace */
     struct name *names;
-    struct tails *tails;
-    struct event_set *sent;   /* what went to the workers lately */
-    struct event_set *read;   /* what was lately read from the log for clients */
     struct event_set *late;   /* what came after its time, so that the log was asked for it */
     struct event *last_event; /* the same one comes again for the workers of another pattern … */
     bool last_wanted;         /* … and is treated alike */
@@ -75,7 +68,6 @@ struct bus {
     unsigned flights;
     size_t surveyed;                    /* topics in the lanes' surveys */
     bool recheck;                       /* some of them may be able to start */
-    unsigned era;                       /* note_read.era */
     bool store_up;                      /* reads work */
     unsigned repairing;                 /* repairs under way */
     struct repair_list repairs_waiting; /* for workers that are behind */
@@ -84,22 +76,17 @@ struct bus {
     struct check_list checks;
     bool lost_pattern; /* some namespace has: bus_names_sweep() */
     struct log_limit hole_limit, invalid_limit;
-    bool paused;
     atomic_bool up;
     ev_prepare flush;
-    ev_timer unpause, reopen, repair_again, lane_timer, sweep, check;
+    ev_timer reopen, repair_again, lane_timer, sweep, check;
     char published_ns[128]; /* the last namespace without watchers here that was published to;
                                settled until the next reopen */
 };
 
-/* bus.c: everything to a worker goes through these two, so that it arrives in the order of its
- * making. */
-void bus_post(struct bus *bus, unsigned worker, struct note *note);
+/* bus.c */
 void bus_deliver(struct bus *bus, struct event *ev, uint64_t workers);
 /* The same without a look at the topic's chain; @space may be NULL. */
 void bus_send(struct bus *bus, struct space *space, struct event *ev, uint64_t workers);
-bool bus_workers_behind(struct bus *bus); /* true: the bus is pausing until they are not */
-void bus_count_gap(struct bus *bus, enum gap_reason reason);
 
 /* bus_names.c */
 struct space *bus_space_find(struct bus *bus, struct slice ns);

@@ -165,7 +165,7 @@ static void flight_learn(struct lane *lane)
     struct job *job;
     for (size_t i = 0; i < r->count; i++)
         if (r->items[i].event)
-            event_set_add(bus->read, r->items[i].event, bus->era);
+            bus_outbox_add_read(bus->outbox, r->items[i].event);
     if (r->stale)
         return; /* names may have been heard only since */
     TAILQ_FOREACH (job, &lane->flying, link)
@@ -263,7 +263,7 @@ static void flight_start(struct lane *lane)
     /* Where a page cannot reach the end of a budget, none counts: the others' may be larger. */
     bool counts = first->budget < first->max_events;
     struct replay *r = &lane->replay;
-    *r = (struct replay){.store = &bus->store,
+    *r = (struct replay){.store = &bus->base.store,
                          .kind = first->kind,
                          .cursor = flight_cursor(lane),
                          .max_events = UINT32_MAX,
@@ -281,7 +281,7 @@ static void flight_start(struct lane *lane)
     lane->taken_us = (lane->taken_us > now ? lane->taken_us : now) + FLIGHT_SHARE_US;
     lane->taken_us = lane->taken_us < most ? lane->taken_us : most;
     bus->flights++;
-    metrics_add(bus->metrics, M_READS_LOG, 1);
+    metrics_add(bus->base.metrics, M_READS_LOG, 1);
     replay_start(r);
 }
 
@@ -326,10 +326,10 @@ static void lanes_start(struct bus *bus)
             TAILQ_INSERT_TAIL(&bus->lane_queue, lane, link);
         }
     }
-    ev_timer_stop(bus->loop, &bus->lane_timer);
+    ev_timer_stop(bus->base.loop, &bus->lane_timer);
     if (earliest == UINT64_MAX)
         return;
-    timer_once(bus->loop, &bus->lane_timer, (double)(earliest - now) / 1e6);
+    timer_once(bus->base.loop, &bus->lane_timer, (double)(earliest - now) / 1e6);
 }
 
 /* --- which reads can start -------------------------------------------------------------------- */

@@ -8,8 +8,8 @@ void bus_job_end(struct job *job)
 {
     struct bus *bus = job->bus;
     struct space *space = job->space;
-    job->note->era = bus->era;
-    bus_post(bus, job->note->worker, &job->note->note);
+    job->note->era = bus_outbox_era(bus->outbox);
+    bus_outbox_post(bus->outbox, job->note->worker, &job->note->note);
     free(job);
     space->jobs--;
     bus_space_release(bus, space);
@@ -37,8 +37,8 @@ static void note_put_gap(struct job *job, uint64_t from, const struct replay_ite
 {
     struct note_read *note = job->note;
     note->events[note->count++] =
-        gap_event(job->bus->config, gap->moves ? gap->id : 0, from, gap->id, gap->reason);
-    bus_count_gap(job->bus, gap->reason);
+        gap_event(job->bus->base.config, gap->moves ? gap->id : 0, from, gap->id, gap->reason);
+    bus_outbox_count_gap(job->bus->outbox, gap->reason);
 }
 
 /* A cursor that nobody here has given. */
@@ -66,7 +66,7 @@ void bus_job_fill(struct job *job, const struct replay *r)
             continue;
         if (item->event) {
             note->events[note->count++] = event_ref(item->event);
-            metrics_add(job->bus->metrics, M_EVENTS_REPLAYED, 1);
+            metrics_add(job->bus->base.metrics, M_EVENTS_REPLAYED, 1);
         } else if (item->id > note->gap_told) {
             note->gap_told = item->id;
             note_put_gap(job, item->from > cursor ? item->from : cursor, item);
@@ -91,7 +91,7 @@ static bool tails_have_all(struct job *job)
     for (size_t i = 0; i < request->topics.count; i++) {
         struct slice name = slice_of(request->topics.items[i]);
         if (name_is_pattern(name) ||
-            !tails_cover(job->bus->tails, slice_of(request->ns), name, job->note->cursor))
+            !tails_cover(job->bus->base.tails, slice_of(request->ns), name, job->note->cursor))
             return false;
     }
     return true;
@@ -114,7 +114,7 @@ static void note_take(struct job *job, struct event *const *events, size_t count
         last = event_id(events[i]);
         note->events[note->count++] = event_ref(events[i]);
     }
-    metrics_add(job->bus->metrics, M_EVENTS_REPLAYED, note->count);
+    metrics_add(job->bus->base.metrics, M_EVENTS_REPLAYED, note->count);
     note->final = i == count;
     /* The last event may be on several topics, and only one of its messages may have come yet. */
     uint64_t complete = job->space->seen ? job->space->seen - 1 : 0;
@@ -136,14 +136,14 @@ bool bus_job_from_tails(struct job *job)
     struct event **events = NULL;
     for (size_t i = 0; i < names->count; i++) {
         events = mem_resize(events, (count + each) * sizeof(struct event *));
-        count += tails_read(bus->tails, slice_of(job->space->ns), slice_of(names->items[i]),
+        count += tails_read(bus->base.tails, slice_of(job->space->ns), slice_of(names->items[i]),
                             note->cursor, events + count, each);
     }
     if (names->count > 1 && count)
         qsort(events, count, sizeof(*events), compare_events);
     note_take(job, events, count);
     free(events);
-    metrics_add(bus->metrics, M_READS_MEMORY, 1);
+    metrics_add(bus->base.metrics, M_READS_MEMORY, 1);
     bus_job_end(job);
     return true;
 }
@@ -159,7 +159,7 @@ static bool may_learn(struct bus *bus, const struct replay *r)
     uint64_t known =
         bus_has_patterns(space) || name->since < space->checked ? space->checked : name->since;
     return r->topic_last <= known ||
-           tails_last(bus->tails, slice_of(r->ns), slice_of(name->store.name));
+           tails_last(bus->base.tails, slice_of(r->ns), slice_of(name->store.name));
 }
 
 /* What a flight for one topic has read serves those who come after it. */
@@ -176,7 +176,7 @@ void bus_tails_learn(struct bus *bus, const struct replay *r)
         whole &= events[i] != NULL;
     }
     if (whole)
-        tails_fill(bus->tails, slice_of(r->ns), slice_of(names->items[0]), r->start, r->position,
-                   r->topic_last, events, r->count);
+        tails_fill(bus->base.tails, slice_of(r->ns), slice_of(names->items[0]), r->start,
+                   r->position, r->topic_last, events, r->count);
     free(events);
 }

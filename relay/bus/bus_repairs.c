@@ -1,5 +1,4 @@
 #include <stdlib.h>
-#include <string.h>
 
 #include "common/clock.h"
 #include "common/mem.h"
@@ -40,36 +39,21 @@ struct repair {
 
 /* --- gaps ------------------------------------------------------------------------------------- */
 
-static void post_gap(struct bus *bus, const struct note_gap *like)
-{
-    for (unsigned w = 0; w < bus->worker_count; w++) {
-        struct note_gap *gap = mem_alloc(sizeof(*gap));
-        *gap = *like;
-        gap->note.kind = NOTE_GAP;
-        gap->ns = mem_dup(like->ns, strlen(like->ns));
-        gap->topic = like->topic ? mem_dup(like->topic, strlen(like->topic)) : NULL;
-        gap->unless = like->unless ? mem_dup(like->unless, strlen(like->unless)) : NULL;
-        gap->late = like->late ? event_ref(like->late) : NULL;
-        bus_post(bus, w, &gap->note);
-    }
-}
-
 static void deliver_gap(struct repair *repair, const struct replay_item *item)
 {
     bool one = !repair->whole && repair->names.count == 1 &&
                !name_is_pattern(slice_of(repair->names.items[0]));
     char *only = one ? repair->names.items[0] : NULL;
-    struct note_gap gap = {.ns = repair->space->ns,
-                           .topic = item->topic ? item->topic : only,
+    struct note_gap gap = {.topic = item->topic ? item->topic : only,
                            .from = item->from,
                            .to = item->id,
                            .moves = item->moves,
                            .reason = item->reason};
     if (gap.topic) /* its chain goes on behind the gap */
-        tails_drop(repair->bus->tails, slice_of(gap.ns), slice_of(gap.topic));
+        tails_drop(repair->bus->base.tails, slice_of(repair->space->ns), slice_of(gap.topic));
     else
-        tails_drop_all(repair->bus->tails, slice_of(gap.ns));
-    post_gap(repair->bus, &gap);
+        tails_drop_all(repair->bus->base.tails, slice_of(repair->space->ns));
+    bus_outbox_post_gap(repair->bus->outbox, repair->space->ns, &gap);
 }
 
 /* It was published before others that clients have had already: streams that are past it cannot be
@@ -77,17 +61,16 @@ static void deliver_gap(struct repair *repair, const struct replay_item *item)
 static void deliver_late(struct repair *repair, struct event *ev)
 {
     char *topic = slice_dup(event_topic(ev));
-    char *twin = tails_twin(repair->bus->tails, ev);
-    struct note_gap gap = {.ns = repair->space->ns,
-                           .topic = topic,
+    char *twin = tails_twin(repair->bus->base.tails, ev);
+    struct note_gap gap = {.topic = topic,
                            .from = event_id(ev) - 1,
                            .to = event_id(ev),
                            .late = ev,
-                           .era = repair->bus->era,
-                           .is_new = !event_set_has_before(repair->bus->read, ev, repair->bus->era),
+                           .era = bus_outbox_era(repair->bus->outbox),
+                           .is_new = !bus_outbox_had_read(repair->bus->outbox, ev),
                            .unless = twin,
                            .reason = GAP_OVERFLOW};
-    post_gap(repair->bus, &gap);
+    bus_outbox_post_gap(repair->bus->outbox, repair->space->ns, &gap);
     free(topic);
     free(twin);
 }
@@ -96,31 +79,31 @@ static void deliver_event(struct repair *repair, struct event *ev)
 {
     struct bus *bus = repair->bus;
     uint64_t id = event_id(ev);
-    if (event_set_has(bus->sent, ev))
+    if (bus_outbox_has_sent(bus->outbox, ev))
         return;
     /* Not of the id that was delivered last: that is the same event on another topic. */
     bool past = id < repair->space->seen;
     /* So long ago that nobody knows whether it was sent: the topic's chain may. */
-    bool forgotten = !event_set_reaches(bus->sent, id);
-    bool chained = tails_last(bus->tails, event_ns(ev), event_topic(ev)) > 0;
-    switch (tails_add(bus->tails, ev)) {
+    bool forgotten = !bus_outbox_reaches(bus->outbox, id);
+    bool chained = tails_last(bus->base.tails, event_ns(ev), event_topic(ev)) > 0;
+    switch (tails_add(bus->base.tails, ev)) {
     case TAIL_KNOWN:
         if (forgotten)
             return;
         break;
     case TAIL_LATE:
-        tails_insert(bus->tails, ev);
+        tails_insert(bus->base.tails, ev);
         break;
     case TAIL_HOLE: /* the gap before it has been told */
-        tails_drop(bus->tails, event_ns(ev), event_topic(ev));
-        (void)tails_add(bus->tails, ev);
+        tails_drop(bus->base.tails, event_ns(ev), event_topic(ev));
+        (void)tails_add(bus->base.tails, ev);
         break;
     case TAIL_NEXT:
         break;
     }
     if (past && (chained || !forgotten))
         deliver_late(repair, ev);
-    metrics_add(bus->metrics, M_EVENTS_RECEIVED, 1);
+    metrics_add(bus->base.metrics, M_EVENTS_RECEIVED, 1);
     bus_send(bus, repair->space, ev, UINT64_MAX);
 }
 
@@ -128,7 +111,7 @@ static void deliver_event(struct repair *repair, struct event *ev)
 
 static void again_soon(struct bus *bus)
 {
-    timer_once(bus->loop, &bus->repair_again, AGAIN_S);
+    timer_once(bus->base.loop, &bus->repair_again, AGAIN_S);
 }
 
 /* What failed does not hold up the others: its live events are left out, and it is tried again. */
@@ -141,7 +124,7 @@ static void repairs_end(struct bus *bus)
     if (again)
         again_soon(bus);
     atomic_store(&bus->up, true);
-    bus->store.ops->resume(bus->store.impl);
+    bus->base.store.ops->resume(bus->base.store.impl);
     bus->recheck = true;
 }
 
@@ -218,7 +201,7 @@ static void on_repair_page(struct replay *replay, enum err e)
 
 static void repair_page(struct repair *repair)
 {
-    repair->replay = (struct replay){.store = &repair->bus->store,
+    repair->replay = (struct replay){.store = &repair->bus->base.store,
                                      .ns = repair->space->ns,
                                      .names = &repair->names,
                                      .kind = CURSOR_ID,
@@ -239,11 +222,11 @@ static void repair_page(struct repair *repair)
 void bus_repairs_go_on(struct bus *bus)
 {
     struct repair *repair;
-    while ((repair = TAILQ_FIRST(&bus->repairs_waiting)) && !bus->paused) {
+    while ((repair = TAILQ_FIRST(&bus->repairs_waiting)) && !bus_outbox_is_paused(bus->outbox)) {
         TAILQ_REMOVE(&bus->repairs_waiting, repair, link);
-        if (bus_workers_behind(bus)) {
+        if (bus_outbox_is_behind(bus->outbox)) {
             TAILQ_INSERT_HEAD(&bus->repairs_waiting, repair, link);
-            return; /* on_unpause() comes back */
+            return; /* the next turn comes back */
         }
         repair_page(repair);
     }
@@ -256,7 +239,7 @@ static struct repair *repair_new(struct bus *bus, struct space *space)
     repair->space = space;
     space->jobs++;
     bus->repairing++;
-    metrics_add(bus->metrics, M_REPAIRS, 1);
+    metrics_add(bus->base.metrics, M_REPAIRS, 1);
     return repair;
 }
 
@@ -304,7 +287,8 @@ void bus_store_up(struct bus *bus, enum store_loss loss)
         space->unrepaired |= space->seen && space->names;
         space->moved |= loss == STORE_MOVED;
     }
-    bus->era += loss == STORE_MOVED;
+    if (loss == STORE_MOVED)
+        bus_outbox_begin_era(bus->outbox);
     struct name *name, *next_name;
     HASH_ITER (hh, bus->names, name, next_name)
         name->lost |= name->was_heard && !name->store.heard; /* refused: on_store_heard() */
@@ -315,7 +299,7 @@ void bus_repair_again(struct bus *bus)
 {
     if (!bus->store_up || bus->repairing)
         return;
-    bus->store.ops->hold(bus->store.impl);
+    bus->base.store.ops->hold(bus->base.store.impl);
     repairs_start(bus);
 }
 
@@ -369,8 +353,8 @@ static bool repair_names(struct bus *bus, struct space *space, const struct stri
     repair->upto = like->upto;
     repair->confirms = like->confirms;
     repair->held = like->held ? event_ref(like->held) : NULL;
-    metrics_add(bus->metrics, M_HOLES, names->count);
-    bus->store.ops->hold(bus->store.impl);
+    metrics_add(bus->base.metrics, M_HOLES, names->count);
+    bus->base.store.ops->hold(bus->base.store.impl);
     repair_page(repair);
     return true;
 }
@@ -391,7 +375,7 @@ bool bus_repair_missing(struct bus *bus, struct space *space, const struct strin
 
 void bus_repair_later(struct bus *bus, struct space *space, uint64_t cursor)
 {
-    metrics_add(bus->metrics, M_HOLES, 1);
+    metrics_add(bus->base.metrics, M_HOLES, 1);
     postpone(space, cursor);
     if (!bus->repairing && !ev_is_active(&bus->repair_again))
         again_soon(bus);
