@@ -1,129 +1,35 @@
 #include "relay/bus/bus.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/clock.h"
 #include "common/mem.h"
-#include "relay/bus/bus_parts.h"
-#include "relay/kit/timer.h"
+#include "relay/bus/bus_checks.h"
+#include "relay/bus/bus_live.h"
+#include "relay/bus/bus_reads.h"
 
-enum { LATE_MAX = 4096 };
-#define SEEN_AHEAD_US (UINT64_C(24) * 3600 * 1000000)
 static const double REOPEN_S = 10.0, SWEEP_S = 1.0;
 
-/* --- the live path ---------------------------------------------------------------------------- */
+/* The parts, each of which knows only those above it. */
+struct bus {
+    struct bus_base base;
+    struct bus_outbox *outbox;
+    struct bus_spaces *spaces;
+    struct bus_repairs *repairs;
+    struct bus_live *live;
+    struct bus_checks *checks;
+    struct bus_reads *reads;
+    struct inbox *inbox;
+    atomic_bool up;
+    ev_prepare turn_end;
+    ev_timer reopen, sweep, check;
+    char published_ns[128]; /* the last namespace without watchers here that was published to;
+                               settled until the next reopen */
+};
 
-static void count_invalid(struct bus *bus, struct event *ev, const char *what)
-{
-    uint64_t held;
-    metrics_add(bus->base.metrics, M_DROPPED_INVALID, 1);
-    if (!log_limit_pass(&bus->invalid_limit, clock_mono_us(), &held))
-        return;
-    char *ns = slice_dup(event_ns(ev)), *topic = slice_dup(event_topic(ev));
-    log_put(LOG_WARN, what, "ns", ns, "topic", topic, "id", log_u64(event_id(ev)), "not_logged",
-            log_u64(held), NULL);
-    free(ns);
-    free(topic);
-}
-
-/* The topic is new here, and yet has had an event since. */
-static bool lacks_first(struct bus *bus, struct space *space, struct event *ev, uint64_t *known)
-{
-    uint64_t prev = event_prev(ev);
-    if (prev == EVENT_PREV_UNKNOWN || prev <= space->checked ||
-        tails_last(bus->base.tails, event_ns(ev), event_topic(ev)))
-        return false;
-    *known = bus_known_up_to(bus, space, event_topic(ev));
-    return prev > *known;
-}
-
-/* The log is asked for what is missing before a live event; that brings the event, too, in its
- * place. False: nothing is missing that has not been asked for lately, so take it. */
-static bool ask_log(struct bus *bus, struct space *space, struct event *ev, uint64_t known)
-{
-    if (bus_repair_event(bus, space, ev, known, true))
-        return true;
-    uint64_t prev = event_prev(ev);
-    if (prev <= space->checked || !bus_outbox_reaches(bus->outbox, prev) ||
-        bus_outbox_has_sent_prev(bus->outbox, ev))
-        return false; /* it was heard, or may have been */
-    bus_repair_later(bus, space, known > space->checked ? known : space->checked);
-    return true;
-}
-
-/* It is below others of its topic that were sent: only the log says whether it is one of them. */
-static void ask_log_late(struct bus *bus, struct space *space, struct event *ev)
-{
-    count_invalid(bus, ev, "an event came after a later one of its topic");
-    if (event_set_has(bus->late, ev))
-        return;
-    event_set_add(bus->late, ev, bus_outbox_era(bus->outbox));
-    bus->base.store.ops->open(bus->base.store.impl, space->ns, space->seen, true);
-    uint64_t before = event_id(ev) - 1;
-    if (!bus_repair_event(bus, space, ev, before, false) && bus_outbox_reaches(bus->outbox, before))
-        bus_repair_later(bus, space, before);
-}
-
-/* Whether a live event is the next of its topic. If others are missing before it, or it comes after
- * its time, the log is asked. */
-static bool is_next(struct bus *bus, struct space *space, struct event *ev)
-{
-    uint64_t known;
-    if (bus_outbox_has_sent(bus->outbox, ev)) /* a repair was faster */
-        return false;
-    if (lacks_first(bus, space, ev, &known) && ask_log(bus, space, ev, known))
-        return false;
-    switch (tails_add(bus->base.tails, ev)) {
-    case TAIL_NEXT:
-        return true;
-    case TAIL_KNOWN: /* a page or a repair was faster */
-        return false;
-    case TAIL_HOLE:
-        known = tails_last(bus->base.tails, event_ns(ev), event_topic(ev));
-        if (ask_log(bus, space, ev, known))
-            return false;
-        tails_drop(bus->base.tails, event_ns(ev), event_topic(ev));
-        return tails_add(bus->base.tails, ev) == TAIL_NEXT;
-    case TAIL_LATE:
-        ask_log_late(bus, space, ev);
-        return false;
-    }
-    return false;
-}
-
-/* What a namespace's repair is to bring, the live path leaves out: its repair failed, and is tried
- * again. */
-static bool is_wanted(struct bus *bus, struct space *space, struct event *ev)
-{
-    if (!space || !event_id(ev))
-        return true;
-    return !space->unrepaired && is_next(bus, space, ev);
-}
-
-void bus_deliver(struct bus *bus, struct event *ev, uint64_t workers)
-{
-    struct space *space = bus_space_find(bus, event_ns(ev));
-    if (ev != bus->last_event) {
-        bus->last_wanted = is_wanted(bus, space, ev);
-        event_unref(bus->last_event);
-        bus->last_event = event_ref(ev);
-        metrics_add(bus->base.metrics, M_EVENTS_RECEIVED, bus->last_wanted);
-    }
-    if (bus->last_wanted)
-        bus_send(bus, space, ev, workers);
-}
-
-void bus_send(struct bus *bus, struct space *space, struct event *ev, uint64_t workers)
-{
-    /* A forged id far in the future must not become what all counters are raised to. */
-    if (space && event_id(ev) > space->seen && event_id(ev) < clock_wall_us() + SEEN_AHEAD_US)
-        space->seen = event_id(ev);
-    bus_outbox_send(bus->outbox, ev, workers);
-}
-
-/* --- the thread ----------------------------------------------------------------------------- */
+/* --- notes ------------------------------------------------------------------------------------ */
 
 void bus_published(struct bus *bus, struct note_publish *publish)
 {
@@ -136,45 +42,61 @@ void bus_published(struct bus *bus, struct note_publish *publish)
 
 static void configure(struct bus *bus)
 {
-    bus->check.repeat = (double)bus->base.config->redis_check_ms / 1000.;
+    const struct config *config = bus->base.config;
+    bus->check.repeat = (double)config->redis_check_ms / 1000.;
     ev_timer_again(bus->base.loop, &bus->check);
-    tails_limit(bus->base.tails, (uint32_t)bus->base.config->tail_max_events,
-                bus->base.config->tail_max_bytes);
+    tails_limit(bus->base.tails, (uint32_t)config->tail_max_events, config->tail_max_bytes);
 }
 
 static void take_config(struct bus *bus, struct note_config *note)
 {
+    const struct store *store = &bus->base.store;
     config_unref(bus->base.config);
     bus->base.config = note->config; /* its reference is ours now */
     free(note);
     configure(bus);
-    bus->base.store.ops->configure(bus->base.store.impl, bus->base.config);
-    if (bus->store_up)
-        bus_spaces_open(bus);
+    store->ops->configure(store->impl, bus->base.config);
+    if (bus_spaces_are_up(bus->spaces))
+        bus_spaces_open(bus->spaces);
 }
 
 /* A namespace without watchers here may not have its retention settings yet. */
 static void take_publish(struct bus *bus, struct note_publish *note)
 {
+    const struct store *store = &bus->base.store;
     const char *ns = note->request.ns;
-    if (!bus_space_find(bus, slice_of(ns)) && strcmp(bus->published_ns, ns) != 0) {
-        bus->base.store.ops->open(bus->base.store.impl, ns, 0, false);
+    if (!bus_spaces_find(bus->spaces, slice_of(ns)) && strcmp(bus->published_ns, ns) != 0) {
+        store->ops->open(store->impl, ns, 0, false);
         snprintf(bus->published_ns, sizeof(bus->published_ns), "%s", ns);
     }
-    bus->base.store.ops->publish(bus->base.store.impl, note);
+    store->ops->publish(store->impl, note);
+}
+
+static void take_watch(struct bus *bus, struct note_name *note)
+{
+    bus_spaces_watch(bus->spaces, note);
+    note_name_free(note);
+}
+
+static void take_unwatch(struct bus *bus, struct note_name *note)
+{
+    if (bus_spaces_unwatch(bus->spaces, note)) /* reads that wait for it end */
+        bus_reads_recheck(bus->reads);
+    note_name_free(note);
 }
 
 static void take(struct bus *bus, struct note *note)
 {
+    const struct store *store = &bus->base.store;
     switch (note->kind) {
     case NOTE_WATCH:
-        bus_take_watch(bus, (struct note_name *)note);
+        take_watch(bus, (struct note_name *)note);
         return;
     case NOTE_UNWATCH:
-        bus_take_unwatch(bus, (struct note_name *)note);
+        take_unwatch(bus, (struct note_name *)note);
         return;
     case NOTE_READ:
-        bus_take_read(bus, (struct note_read *)note);
+        bus_reads_take(bus->reads, (struct note_read *)note);
         return;
     case NOTE_PUBLISH:
         take_publish(bus, (struct note_publish *)note);
@@ -184,8 +106,8 @@ static void take(struct bus *bus, struct note *note)
         return;
     case NOTE_DRAIN:
         free(note);
-        if (bus->base.store.ops->drain)
-            bus->base.store.ops->drain(bus->base.store.impl);
+        if (store->ops->drain)
+            store->ops->drain(store->impl);
         return;
     case NOTE_STOP:
         free(note);
@@ -211,110 +133,148 @@ static void on_inbox(void *arg)
     inbox_wake(bus->inbox); /* the store gets its turn first */
 }
 
-static void on_repair_again(struct ev_loop *loop, ev_timer *w, int revents)
-{
-    (void)loop, (void)revents;
-    bus_repair_again(w->data);
-}
+/* --- timers ----------------------------------------------------------------------------------- */
 
 static void on_reopen(struct ev_loop *loop, ev_timer *w, int revents)
 {
     (void)loop, (void)revents;
     struct bus *bus = w->data;
     bus->published_ns[0] = '\0';
-    if (bus->store_up)
-        bus_spaces_open(bus);
+    if (bus_spaces_are_up(bus->spaces))
+        bus_spaces_open(bus->spaces);
 }
 
 static void on_check(struct ev_loop *loop, ev_timer *w, int revents)
 {
     (void)loop, (void)revents;
-    bus_check_all(w->data);
-}
-
-static void on_lane_timer(struct ev_loop *loop, ev_timer *w, int revents)
-{
-    (void)loop, (void)revents;
-    ((struct bus *)w->data)->recheck = true;
+    bus_checks_start(((struct bus *)w->data)->checks);
 }
 
 static void on_sweep(struct ev_loop *loop, ev_timer *w, int revents)
 {
     (void)loop, (void)revents;
-    bus_reads_sweep(w->data);
+    bus_reads_sweep(((struct bus *)w->data)->reads);
 }
 
-static void on_flush(struct ev_loop *loop, ev_prepare *w, int revents)
+static void on_turn_end(struct ev_loop *loop, ev_prepare *w, int revents)
 {
     (void)loop, (void)revents;
     struct bus *bus = w->data;
-    bus_names_sweep(bus);
-    bus_repairs_go_on(bus);
-    if (bus->recheck)
-        bus_reads_start(bus);
-    if (bus->recheck) { /* again: what comes of it must not wait for somebody to wake the loop */
-        timer_once(bus->base.loop, &bus->lane_timer, 0.);
-    }
+    bus_spaces_sweep(bus->spaces);
+    bus_repairs_go_on(bus->repairs);
+    bus_reads_turn(bus->reads);
     bus_outbox_flush(bus->outbox);
 }
 
+/* --- the store -------------------------------------------------------------------------------- */
+
 /* A name that was heard once, and whose subscription was refused for a while, has missed what its
  * namespace's repair could not know of. */
-static void on_store_heard(struct bus *bus, struct store_name *store_name)
+static void on_store_heard(struct bus *bus, struct store_name *name)
 {
-    struct name *name = (struct name *)store_name;
-    name->was_heard = true;
-    struct strings names = {&store_name->name, 1};
-    if (name->lost && bus->store_up)
-        name->lost =
-            !bus_repair_names(bus, name->space, &names, name->space->checked, name->space->seen);
-    bus->recheck = true;
+    struct strings names = {&name->name, 1};
+    if (bus_names_take_heard(name) && bus_spaces_are_up(bus->spaces)) {
+        struct bus_space *space = bus_spaces_find(bus->spaces, slice_of(name->ns));
+        if (bus_repairs_read_names(bus->repairs, space, &names, bus_space_checked(space),
+                                   bus_space_seen(space)))
+            bus_names_take_found(name);
+    }
+    bus_reads_recheck(bus->reads);
+}
+
+static void on_store_deliver(struct bus *bus, struct event *ev, uint64_t workers)
+{
+    bus_live_deliver(bus->live, ev, workers);
+}
+
+static void on_store_reachable(struct bus *bus)
+{
+    bus_spaces_open(bus->spaces);
+}
+
+static void on_store_up(struct bus *bus, enum store_loss loss)
+{
+    bus_spaces_set_up(bus->spaces, true);
+    if (loss == STORE_WHOLE) {
+        bus_repairs_settle(bus->repairs);
+        return;
+    }
+    bus_spaces_doubt(bus->spaces, loss == STORE_MOVED);
+    if (loss == STORE_MOVED)
+        bus_outbox_begin_era(bus->outbox);
+    bus_repairs_start(bus->repairs);
+}
+
+static void on_store_down(struct bus *bus)
+{
+    bus_spaces_set_up(bus->spaces, false);
+    atomic_store(&bus->up, false);
+    bus_reads_ground(bus->reads);
+    bus_checks_drop(bus->checks);
+    bus_repairs_give_up(bus->repairs);
+}
+
+static void on_store_passed(struct bus *bus, uint64_t mark)
+{
+    bus_checks_passed(bus->checks, mark);
+}
+
+static void on_repairs_over(void *arg)
+{
+    struct bus *bus = arg;
+    atomic_store(&bus->up, true);
+    bus_reads_recheck(bus->reads);
+}
+
+/* --- the thread ------------------------------------------------------------------------------- */
+
+static void timers_start(struct bus *bus)
+{
+    struct ev_loop *loop = bus->base.loop;
+    ev_prepare_init(&bus->turn_end, on_turn_end);
+    ev_timer_init(&bus->reopen, on_reopen, REOPEN_S, REOPEN_S);
+    ev_timer_init(&bus->sweep, on_sweep, SWEEP_S, SWEEP_S);
+    ev_init(&bus->check, on_check); /* configure() */
+    bus->turn_end.data = bus->reopen.data = bus->sweep.data = bus->check.data = bus;
+    ev_prepare_start(loop, &bus->turn_end);
+    ev_timer_start(loop, &bus->reopen);
+    ev_timer_start(loop, &bus->sweep);
 }
 
 struct bus *bus_new(struct config *config, struct inbox *const *inboxes, unsigned workers,
                     struct metrics *metrics, store_maker make)
 {
     static const struct store_events events = {.heard = on_store_heard,
-                                               .deliver = bus_deliver,
-                                               .reachable = bus_spaces_open,
-                                               .up = bus_store_up,
-                                               .down = bus_store_down,
-                                               .passed = bus_store_passed};
+                                               .deliver = on_store_deliver,
+                                               .reachable = on_store_reachable,
+                                               .up = on_store_up,
+                                               .down = on_store_down,
+                                               .passed = on_store_passed};
     struct bus *bus = mem_zero(1, sizeof(*bus));
-    bus->base.loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
-    if (!bus->base.loop)
+    struct bus_base *base = &bus->base;
+    base->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+    if (!base->loop)
         abort();
-    bus->inbox = inbox_new(bus->base.loop, on_inbox, bus);
-    bus->base.config = config_ref(config);
-    bus->base.metrics = metrics;
-    bus->outbox = bus_outbox_new(&bus->base, inboxes, workers);
-    bus->base.tails = tails_new();
-    bus->late = event_set_new(LATE_MAX, true);
-    TAILQ_INIT(&bus->waiting);
-    TAILQ_INIT(&bus->lane_queue);
-    TAILQ_INIT(&bus->lanes_idle);
-    TAILQ_INIT(&bus->repairs_waiting);
-    LIST_INIT(&bus->checks);
-    ev_prepare_init(&bus->flush, on_flush);
-    bus->flush.data = bus;
-    ev_prepare_start(bus->base.loop, &bus->flush);
-    ev_timer_init(&bus->reopen, on_reopen, REOPEN_S, REOPEN_S);
-    ev_init(&bus->repair_again, on_repair_again);
-    ev_init(&bus->check, on_check);
-    bus->check.data = bus;
+    base->config = config_ref(config);
+    base->metrics = metrics;
+    base->tails = tails_new();
+    bus->outbox = bus_outbox_new(base, inboxes, workers);
+    bus->spaces = bus_spaces_new(base);
+    bus->repairs = bus_repairs_new(base, bus->outbox, bus->spaces, on_repairs_over, bus);
+    bus->live = bus_live_new(base, bus->outbox, bus->spaces, bus->repairs);
+    bus->checks = bus_checks_new(base, bus->spaces, bus->repairs);
+    bus->reads = bus_reads_new(base, bus->outbox, bus->spaces, bus->repairs);
+    bus->inbox = inbox_new(base->loop, on_inbox, bus);
+    timers_start(bus);
     configure(bus);
-    ev_init(&bus->lane_timer, on_lane_timer);
-    ev_timer_init(&bus->sweep, on_sweep, SWEEP_S, SWEEP_S);
-    bus->reopen.data = bus->repair_again.data = bus->lane_timer.data = bus->sweep.data = bus;
-    ev_timer_start(bus->base.loop, &bus->reopen);
-    ev_timer_start(bus->base.loop, &bus->sweep);
-    bus->base.store = make(bus->base.loop, bus, &events, config, metrics);
+    base->store = make(base->loop, bus, &events, config, metrics);
     return bus;
 }
 
 void bus_run(struct bus *bus)
 {
-    bus->base.store.ops->start(bus->base.store.impl);
+    const struct store *store = &bus->base.store;
+    store->ops->start(store->impl);
     ev_run(bus->base.loop, 0);
 }
 
@@ -333,20 +293,22 @@ void bus_free(struct bus *bus)
 {
     if (!bus)
         return;
-    bus_store_down(bus); /* ends what waits with us */
-    /* The store gives back what it was asked: reads go to `waiting`, repairs end. */
-    bus->base.store.ops->free(bus->base.store.impl);
-    bus->base.store.impl = NULL;
-    bus_reads_return(bus);
-    bus_checks_drop(bus);
+    struct store *store = &bus->base.store;
+    on_store_down(bus); /* ends what waits with us */
+    /* The store gives back what it was asked: reads wait again, repairs end. */
+    store->ops->free(store->impl);
+    store->impl = NULL;
+    bus_reads_free(bus->reads);
+    bus_checks_drop(bus->checks);
+    bus_checks_free(bus->checks);
+    bus_repairs_free(bus->repairs);
     struct inbox_item *item;
     while ((item = inbox_pop(bus->inbox)))
         note_return(bus, (struct note *)item);
-    bus_names_free(bus);
+    bus_live_free(bus->live);
+    bus_spaces_free(bus->spaces);
     bus_outbox_free(bus->outbox);
-    event_unref(bus->last_event);
     tails_free(bus->base.tails);
-    event_set_free(bus->late);
     inbox_free(bus->inbox);
     config_unref(bus->base.config);
     ev_loop_destroy(bus->base.loop);
