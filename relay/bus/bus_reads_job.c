@@ -1,28 +1,31 @@
+#include <assert.h>
 #include <stdlib.h>
 
 #include "common/mem.h"
 #include "common/names.h"
-#include "relay/bus/bus_read_parts.h"
+#include "relay/bus/bus_reads_parts.h"
 
-void bus_job_end(struct job *job)
+struct bus_job *bus_reads_job_new(const struct bus_sources *sources, struct note_read *note)
 {
-    struct bus *bus = job->bus;
-    struct space *space = job->space;
-    job->note->era = bus->era;
-    bus_post(bus, job->note->worker, &job->note->note);
+    struct bus_job *job = mem_zero(1, sizeof(*job));
+    job->sources = sources;
+    job->note = note;
+    job->space = bus_spaces_find(sources->spaces, subscription_ns(note->sub));
+    assert(job->space); /* a worker watches before it reads */
+    bus_space_use(job->space);
+    return job;
+}
+
+void bus_reads_job_end(struct bus_job *job)
+{
+    const struct bus_sources *sources = job->sources;
+    job->note->era = bus_outbox_era(sources->outbox);
+    bus_outbox_post(sources->outbox, job->note->worker, &job->note->note);
+    bus_space_release(sources->spaces, job->space);
     free(job);
-    space->jobs--;
-    bus_space_release(bus, space);
 }
 
-/* Waits until its names are heard again and the store is back. */
-void bus_job_wait(struct job *job)
-{
-    TAILQ_INSERT_TAIL(&job->bus->waiting, job, link);
-    job->bus->recheck = true;
-}
-
-bool bus_job_is_cancelled(const struct job *job)
+bool bus_reads_job_is_cancelled(const struct bus_job *job)
 {
     return atomic_load_explicit(&job->note->cancelled, memory_order_relaxed);
 }
@@ -33,16 +36,15 @@ static void note_events_room(struct note_read *note, size_t count)
     note->count = 0;
 }
 
-static void note_put_gap(struct job *job, uint64_t from, const struct replay_item *gap)
+static void note_put_gap(struct bus_job *job, uint64_t from, const struct replay_item *gap)
 {
     struct note_read *note = job->note;
     note->events[note->count++] =
-        gap_event(job->bus->config, gap->moves ? gap->id : 0, from, gap->id, gap->reason);
-    bus_count_gap(job->bus, gap->reason);
+        gap_event(job->sources->base->config, gap->moves ? gap->id : 0, from, gap->id, gap->reason);
+    bus_outbox_count_gap(job->sources->outbox, gap->reason);
 }
 
-/* A cursor that nobody here has given. */
-void bus_job_fill_unknown(struct job *job, const struct replay *r)
+void bus_reads_job_fill_unknown(struct bus_job *job, const struct replay *r)
 {
     struct replay_item gap = {.id = r->position, .moves = true, .reason = GAP_UNKNOWN_ID};
     struct note_read *note = job->note;
@@ -53,8 +55,7 @@ void bus_job_fill_unknown(struct job *job, const struct replay *r)
     note->final = true;
 }
 
-/* The flight's page began at the lowest cursor of all: this job has what is above its own. */
-void bus_job_fill(struct job *job, const struct replay *r)
+void bus_reads_job_fill(struct bus_job *job, const struct replay *r)
 {
     struct note_read *note = job->note;
     bool resumes = note->kind == CURSOR_ID;
@@ -66,7 +67,7 @@ void bus_job_fill(struct job *job, const struct replay *r)
             continue;
         if (item->event) {
             note->events[note->count++] = event_ref(item->event);
-            metrics_add(job->bus->metrics, M_EVENTS_REPLAYED, 1);
+            metrics_add(job->sources->base->metrics, M_EVENTS_REPLAYED, 1);
         } else if (item->id > note->gap_told) {
             note->gap_told = item->id;
             note_put_gap(job, item->from > cursor ? item->from : cursor, item);
@@ -85,20 +86,20 @@ static int compare_events(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static bool tails_have_all(struct job *job)
+static bool tails_have_all(struct bus_job *job)
 {
     const struct subscription_request *request = subscription_request(job->note->sub);
     for (size_t i = 0; i < request->topics.count; i++) {
         struct slice name = slice_of(request->topics.items[i]);
         if (name_is_pattern(name) ||
-            !tails_cover(job->bus->tails, slice_of(request->ns), name, job->note->cursor))
+            !tails_cover(job->sources->base->tails, slice_of(request->ns), name, job->note->cursor))
             return false;
     }
     return true;
 }
 
 /* Moves what fits from the sorted @events into the note. */
-static void note_take(struct job *job, struct event *const *events, size_t count)
+static void note_take(struct bus_job *job, struct event *const *events, size_t count)
 {
     struct note_read *note = job->note;
     size_t bytes = 0, i;
@@ -114,60 +115,61 @@ static void note_take(struct job *job, struct event *const *events, size_t count
         last = event_id(events[i]);
         note->events[note->count++] = event_ref(events[i]);
     }
-    metrics_add(job->bus->metrics, M_EVENTS_REPLAYED, note->count);
+    metrics_add(job->sources->base->metrics, M_EVENTS_REPLAYED, note->count);
     note->final = i == count;
     /* The last event may be on several topics, and only one of its messages may have come yet. */
-    uint64_t complete = job->space->seen ? job->space->seen - 1 : 0;
+    uint64_t seen = bus_space_seen(job->space), complete = seen ? seen - 1 : 0;
     note->end = note->final && complete > last ? complete : last;
     note->start = note->cursor;
 }
 
-/* True: the job is done. A cursor above what this node has seen may be of another node that is
+/* A cursor above what this node has seen may be of another node that is
  * ahead, or of nobody: the log knows. */
-bool bus_job_from_tails(struct job *job)
+bool bus_reads_job_from_tails(struct bus_job *job)
 {
-    struct bus *bus = job->bus;
-    struct note_read *note = job->note;
+    const struct bus_base *base = job->sources->base;
+    const struct note_read *note = job->note;
     const struct strings *names = &subscription_request(note->sub)->topics;
-    if (note->kind != CURSOR_ID || note->cursor > job->space->seen || job->space->unrepaired ||
-        bus->repairing || note->budget < note->max_events || !tails_have_all(job))
+    if (note->kind != CURSOR_ID || note->cursor > bus_space_seen(job->space) ||
+        bus_space_is_unrepaired(job->space) || bus_repairs_are_under_way(job->sources->repairs) ||
+        note->budget < note->max_events || !tails_have_all(job))
         return false;
     size_t each = (size_t)note->max_events + 1, count = 0;
     struct event **events = NULL;
     for (size_t i = 0; i < names->count; i++) {
         events = mem_resize(events, (count + each) * sizeof(struct event *));
-        count += tails_read(bus->tails, slice_of(job->space->ns), slice_of(names->items[i]),
-                            note->cursor, events + count, each);
+        count += tails_read(base->tails, slice_of(bus_space_ns(job->space)),
+                            slice_of(names->items[i]), note->cursor, events + count, each);
     }
     if (names->count > 1 && count)
         qsort(events, count, sizeof(*events), compare_events);
     note_take(job, events, count);
     free(events);
-    metrics_add(bus->metrics, M_READS_MEMORY, 1);
-    bus_job_end(job);
+    metrics_add(base->metrics, M_READS_MEMORY, 1);
+    bus_reads_job_end(job);
     return true;
 }
 
 /* Whether the log's last event of a topic says nothing new about the live path. If it does, it may
  * just be lost there, and taking it for known would hide that from those who are live. */
-static bool may_learn(struct bus *bus, const struct replay *r)
+static bool may_learn(struct tails *tails, struct bus_space *space, const struct replay *r)
 {
-    struct space *space = bus_space_find(bus, slice_of(r->ns));
-    struct name *name = bus_name_find(bus, r->ns, slice_of(r->names->items[0]));
-    if (!space || !name || !name->store.heard)
+    const struct bus_names *names = bus_space_names(space);
+    const struct store_name *name = bus_names_find(names, slice_of(r->names->items[0]));
+    if (!name || !name->heard)
         return false;
-    uint64_t known =
-        bus_has_patterns(space) || name->since < space->checked ? space->checked : name->since;
-    return r->topic_last <= known ||
-           tails_last(bus->tails, slice_of(r->ns), slice_of(name->store.name));
+    uint64_t since = bus_names_since(name), checked = bus_space_checked(space);
+    uint64_t known = bus_names_have_patterns(names) || since < checked ? checked : since;
+    return r->topic_last <= known || tails_last(tails, slice_of(r->ns), slice_of(name->name));
 }
 
-/* What a flight for one topic has read serves those who come after it. */
-void bus_tails_learn(struct bus *bus, const struct replay *r)
+void bus_reads_learn(const struct bus_sources *sources, struct bus_space *space,
+                     const struct replay *r)
 {
+    struct tails *tails = sources->base->tails;
     const struct strings *names = r->names;
     if (r->kind != CURSOR_ID || r->unknown || names->count != 1 || !r->final ||
-        name_is_pattern(slice_of(names->items[0])) || !may_learn(bus, r))
+        name_is_pattern(slice_of(names->items[0])) || !may_learn(tails, space, r))
         return;
     struct event **events = mem_alloc((r->count + 1) * sizeof(struct event *));
     bool whole = true;
@@ -176,7 +178,7 @@ void bus_tails_learn(struct bus *bus, const struct replay *r)
         whole &= events[i] != NULL;
     }
     if (whole)
-        tails_fill(bus->tails, slice_of(r->ns), slice_of(names->items[0]), r->start, r->position,
+        tails_fill(tails, slice_of(r->ns), slice_of(names->items[0]), r->start, r->position,
                    r->topic_last, events, r->count);
     free(events);
 }

@@ -1,11 +1,9 @@
-#include <assert.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "common/clock.h"
+#include "common/hash.h"
 #include "common/mem.h"
-#include "common/names.h"
-#include "relay/bus/bus_read_parts.h"
+#include "relay/bus/bus_reads_parts.h"
 #include "relay/kit/timer.h"
 
 /* How clients' reads of the log become few commands to Redis. Reads that ask the same of the same
@@ -29,21 +27,35 @@ enum {
     SURVEYED_MAX = 1 << 18,   /* topics, in the surveys of all lanes: some 25 MB */
 };
 
+TAILQ_HEAD(job_list, bus_job);
+
 /* Those that ask the same. */
 struct lane {
     struct buf key;
-    struct bus *bus;
+    struct bus_reads *all;
     struct job_list waiting;
     struct job_list flying; /* whom the flight serves */
     struct replay replay;
-    struct replay_survey survey; /* for the next flight; its topics count in bus->surveyed */
+    struct replay_survey survey; /* for the next flight; its topics count in all->surveyed */
     uint64_t surveyed_us;
     uint64_t next_us;       /* no flight before … */
     uint64_t joined;        /* … as this many have come since the last one landed */
     uint64_t taken_us;      /* when its share of flights is no longer used up */
     bool idle;              /* nobody waits */
-    TAILQ_ENTRY(lane) link; /* in bus->lane_queue or lanes_idle, unless it is in flight */
+    TAILQ_ENTRY(lane) link; /* in all->queue or idle, unless it is in flight */
     UT_hash_handle hh;
+};
+TAILQ_HEAD(lane_list, lane);
+
+struct bus_reads {
+    struct bus_sources sources;
+    struct job_list waiting;      /* names are not heard yet, or the store is away */
+    struct lane *lanes;           /* reads that can start, by what they ask … */
+    struct lane_list queue, idle; /* … but for those in flight */
+    unsigned flights;
+    size_t surveyed; /* topics in the lanes' surveys */
+    bool recheck;    /* some of them may be able to start */
+    ev_timer rest;   /* the next lane's is over */
 };
 
 /* --- lanes ------------------------------------------------------------------------------------ */
@@ -65,27 +77,27 @@ static void lane_put_key(struct buf *key, const struct note_read *note)
         buf_printf(key, "\n %s", request->types.items[i]);
 }
 
-static void lane_join(struct bus *bus, struct job *job)
+static void lane_join(struct bus_reads *reads, struct bus_job *job)
 {
     struct buf key = {0};
     struct lane *lane;
     lane_put_key(&key, job->note);
-    HASH_FIND(hh, bus->lanes, key.ptr, key.len, lane);
+    HASH_FIND(hh, reads->lanes, key.ptr, key.len, lane);
     if (lane) {
         buf_reset(&key);
     } else {
         lane = mem_zero(1, sizeof(*lane));
         lane->key = key;
-        lane->bus = bus;
+        lane->all = reads;
         lane->survey.least = SURVEY_LEAST;
         TAILQ_INIT(&lane->waiting);
         TAILQ_INIT(&lane->flying);
-        HASH_ADD_KEYPTR(hh, bus->lanes, lane->key.ptr, lane->key.len, lane);
-        TAILQ_INSERT_TAIL(&bus->lane_queue, lane, link);
+        HASH_ADD_KEYPTR(hh, reads->lanes, lane->key.ptr, lane->key.len, lane);
+        TAILQ_INSERT_TAIL(&reads->queue, lane, link);
     }
     if (lane->idle) {
-        TAILQ_REMOVE(&bus->lanes_idle, lane, link);
-        TAILQ_INSERT_TAIL(&bus->lane_queue, lane, link);
+        TAILQ_REMOVE(&reads->idle, lane, link);
+        TAILQ_INSERT_TAIL(&reads->queue, lane, link);
         lane->idle = false;
     }
     TAILQ_INSERT_TAIL(&lane->waiting, job, link);
@@ -94,14 +106,14 @@ static void lane_join(struct bus *bus, struct job *job)
 
 static void lane_forget(struct lane *lane)
 {
-    lane->bus->surveyed -= lane->survey.look.count;
+    lane->all->surveyed -= lane->survey.look.count;
     replay_survey_reset(&lane->survey);
 }
 
-static void lane_free(struct bus *bus, struct lane *lane)
+static void lane_free(struct lane *lane)
 {
     lane_forget(lane);
-    HASH_DEL(bus->lanes, lane);
+    HASH_DEL(lane->all->lanes, lane);
     buf_reset(&lane->key);
     free(lane);
 }
@@ -110,36 +122,22 @@ static void lane_free(struct bus *bus, struct lane *lane)
 static void lane_thin(struct lane *lane, bool memory)
 {
     struct job_list rest = TAILQ_HEAD_INITIALIZER(rest);
-    struct job *job;
+    struct bus_job *job;
     while ((job = TAILQ_FIRST(&lane->waiting))) {
         TAILQ_REMOVE(&lane->waiting, job, link);
-        if (bus_job_is_cancelled(job))
-            bus_job_end(job);
-        else if (!memory || !bus_job_from_tails(job))
+        if (bus_reads_job_is_cancelled(job))
+            bus_reads_job_end(job);
+        else if (!memory || !bus_reads_job_from_tails(job))
             TAILQ_INSERT_TAIL(&rest, job, link);
     }
     TAILQ_CONCAT(&lane->waiting, &rest, link);
 }
 
-/* Nobody is live on a name before its first read. */
-static void names_date(struct job *job, uint64_t position)
+/* Waits until its names are heard again and the store is back. */
+static void job_wait(struct bus_reads *reads, struct bus_job *job)
 {
-    const struct subscription_request *request = subscription_request(job->note->sub);
-    for (size_t i = 0; i < request->topics.count; i++) {
-        struct name *name =
-            bus_name_find(job->bus, request->ns, slice_of(request->topics.items[i]));
-        if (name && !name->since)
-            name->since = position;
-    }
-}
-
-/* The index has confirmed nothing above the lowest position that somebody here began at. */
-static void space_date(struct space *space, uint64_t position)
-{
-    if (!space->seen)
-        space->seen = position;
-    if (!space->checked || position < space->checked)
-        space->checked = position;
+    TAILQ_INSERT_TAIL(&reads->waiting, job, link);
+    reads->recheck = true;
 }
 
 static bool flies_often(const struct lane *lane, uint64_t now_us)
@@ -161,62 +159,79 @@ static uint64_t lane_rest_us(const struct lane *lane, uint64_t now_us, bool beyo
 static void flight_learn(struct lane *lane)
 {
     const struct replay *r = &lane->replay;
-    struct bus *bus = lane->bus;
-    struct job *job;
+    const struct bus_sources *sources = &lane->all->sources;
+    struct bus_space *space = TAILQ_FIRST(&lane->flying)->space; /* a lane is of one namespace */
+    const struct bus_job *job;
     for (size_t i = 0; i < r->count; i++)
         if (r->items[i].event)
-            event_set_add(bus->read, r->items[i].event, bus->era);
+            bus_outbox_add_read(sources->outbox, r->items[i].event);
     if (r->stale)
         return; /* names may have been heard only since */
     TAILQ_FOREACH (job, &lane->flying, link)
-        names_date(job, r->position);
-    bus_tails_learn(bus, r);
-    space_date(TAILQ_FIRST(&lane->flying)->space, r->position); /* a lane is of one namespace */
+        bus_names_date(bus_space_names(space), &subscription_request(job->note->sub)->topics,
+                       r->position);
+    bus_reads_learn(sources, space, r);
+    bus_space_date(space, r->position);
+}
+
+/* True: the page did not reach it, and it waits for one further on. */
+static bool flight_serve(struct bus_job *job, const struct replay *r)
+{
+    bool resumes = job->note->kind == CURSOR_ID;
+    if (resumes && !r->unknown && !r->final && job->note->cursor >= r->end)
+        return true;
+    if (r->unknown || (resumes && job->note->cursor > r->position))
+        bus_reads_job_fill_unknown(job, r);
+    else
+        bus_reads_job_fill(job, r);
+    bus_reads_job_end(job);
+    return false;
+}
+
+/* Back to the others, to rest. @beyond: some wait for a page further on. */
+static void flight_land(struct lane *lane, enum err e, bool beyond)
+{
+    struct bus_reads *reads = lane->all;
+    uint64_t now = clock_mono_us();
+    if (lane->replay.stale) /* it did not cost what others do */
+        lane->taken_us -= FLIGHT_SHARE_US;
+    /* A store that says no would say so as often as it is asked. */
+    lane->next_us = now + (e ? REST_MAX_US : lane_rest_us(lane, now, beyond));
+    lane->joined = 0;
+    reads->surveyed += lane->survey.look.count;
+    if (e || reads->surveyed > SURVEYED_MAX)
+        lane_forget(lane);
+    reads->flights--;
+    TAILQ_INSERT_TAIL(&reads->queue, lane, link);
+    reads->recheck = true;
 }
 
 static void on_flight(struct replay *r, enum err e)
 {
     struct lane *lane = r->arg;
-    struct bus *bus = lane->bus;
-    struct job *job;
-    bool beyond = false; /* some are waiting for a page further on */
+    struct bus_job *job;
+    bool beyond = false;
     if (e == OK)
         flight_learn(lane);
     while ((job = TAILQ_FIRST(&lane->flying))) {
         TAILQ_REMOVE(&lane->flying, job, link);
-        bool resumes = job->note->kind == CURSOR_ID;
-        if (e || (resumes && !r->unknown && !r->final && job->note->cursor >= r->end)) {
-            job->passed_over |= !e;
-            bus_job_wait(job); /* the store went away, or the page ended below its cursor */
-            beyond |= !e;
-            continue;
+        if (e) { /* the store went away */
+            job_wait(lane->all, job);
+        } else if (flight_serve(job, r)) {
+            job->passed_over = true;
+            job_wait(lane->all, job);
+            beyond = true;
         }
-        if (r->unknown || (resumes && job->note->cursor > r->position))
-            bus_job_fill_unknown(job, r);
-        else
-            bus_job_fill(job, r);
-        bus_job_end(job);
     }
     replay_reset(r);
-    uint64_t now = clock_mono_us();
-    if (r->stale) /* it did not cost what others do */
-        lane->taken_us -= FLIGHT_SHARE_US;
-    /* A store that says no would say so as often as it is asked. */
-    lane->next_us = now + (e ? REST_MAX_US : lane_rest_us(lane, now, beyond));
-    lane->joined = 0;
-    bus->surveyed += lane->survey.look.count;
-    if (e || bus->surveyed > SURVEYED_MAX)
-        lane_forget(lane);
-    bus->flights--;
-    TAILQ_INSERT_TAIL(&bus->lane_queue, lane, link);
-    bus->recheck = true;
+    flight_land(lane, e, beyond);
 }
 
 /* From the lowest cursor of all. But those that were passed over go first: else they would wait for
  * as long as others come from further back. */
 static uint64_t flight_cursor(const struct lane *lane)
 {
-    const struct job *job;
+    const struct bus_job *job;
     uint64_t lowest = UINT64_MAX, passed_over = UINT64_MAX;
     TAILQ_FOREACH (job, &lane->waiting, link) {
         uint64_t cursor = job->note->cursor;
@@ -230,7 +245,7 @@ static uint64_t flight_cursor(const struct lane *lane)
 static void flight_board(struct lane *lane, struct replay *r)
 {
     struct job_list rest = TAILQ_HEAD_INITIALIZER(rest);
-    struct job *job;
+    struct bus_job *job;
     while ((job = TAILQ_FIRST(&lane->waiting))) {
         const struct note_read *note = job->note;
         TAILQ_REMOVE(&lane->waiting, job, link);
@@ -252,18 +267,18 @@ static struct replay_survey *lane_survey(struct lane *lane, uint64_t now_us)
         lane_forget(lane);
     if (!lane->survey.look.count)
         lane->surveyed_us = now_us;
-    lane->bus->surveyed -= lane->survey.look.count;
+    lane->all->surveyed -= lane->survey.look.count;
     return &lane->survey;
 }
 
 static void flight_start(struct lane *lane)
 {
-    struct bus *bus = lane->bus;
+    struct bus_reads *reads = lane->all;
     const struct note_read *first = TAILQ_FIRST(&lane->waiting)->note;
     /* Where a page cannot reach the end of a budget, none counts: the others' may be larger. */
     bool counts = first->budget < first->max_events;
     struct replay *r = &lane->replay;
-    *r = (struct replay){.store = &bus->store,
+    *r = (struct replay){.store = &reads->sources.base->store,
                          .kind = first->kind,
                          .cursor = flight_cursor(lane),
                          .max_events = UINT32_MAX,
@@ -280,127 +295,160 @@ static void flight_start(struct lane *lane)
     uint64_t most = now + 2 * FLIGHTS_BURST * FLIGHT_SHARE_US; /* soon forgotten */
     lane->taken_us = (lane->taken_us > now ? lane->taken_us : now) + FLIGHT_SHARE_US;
     lane->taken_us = lane->taken_us < most ? lane->taken_us : most;
-    bus->flights++;
-    metrics_add(bus->metrics, M_READS_LOG, 1);
+    reads->flights++;
+    metrics_add(reads->sources.base->metrics, M_READS_LOG, 1);
     replay_start(r);
 }
 
 /* Forgets lanes that nobody has needed for a while. */
-void bus_reads_sweep(struct bus *bus)
+void bus_reads_sweep(struct bus_reads *reads)
 {
     uint64_t now = clock_mono_us();
     struct lane *lane, *next;
-    for (lane = TAILQ_FIRST(&bus->lanes_idle); lane; lane = next) {
+    for (lane = TAILQ_FIRST(&reads->idle); lane; lane = next) {
         next = TAILQ_NEXT(lane, link);
         if (lane->next_us > now || lane->taken_us > now)
             continue;
-        TAILQ_REMOVE(&bus->lanes_idle, lane, link);
-        lane_free(bus, lane);
+        TAILQ_REMOVE(&reads->idle, lane, link);
+        lane_free(lane);
     }
-    bus->recheck |= !TAILQ_EMPTY(&bus->waiting); /* clients may be gone */
+    reads->recheck |= !TAILQ_EMPTY(&reads->waiting); /* clients may be gone */
 }
 
 /* Starts the flights that may. */
-static void lanes_start(struct bus *bus)
+static void lanes_start(struct bus_reads *reads)
 {
+    struct ev_loop *loop = reads->sources.base->loop;
     uint64_t now = clock_mono_us(), earliest = UINT64_MAX;
+    const struct bus_spaces *spaces = reads->sources.spaces;
     struct lane_list queue = TAILQ_HEAD_INITIALIZER(queue);
     struct lane *lane;
-    TAILQ_CONCAT(&queue, &bus->lane_queue, link); /* a flight may land before it has started */
+    TAILQ_CONCAT(&queue, &reads->queue, link); /* a flight may land before it has started */
     while ((lane = TAILQ_FIRST(&queue))) {
         TAILQ_REMOVE(&queue, lane, link);
         bool rests = lane->next_us > now;
-        bool busy =
-            rests || flies_often(lane, now) || lane->joined > CROWD || bus->flights >= FLIGHTS_MAX;
-        if (bus->store_up)
+        bool busy = rests || flies_often(lane, now) || lane->joined > CROWD ||
+                    reads->flights >= FLIGHTS_MAX;
+        if (bus_spaces_are_up(spaces))
             lane_thin(lane, busy);
-        bool wanted = !TAILQ_EMPTY(&lane->waiting);
-        if (!wanted) {
+        if (TAILQ_EMPTY(&lane->waiting)) {
             lane->idle = true;
-            TAILQ_INSERT_TAIL(&bus->lanes_idle, lane, link);
-        } else if (wanted && !rests && bus->flights < FLIGHTS_MAX && bus->store_up) {
+            TAILQ_INSERT_TAIL(&reads->idle, lane, link);
+        } else if (!rests && reads->flights < FLIGHTS_MAX && bus_spaces_are_up(spaces)) {
             flight_start(lane);
         } else {
             if (rests && lane->next_us < earliest)
                 earliest = lane->next_us;
-            TAILQ_INSERT_TAIL(&bus->lane_queue, lane, link);
+            TAILQ_INSERT_TAIL(&reads->queue, lane, link);
         }
     }
-    ev_timer_stop(bus->loop, &bus->lane_timer);
-    if (earliest == UINT64_MAX)
-        return;
-    timer_once(bus->loop, &bus->lane_timer, (double)(earliest - now) / 1e6);
+    ev_timer_stop(loop, &reads->rest);
+    if (earliest != UINT64_MAX)
+        timer_once(loop, &reads->rest, (double)(earliest - now) / 1e6);
 }
 
 /* --- which reads can start -------------------------------------------------------------------- */
 
 enum readiness { JOB_READY, JOB_WAITS, JOB_ORPHAN };
 
-static enum readiness job_readiness(struct bus *bus, const struct job *job)
+static enum readiness job_readiness(const struct bus_job *job)
 {
     const struct subscription_request *request = subscription_request(job->note->sub);
-    if (bus_job_is_cancelled(job))
+    const struct bus_names *names = bus_space_names(job->space);
+    if (bus_reads_job_is_cancelled(job))
         return JOB_ORPHAN;
     for (size_t i = 0; i < request->topics.count; i++) {
-        struct name *name = bus_name_find(bus, request->ns, slice_of(request->topics.items[i]));
+        const struct store_name *name = bus_names_find(names, slice_of(request->topics.items[i]));
         if (!name)
             return JOB_ORPHAN; /* the worker stopped watching: its client is gone */
-        if (!name->store.heard)
+        if (!name->heard)
             return JOB_WAITS;
     }
-    return bus->store_up ? JOB_READY : JOB_WAITS;
+    return bus_spaces_are_up(job->sources->spaces) ? JOB_READY : JOB_WAITS;
 }
 
-void bus_reads_start(struct bus *bus)
+static void reads_start(struct bus_reads *reads)
 {
     struct job_list waiting = TAILQ_HEAD_INITIALIZER(waiting);
-    struct job *job;
-    bus->recheck = false;
-    TAILQ_CONCAT(&waiting, &bus->waiting, link);
+    struct bus_job *job;
+    reads->recheck = false;
+    TAILQ_CONCAT(&waiting, &reads->waiting, link);
     while ((job = TAILQ_FIRST(&waiting))) {
         TAILQ_REMOVE(&waiting, job, link);
-        enum readiness readiness = job_readiness(bus, job);
+        enum readiness readiness = job_readiness(job);
         if (readiness == JOB_WAITS)
-            TAILQ_INSERT_TAIL(&bus->waiting, job, link);
+            TAILQ_INSERT_TAIL(&reads->waiting, job, link);
         else if (readiness == JOB_ORPHAN)
-            bus_job_end(job);
+            bus_reads_job_end(job);
         else
-            lane_join(bus, job);
+            lane_join(reads, job);
     }
-    lanes_start(bus);
+    lanes_start(reads);
 }
 
-void bus_take_read(struct bus *bus, struct note_read *note)
+void bus_reads_turn(struct bus_reads *reads)
 {
-    struct job *job = mem_zero(1, sizeof(*job));
-    job->bus = bus;
-    job->note = note;
-    job->space = bus_space_find(bus, subscription_ns(note->sub));
-    assert(job->space); /* a worker watches before it reads */
-    job->space->jobs++;
-    bus_job_wait(job);
+    if (reads->recheck)
+        reads_start(reads);
+    if (reads->recheck) /* again: what comes of it must not wait for somebody to wake the loop */
+        timer_once(reads->sources.base->loop, &reads->rest, 0.);
 }
+
+void bus_reads_recheck(struct bus_reads *reads)
+{
+    reads->recheck = true;
+}
+
+static void on_rest(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    (void)loop, (void)revents;
+    bus_reads_recheck(w->data);
+}
+
+void bus_reads_take(struct bus_reads *reads, struct note_read *note)
+{
+    job_wait(reads, bus_reads_job_new(&reads->sources, note));
+}
+
+/* --- all of them ------------------------------------------------------------------------------ */
 
 /* Names that are heard now may not be when the store is back. */
-void bus_reads_ground(struct bus *bus)
+void bus_reads_ground(struct bus_reads *reads)
 {
     struct lane *lane, *next;
-    HASH_ITER (hh, bus->lanes, lane, next) {
-        TAILQ_CONCAT(&bus->waiting, &lane->waiting, link);
+    HASH_ITER (hh, reads->lanes, lane, next) {
+        TAILQ_CONCAT(&reads->waiting, &lane->waiting, link);
         if (TAILQ_EMPTY(&lane->flying))
             lane_forget(lane);
     }
 }
 
-void bus_reads_return(struct bus *bus)
+struct bus_reads *bus_reads_new(const struct bus_base *base, struct bus_outbox *outbox,
+                                struct bus_spaces *spaces, const struct bus_repairs *repairs)
+{
+    struct bus_reads *reads = mem_zero(1, sizeof(*reads));
+    reads->sources = (struct bus_sources){base, outbox, spaces, repairs};
+    TAILQ_INIT(&reads->waiting);
+    TAILQ_INIT(&reads->queue);
+    TAILQ_INIT(&reads->idle);
+    ev_init(&reads->rest, on_rest);
+    reads->rest.data = reads;
+    return reads;
+}
+
+void bus_reads_free(struct bus_reads *reads)
 {
     struct lane *lane, *next;
-    struct job *job;
-    bus_reads_ground(bus);
-    while ((job = TAILQ_FIRST(&bus->waiting))) {
-        TAILQ_REMOVE(&bus->waiting, job, link);
-        bus_job_end(job);
+    struct bus_job *job;
+    if (!reads)
+        return;
+    bus_reads_ground(reads);
+    while ((job = TAILQ_FIRST(&reads->waiting))) {
+        TAILQ_REMOVE(&reads->waiting, job, link);
+        bus_reads_job_end(job);
     }
-    HASH_ITER (hh, bus->lanes, lane, next)
-        lane_free(bus, lane);
+    HASH_ITER (hh, reads->lanes, lane, next)
+        lane_free(lane);
+    ev_timer_stop(reads->sources.base->loop, &reads->rest);
+    free(reads);
 }
