@@ -10,7 +10,7 @@
 #include <unistd.h>
 #include "common/json.h"
 #include "relay/kit/metrics.h"
-#include "relay/kit/metrics_table.h"
+#include "relay/kit/metrics_parts.h"
 
 #define SETS 3
 
