@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/hash.h"
+#include "relay/config/config_print.h"
 #include "relay/hub.h"
 #include "relay/kit/log.h"
 
@@ -47,7 +48,7 @@ static int run(struct config *config, struct command_line *line)
     struct hub *hub;
     log_setup(config->logging_level, config->logging_format);
     struct buf url = {0};
-    config_put_redacted_url(&url, config->redis);
+    config_print_url(&url, config->redis);
     buf_putc(&url, '\0');
     log_put(LOG_INFO, "starting", "version", SSE_RELAY_VERSION, "node", config->node, "redis",
             url.ptr, NULL);
@@ -75,16 +76,16 @@ static int act(enum config_action action, struct config *config, struct command_
         buf_puts(&text, "the configuration is valid\n");
         break;
     case CONFIG_PRINT:
-        config_put_file(&text, config);
+        config_print_file(&text, config);
         break;
     case CONFIG_HELP:
-        config_put_help(&text);
+        config_print_help(&text);
         break;
     case CONFIG_VERSION:
         buf_puts(&text, "sse-relay " SSE_RELAY_VERSION "\n");
         break;
     case CONFIG_DOCS:
-        config_put_docs(&text);
+        config_print_docs(&text);
         break;
     }
     return print(&text);

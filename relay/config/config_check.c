@@ -1,8 +1,7 @@
-/* Checks of single texts in the configuration: addresses, URLs, origins, names. */
+#include "relay/config/config_check.h"
 #include <arpa/inet.h>
 #include <string.h>
 #include "common/names.h"
-#include "relay/config/config_table.h"
 #include "relay/redis/redis_tls.h"
 #include "common/redis_url.h"
 

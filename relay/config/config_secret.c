@@ -1,10 +1,9 @@
-/* Passwords from files, and what of Redis's options must fit together. */
+#include "relay/config/config_secret.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "common/mem.h"
-#include "relay/config/config_table.h"
 #include "relay/redis/redis_tls.h"
 #include "common/redis_url.h"
 

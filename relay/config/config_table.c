@@ -1,9 +1,7 @@
-/* The table of options, and the life of a loaded configuration. */
-#include "relay/config/config.h"
+#include "relay/config/config_table.h"
 #include <assert.h>
-#include <stdlib.h>
-#include "common/mem.h"
-#include "relay/config/config_load.h"
+#include <stddef.h>
+#include "relay/config/config_check.h"
 
 #define SECOND UINT64_C(1000)
 #define HOUR (3600 * SECOND)
@@ -23,7 +21,7 @@ static_assert(sizeof(enum log_level) == sizeof(unsigned), "enum options are stor
 static_assert(sizeof(enum log_format) == sizeof(unsigned), "enum options are stored as unsigned");
 
 /* Options of one group stand together: --help prints a heading where the group changes. */
-const struct config_option config_options[] = {
+const struct config_option config_table[] = {
     {.name = "listen",
      .type = CONFIG_STRINGS,
      FIELD(listen),
@@ -485,70 +483,19 @@ const struct config_option config_options[] = {
      .choices = format_choices,
      .help = "How log lines look"},
 };
-const size_t config_option_count = sizeof(config_options) / sizeof(config_options[0]);
-static_assert(sizeof(config_options) / sizeof(config_options[0]) <= CONFIG_OPTION_MAX,
+const size_t config_table_count = sizeof(config_table) / sizeof(config_table[0]);
+static_assert(sizeof(config_table) / sizeof(config_table[0]) <= CONFIG_OPTION_MAX,
               "raise CONFIG_OPTION_MAX");
 
-const struct config_option *config_option_find(struct slice name)
+const struct config_option *config_table_find(struct slice name)
 {
-    for (size_t i = 0; i < config_option_count; i++)
-        if (slice_is(name, config_options[i].name))
-            return &config_options[i];
+    for (size_t i = 0; i < config_table_count; i++)
+        if (slice_is(name, config_table[i].name))
+            return &config_table[i];
     return NULL;
 }
 
-void *config_field(const struct config *c, const struct config_option *opt)
+void *config_table_field(const struct config *c, const struct config_option *opt)
 {
     return (char *)(uintptr_t)c + opt->offset;
-}
-
-struct config *config_new_defaults(void)
-{
-    struct config_box *box = mem_zero(1, sizeof(*box));
-    atomic_init(&box->refs, 1);
-    for (size_t i = 0; i < config_option_count; i++) {
-        const struct config_option *opt = &config_options[i];
-        struct buf why = {0};
-        enum err e = config_value_set(&box->config, opt, slice_of(opt->initial), false, &why);
-        assert(e == OK && "a default must be valid");
-        (void)e;
-        buf_reset(&why);
-    }
-    return &box->config;
-}
-
-struct config *config_ref(struct config *c)
-{
-    atomic_fetch_add_explicit(&((struct config_box *)c)->refs, 1, memory_order_relaxed);
-    return c;
-}
-
-void config_unref(struct config *c)
-{
-    struct config_box *box = (struct config_box *)c;
-    if (!c || atomic_fetch_sub_explicit(&box->refs, 1, memory_order_acq_rel) != 1)
-        return;
-    for (size_t i = 0; i < config_option_count; i++)
-        config_value_free(c, &config_options[i]);
-    free(box);
-}
-
-struct config *config_merge_reload(const struct config *running, const struct config *fresh,
-                                   struct buf *needs_restart)
-{
-    struct config *merged = config_new_defaults();
-    struct config_box *box = (struct config_box *)merged;
-    const struct config_box *old = (const struct config_box *)running;
-    for (size_t i = 0; i < config_option_count; i++) {
-        const struct config_option *opt = &config_options[i];
-        config_value_copy(merged, opt->reloadable ? fresh : running, opt);
-        if (opt->reloadable || config_value_equal(running, fresh, opt))
-            continue;
-        if (needs_restart->len > 0)
-            buf_puts(needs_restart, ", ");
-        buf_puts(needs_restart, opt->name);
-    }
-    box->node_is_default = old->node_is_default;
-    box->workers_is_default = old->workers_is_default;
-    return merged;
 }

@@ -1,0 +1,156 @@
+#include "relay/config/config.h"
+#include <assert.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "relay/config/config_check.h"
+#include "relay/config/config_file.h"
+#include "relay/config/config_secret.h"
+#include "relay/config/config_source.h"
+#include "relay/config/config_value.h"
+#include "common/mem.h"
+
+/* What config_load() hands out. */
+struct config_box {
+    struct config config; /* first, so that the pointers convert */
+    atomic_uint refs;
+};
+
+/* --- life --- */
+
+/* One reference; node and workers are not resolved yet. */
+static struct config *new_defaults(void)
+{
+    struct config_box *box = mem_zero(1, sizeof(*box));
+    atomic_init(&box->refs, 1);
+    for (size_t i = 0; i < config_table_count; i++) {
+        const struct config_option *opt = &config_table[i];
+        struct buf why = {0};
+        enum err e = config_value_set(&box->config, opt, slice_of(opt->initial), false, &why);
+        assert(e == OK && "a default must be valid");
+        (void)e;
+        buf_reset(&why);
+    }
+    return &box->config;
+}
+
+struct config *config_ref(struct config *c)
+{
+    atomic_fetch_add_explicit(&((struct config_box *)c)->refs, 1, memory_order_relaxed);
+    return c;
+}
+
+void config_unref(struct config *c)
+{
+    struct config_box *box = (struct config_box *)c;
+    if (!c || atomic_fetch_sub_explicit(&box->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    for (size_t i = 0; i < config_table_count; i++)
+        config_value_free(c, &config_table[i]);
+    free(box);
+}
+
+struct config *config_merge_reload(const struct config *running, const struct config *fresh,
+                                   struct buf *needs_restart)
+{
+    struct config *merged = new_defaults();
+    for (size_t i = 0; i < config_table_count; i++) {
+        const struct config_option *opt = &config_table[i];
+        config_value_copy(merged, opt->reloadable ? fresh : running, opt);
+        if (opt->reloadable || config_value_equal(running, fresh, opt))
+            continue;
+        if (needs_restart->len > 0)
+            buf_puts(needs_restart, ", ");
+        buf_puts(needs_restart, opt->name);
+    }
+    merged->node_is_default = running->node_is_default;
+    merged->workers_is_default = running->workers_is_default;
+    return merged;
+}
+
+/* --- loading --- */
+
+static uint64_t cores_online(void)
+{
+    cpu_set_t
+        set; /* what this process may use: containers are often given less than the machine has */
+    long n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set)
+                                                          : sysconf(_SC_NPROCESSORS_ONLN);
+    return n < 1 ? 1 : n > 64 ? 64 : (uint64_t)n;
+}
+
+static void resolve(struct config *c)
+{
+    char host[65] = "";
+    struct buf node = {0};
+    c->workers_is_default = c->workers == 0;
+    if (c->workers == 0)
+        c->workers = cores_online();
+    c->node_is_default = c->node[0] == '\0';
+    if (!c->node_is_default)
+        return;
+    if (gethostname(host, sizeof(host) - 1) != 0 || config_check_word(host) || host[0] == '\0')
+        strcpy(host, "node");
+    buf_printf(&node, "%s-%ld", host, (long)getpid());
+    free(c->node);
+    c->node = buf_take(&node, NULL);
+}
+
+static enum err cross_check(const struct config *c, struct buf *why)
+{
+    if (c->publish_wait_replicas && !c->publish_timeout_ms) {
+        buf_puts(why, "publish.wait_replicas needs a publish.timeout above 0: that is how long "
+                      "the replicas are waited for");
+        return ERR_INVALID;
+    }
+    if (c->index_ttl_ms >= c->log_ttl_ms)
+        return OK;
+    buf_puts(why, "index.ttl=");
+    config_value_put_json(why, c, config_table_find(SLICE_LIT("index.ttl")));
+    buf_puts(why, " is less than log.ttl=");
+    config_value_put_json(why, c, config_table_find(SLICE_LIT("log.ttl")));
+    buf_puts(why, ": a topic's last id must be remembered at least as long as its events; raise "
+                  "index.ttl or lower log.ttl");
+    return ERR_INVALID;
+}
+
+static enum err load_all(struct config_loader *l, int argc, char **argv, char **environ_list)
+{
+    enum err e = config_source_environment(l, environ_list, false);
+    if (e == OK)
+        e = config_source_flags(l, argc, argv, false);
+    /* These answer whatever the configuration is. */
+    if (e != OK || l->action == CONFIG_HELP || l->action == CONFIG_VERSION ||
+        l->action == CONFIG_DOCS)
+        return e;
+    if (l->path.ptr)
+        e = config_file_apply(l);
+    memset(l->seen, 0, sizeof(l->seen));
+    if (e == OK)
+        e = config_source_environment(l, environ_list, true);
+    memset(l->seen, 0, sizeof(l->seen));
+    if (e == OK)
+        e = config_source_flags(l, argc, argv, true);
+    if (e == OK)
+        e = cross_check(l->config, &l->err);
+    return e == OK ? config_secret_load(l->config, &l->err) : e;
+}
+
+enum err config_load(int argc, char **argv, char **environ_list, struct config **out,
+                     enum config_action *action, char **err_msg)
+{
+    struct config_loader l = {.config = new_defaults(), .action = CONFIG_RUN};
+    enum err e = load_all(&l, argc, argv, environ_list);
+    if (e != OK) {
+        config_unref(l.config);
+        *err_msg = buf_take(&l.err, NULL);
+        return e;
+    }
+    resolve(l.config);
+    buf_reset(&l.err);
+    *out = l.config;
+    *action = l.action;
+    return OK;
+}
