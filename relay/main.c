@@ -9,6 +9,7 @@
 #include "relay/config/config_print.h"
 #include "relay/hub.h"
 #include "relay/kit/log.h"
+#include "relay/redis/redis_target.h"
 
 enum { EXIT_RUN_FAILED = 1, EXIT_USAGE = 2 };
 
@@ -19,14 +20,33 @@ struct command_line {
     char **argv;
 };
 
+/* The same at the start and at each SIGHUP. On an error *why (caller frees) is a sentence. */
+static enum err load(const struct command_line *line, struct config **out,
+                     enum config_action *action, char **why)
+{
+    struct config *config;
+    enum err e = config_load(line->argc, line->argv, environ, &config, action, why);
+    if (e)
+        return e;
+    struct buf wrong = {0};
+    e = redis_target_check(config, &wrong);
+    if (e) {
+        config_unref(config);
+        *why = buf_take(&wrong, NULL);
+    } else {
+        *out = config;
+    }
+    buf_reset(&wrong);
+    return e;
+}
+
 /* SIGHUP: the same sources as at the start. */
 static struct config *reload(void *arg)
 {
-    struct command_line *line = arg;
     struct config *config = NULL;
     enum config_action action;
     char *why = NULL;
-    if (config_load(line->argc, line->argv, environ, &config, &action, &why)) {
+    if (load(arg, &config, &action, &why)) {
         log_put(LOG_ERROR, "the configuration was not read again: it has an error", "error", why,
                 NULL);
         free(why);
@@ -99,7 +119,7 @@ int main(int argc, char **argv)
     char *why = NULL;
     signal(SIGPIPE, SIG_IGN);
     hash_seed_init();
-    if (config_load(argc, argv, environ, &config, &action, &why)) {
+    if (load(&line, &config, &action, &why)) {
         fprintf(stderr, "sse-relay: %s\n", why);
         free(why);
         return EXIT_USAGE;

@@ -2,7 +2,6 @@
 #include <arpa/inet.h>
 #include <string.h>
 #include "common/names.h"
-#include "relay/redis/redis_tls.h"
 #include "common/redis_url.h"
 
 static bool all_of(struct slice s, const char *also)
@@ -76,12 +75,7 @@ const char *config_check_redis(const char *item)
     if (slice_is(url, "memory:"))
         return NULL;
     enum err e = redis_url_parse(item, &parts);
-    bool tls = parts.tls;
     redis_url_reset(&parts);
-    if (e == OK && tls && !redis_tls_is_built_in())
-        return "this build cannot use TLS to Redis: it needs a hiredis with TLS (1.0 or newer, as "
-               "in "
-               "Debian 13). Use such a build, or a local TLS tunnel (stunnel) and redis:// to that";
     if (e == OK)
         return NULL;
     if (slice_has_prefix(url, SLICE_LIT("redis://")))

@@ -23,6 +23,27 @@ void config_load_put_shown(struct buf *b, struct slice text)
         buf_puts(b, "...");
 }
 
+static bool is_redis(const struct config_option *opt)
+{
+    return opt->offset == offsetof(struct config, redis);
+}
+
+static void put_value(struct buf *b, const struct config_option *opt, struct slice value)
+{
+    if (opt->secret) {
+        buf_puts(b, "***");
+    } else if (is_redis(opt)) {
+        char *url = mem_dup(value.ptr, value.len); /* may hold a password */
+        struct buf masked = {0};
+        config_print_url(&masked, url);
+        config_load_put_shown(b, buf_slice(&masked));
+        buf_reset(&masked);
+        free(url);
+    } else {
+        config_load_put_shown(b, value);
+    }
+}
+
 enum err config_load_set(struct config_loader *l, const struct config_option *opt,
                          struct slice value, const char *origin)
 {
@@ -33,20 +54,12 @@ enum err config_load_set(struct config_loader *l, const struct config_option *op
     l->seen[index] = true;
     if (e != OK) {
         buf_printf(&l->err, "%s=", opt->name);
-        if (opt->offset == offsetof(struct config, redis)) {
-            char *url = mem_dup(value.ptr, value.len); /* may hold a password */
-            struct buf masked = {0};
-            config_print_url(&masked, url);
-            config_load_put_shown(&l->err, buf_slice(&masked));
-            buf_reset(&masked);
-            free(url);
-        } else if (opt->secret) {
-            buf_puts(&l->err, "***");
-        } else {
-            config_load_put_shown(&l->err, value);
-        }
+        put_value(&l->err, opt, value);
         buf_printf(&l->err, " (from %s): ", origin);
         buf_put_slice(&l->err, buf_slice(&why));
+    } else if (is_redis(opt)) {
+        free(l->config->redis_origin);
+        l->config->redis_origin = slice_dup(slice_of(origin));
     }
     buf_reset(&why);
     return e;

@@ -40,6 +40,7 @@ struct config {
     /* No options, but what is told of some: */
     bool password_on_command_line;            /* the start warns of it */
     bool node_is_default, workers_is_default; /* printed as "" and 0 */
+    char *redis_origin; /* the flag, variable or file that `redis` is from; NULL: its default */
 };
 
 /* What the command line asks for besides running. */

@@ -10,7 +10,6 @@
 #include "relay/config/config.h"
 #include "relay/config/config_print.h"
 #include "relay/config/config_value.h"
-#include "relay/redis/redis_tls.h"
 
 #define ARGS_MAX 64
 
@@ -312,8 +311,6 @@ START_TEST(test_messages_name_option_source_value_and_what_is_allowed)
     expect_error("--queue.max_bytes 1", "", "a size such as 4096, 64KB or 1MB, 4KB to 1GB");
     expect_error("--logging.level loud", "", "expected debug, info, warn or error");
     expect_error("--control_events maybe", "", "expected on or off");
-    if (!redis_tls_is_built_in())
-        expect_error("--redis rediss://h", "", "this build|TLS|Debian 13|stunnel");
     expect_error("--redis redis+sentinel://h", "", "redis+sentinel://|/master-name");
     expect_error("--log.ttl 8d", "", "index.ttl=\"7d\"|log.ttl=\"8d\"");
     expect_error("--publish.wait_replicas 1 --publish.timeout 0", "",
