@@ -137,13 +137,13 @@ static void model_take(struct model *m)
             model_reconnect(m);
         }
     } else if (p->count != SIZE_MAX) {
-        ck_assert_uint_le(m->client.queue.count + p->count, m->limits.max_events + 1);
+        ck_assert_uint_le(m->client.queue.ring.count + p->count, m->limits.max_events + 1);
         client_page(&m->client, &m->limits, p->events, p->count, p->cursor, p->final);
         for (size_t i = 0; i < p->count; i++)
             event_unref(p->events[i]);
     }
-    ck_assert_uint_le(m->client.queue.count, m->limits.max_events + 1);
-    ck_assert_uint_le(m->client.held.count, m->limits.max_events);
+    ck_assert_uint_le(m->client.queue.ring.count, m->limits.max_events + 1);
+    ck_assert_uint_le(m->client.held.ring.count, m->limits.max_events);
 }
 
 static void model_send(struct model *m)
@@ -160,7 +160,7 @@ static void model_send(struct model *m)
         sent += n;
     }
     client_sent(&m->client, taken);
-    if (m->client.state == CLIENT_REPLAY && !m->client.reading && m->client.queue.count < 2)
+    if (m->client.state == CLIENT_REPLAY && !m->client.reading && m->client.queue.ring.count < 2)
         model_ask(m);
 }
 
