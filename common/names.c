@@ -80,6 +80,14 @@ bool name_is_pattern(struct slice valid_pattern)
            valid_pattern.ptr[valid_pattern.len - 1] == '>';
 }
 
+void name_put_lookup(struct buf *b, struct slice ns, struct slice name)
+{
+    buf_reserve(b, ns.len + name.len + 2); /* all at once, with room for a NUL behind it */
+    buf_put_slice(b, ns);
+    buf_putc(b, '\0');
+    buf_put_slice(b, name);
+}
+
 void name_put_key(struct buf *b, const char *prefix, struct slice ns)
 {
     buf_puts(b, prefix);

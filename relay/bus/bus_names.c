@@ -19,8 +19,7 @@ struct space *bus_space_find(struct bus *bus, struct slice ns)
 struct name *bus_name_find(struct bus *bus, const char *ns, struct slice text)
 {
     struct buf key = {0};
-    buf_put(&key, ns, strlen(ns) + 1);
-    buf_put(&key, text.ptr, text.len);
+    name_put_lookup(&key, slice_of(ns), text);
     struct name *name;
     HASH_FIND(hh, bus->names, key.ptr, key.len, name);
     buf_reset(&key);
@@ -92,18 +91,18 @@ static void pattern_add(struct name *name)
 
 static struct name *name_new(struct bus *bus, const char *ns, const char *text)
 {
-    size_t ns_len = strlen(ns) + 1, text_len = strlen(text) + 1;
     struct name *name = mem_zero(1, sizeof(*name));
-    name->store.ns = mem_alloc(ns_len + text_len);
-    name->store.name = name->store.ns + ns_len;
-    memcpy(name->store.ns, ns, ns_len);
-    memcpy(name->store.name, text, text_len);
+    struct buf key = {0};
+    size_t key_len;
+    name_put_lookup(&key, slice_of(ns), slice_of(text));
+    name->store.ns = buf_take(&key, &key_len);
+    name->store.name = name->store.ns + strlen(ns) + 1;
     name->space = space_get(bus, ns);
     LIST_INSERT_HEAD(&name->space->watched, name, link);
     name->space->names++;
     if (name_is_pattern(slice_of(text)))
         pattern_add(name);
-    HASH_ADD_KEYPTR(hh, bus->names, name->store.ns, ns_len + text_len - 1, name);
+    HASH_ADD_KEYPTR(hh, bus->names, name->store.ns, key_len, name);
     return name;
 }
 

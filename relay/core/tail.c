@@ -8,6 +8,7 @@
 #include "common/buf.h"
 #include "common/hash.h"
 #include "common/mem.h"
+#include "common/names.h"
 #include "common/ring.h"
 
 enum {
@@ -151,9 +152,7 @@ static struct tail *find_key(struct tails *tails, struct slice key)
 static struct tail *find(struct tails *tails, struct slice ns, struct slice topic)
 {
     buf_clear(&tails->key);
-    buf_put_slice(&tails->key, ns);
-    buf_putc(&tails->key, '\0');
-    buf_put_slice(&tails->key, topic);
+    name_put_lookup(&tails->key, ns, topic);
     return find_key(tails, buf_slice(&tails->key));
 }
 

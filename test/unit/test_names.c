@@ -167,6 +167,22 @@ START_TEST(test_channels_taken_apart)
 }
 END_TEST
 
+START_TEST(test_lookup_of_one_namespace_is_none_of_another)
+{
+    struct buf b = {0};
+    name_put_lookup(&b, SLICE_LIT("ab"), SLICE_LIT("c"));
+    ck_assert(slice_eq(buf_slice(&b), SLICE_LIT("ab\0c")));
+    buf_clear(&b);
+    name_put_lookup(&b, SLICE_LIT("a"), SLICE_LIT("bc"));
+    ck_assert(slice_eq(buf_slice(&b), SLICE_LIT("a\0bc")));
+    size_t len;
+    char *text = buf_take(&b, &len);
+    ck_assert_uint_eq(len, 4);
+    ck_assert_str_eq(text + 2, "bc");
+    free(text);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tests = tcase_create("names");
@@ -179,6 +195,7 @@ int main(void)
     tcase_add_test(tests, test_keys);
     tcase_add_test(tests, test_globs);
     tcase_add_test(tests, test_channels_taken_apart);
+    tcase_add_test(tests, test_lookup_of_one_namespace_is_none_of_another);
     Suite *suite = suite_create("names");
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
