@@ -3,42 +3,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/buf.h"
 #include "common/mem.h"
+#include "common/url.h"
 
 enum { PORT_REDIS = 6379, PORT_SENTINEL = 26379 };
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
-/* Percent-decoding (RFC 3986, 2.1). NULL when it is malformed or hides a NUL. */
+/* Percent-decoded. NULL when it is malformed or hides a NUL. */
 static char *decode(struct slice s)
 {
-    struct buf out = {0};
-    for (size_t i = 0; i < s.len; i++) {
-        char c = s.ptr[i];
-        if (c == '%') {
-            int high = i + 2 < s.len ? hex_digit(s.ptr[i + 1]) : -1;
-            int low = i + 2 < s.len ? hex_digit(s.ptr[i + 2]) : -1;
-            if (high < 0 || low < 0 || (high == 0 && low == 0)) {
-                buf_reset(&out);
-                return NULL;
-            }
-            c = (char)(high * 16 + low);
-            i += 2;
-        }
-        buf_putc(&out, c);
-    }
-    size_t len;
-    return buf_take(&out, &len);
+    char *room = mem_zero(s.len + 1, 1);
+    struct slice out;
+    if (url_decode(s, URL_PLUS_IS_PLUS, room, &out) == OK && !memchr(out.ptr, '\0', out.len))
+        return room;
+    free(room);
+    return NULL;
 }
 
 static enum err parse_db(struct slice s, unsigned *db)
