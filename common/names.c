@@ -52,15 +52,12 @@ static bool name_valid(struct slice name, bool wildcards)
 {
     if (name.len < 1 || name.len > NAME_TOPIC_MAX || has_control(name) || !slice_utf8_valid(name))
         return false;
-    for (;;) {
-        const char *dot = memchr(name.ptr, '.', name.len);
-        size_t len = dot != NULL ? (size_t)(dot - name.ptr) : name.len;
-        if (!token_valid((struct slice){name.ptr, len}, dot == NULL, wildcards))
+    while (name.ptr) {
+        struct slice token = slice_cut(&name, '.');
+        if (!token_valid(token, !name.ptr, wildcards))
             return false;
-        if (dot == NULL)
-            return true;
-        name = (struct slice){dot + 1, name.len - len - 1};
     }
+    return true;
 }
 
 bool name_topic_valid(struct slice topic)
@@ -135,14 +132,10 @@ enum err name_split_channel(struct slice channel, const char *prefix, struct sli
     if (!slice_has_prefix(name, SLICE_LIT(":{")))
         return ERR_INVALID;
     name = (struct slice){name.ptr + 2, name.len - 2};
-    const char *brace = memchr(name.ptr, '}', name.len);
-    if (brace == NULL)
+    struct slice space = slice_cut(&name, '}');
+    if (!slice_has_prefix(name, SLICE_LIT(":ch:")))
         return ERR_INVALID;
-    struct slice space = {name.ptr, (size_t)(brace - name.ptr)};
-    name = (struct slice){brace, name.len - space.len};
-    if (!slice_has_prefix(name, SLICE_LIT("}:ch:")))
-        return ERR_INVALID;
-    name = (struct slice){name.ptr + 5, name.len - 5};
+    name = (struct slice){name.ptr + 4, name.len - 4};
     if (!name_ns_valid(space) || !name_topic_valid(name))
         return ERR_INVALID;
     *ns = space;

@@ -24,9 +24,7 @@ static enum err unknown_flag(struct config_loader *l, struct slice name)
 static enum err next_flag(struct config_loader *l, int argc, char **argv, int *at,
                           struct slice *name, struct slice *value)
 {
-    struct slice arg = slice_of(argv[*at]);
-    const char *equals = memchr(arg.ptr, '=', arg.len);
-    (*at)++;
+    struct slice arg = slice_of(argv[(*at)++]);
     if (slice_is(arg, "-h"))
         arg = SLICE_LIT("--help");
     if (!slice_has_prefix(arg, SLICE_LIT("--")) || arg.len == 2) {
@@ -35,13 +33,10 @@ static enum err next_flag(struct config_loader *l, int argc, char **argv, int *a
         buf_puts(&l->err, "\": options are written --KEY VALUE, and --help lists them");
         return ERR_INVALID;
     }
-    *name = (struct slice){arg.ptr + 2, arg.len - 2};
-    *value = SLICE_NONE;
-    if (equals) {
-        name->len = (size_t)(equals - name->ptr);
-        *value = slice_of(equals + 1);
+    *value = (struct slice){arg.ptr + 2, arg.len - 2};
+    *name = slice_cut(value, '=');
+    if (value->ptr)
         return OK;
-    }
     if (config_load_action(l, *name)) {
         name->len = 0; /* done with */
         return OK;
@@ -128,12 +123,9 @@ static enum err read_variable(struct config_loader *l, struct slice name, struct
 enum err config_source_environment(struct config_loader *l, char **list, bool apply)
 {
     for (size_t i = 0; list && list[i]; i++) {
-        struct slice entry = slice_of(list[i]);
-        const char *equals = memchr(entry.ptr, '=', entry.len);
-        if (!equals || !slice_has_prefix(entry, SLICE_LIT(ENV_PREFIX)))
+        struct slice value = slice_of(list[i]), name = slice_cut(&value, '=');
+        if (!value.ptr || !slice_has_prefix(name, SLICE_LIT(ENV_PREFIX)))
             continue;
-        struct slice name = {entry.ptr, (size_t)(equals - entry.ptr)};
-        struct slice value = slice_of(equals + 1);
         if (slice_is(name, ENV_PREFIX "CONFIG")) {
             if (!apply && value.len > 0)
                 l->path = value;

@@ -149,27 +149,15 @@ static enum err set_string(char **field, const struct config_option *opt, struct
     return OK;
 }
 
-static struct slice trim(const char *from, const char *to)
-{
-    while (from < to && (*from == ' ' || *from == '\t'))
-        from++;
-    while (to > from && (to[-1] == ' ' || to[-1] == '\t'))
-        to--;
-    return (struct slice){from, (size_t)(to - from)};
-}
-
 static enum err set_strings(struct strings *field, const struct config_option *opt,
                             struct slice text, bool append, struct buf *why)
 {
     struct strings list = {0};
-    const char *end = text.ptr + text.len;
     enum err e = OK;
     for (size_t i = 0; append && i < field->count; i++)
         strings_add(&list, slice_of(field->items[i]));
-    for (const char *p = text.ptr; p < end && e == OK;) {
-        const char *comma = memchr(p, ',', (size_t)(end - p));
-        struct slice item = trim(p, comma ? comma : end);
-        p = comma ? comma + 1 : end;
+    for (struct slice rest = text; rest.ptr && e == OK;) {
+        struct slice item = slice_trim(slice_cut(&rest, ','));
         if (item.len == 0)
             continue;
         strings_add(&list, item);

@@ -1,19 +1,11 @@
 #include "relay/core/pattern.h"
-#include <string.h>
 
 /* Takes the first token off *rest; false when none is left. The last one leaves an absent rest. */
 static bool token_next(struct slice *rest, struct slice *token)
 {
     if (rest->ptr == NULL)
         return false;
-    const char *dot = memchr(rest->ptr, '.', rest->len);
-    if (dot == NULL) {
-        *token = *rest;
-        *rest = SLICE_NONE;
-        return true;
-    }
-    *token = (struct slice){rest->ptr, (size_t)(dot - rest->ptr)};
-    *rest = (struct slice){dot + 1, rest->len - token->len - 1};
+    *token = slice_cut(rest, '.');
     return true;
 }
 

@@ -30,6 +30,39 @@ START_TEST(test_comparisons_count_bytes)
 }
 END_TEST
 
+START_TEST(test_trim_takes_spaces_and_tabs_off_both_ends)
+{
+    ck_assert(slice_is(slice_trim(SLICE_LIT(" \t a \tb\t ")), "a \tb"));
+    ck_assert(slice_is(slice_trim(SLICE_LIT("a")), "a"));
+    ck_assert(slice_is(slice_trim(SLICE_LIT("\n a\r")), "\n a\r"));
+    ck_assert_uint_eq(slice_trim(SLICE_LIT(" \t ")).len, 0);
+    ck_assert_ptr_nonnull(slice_trim(SLICE_LIT(" \t ")).ptr); /* empty, not absent */
+    ck_assert_ptr_null(slice_trim(SLICE_NONE).ptr);
+}
+END_TEST
+
+START_TEST(test_cut_gives_each_part_and_tells_the_last)
+{
+    struct slice rest = SLICE_LIT("a,,b,");
+    static const char *const parts[] = {"a", "", "b", ""};
+    for (size_t i = 0; i < 4; i++) {
+        ck_assert_ptr_nonnull(rest.ptr);
+        struct slice part = slice_cut(&rest, ',');
+        ck_assert_ptr_nonnull(part.ptr);
+        ck_assert(slice_is(part, parts[i]));
+    }
+    ck_assert_ptr_null(rest.ptr);
+    ck_assert_ptr_null(slice_cut(&rest, ',').ptr);
+    ck_assert_ptr_null(rest.ptr);
+    rest = SLICE_LIT("k=a=b");
+    ck_assert(slice_is(slice_cut(&rest, '='), "k"));
+    ck_assert(slice_is(rest, "a=b"));
+    rest = SLICE_LIT("a\0b");
+    ck_assert(slice_is(slice_cut(&rest, '\0'), "a"));
+    ck_assert(slice_is(rest, "b"));
+}
+END_TEST
+
 struct utf8_case {
     struct slice bytes;
     const char *decoded; /* one ? for each U+FFFD */
@@ -178,6 +211,8 @@ int main(void)
     tcase_add_test(tests, test_comparisons_count_bytes);
     tcase_add_loop_test(tests, test_utf8_as_browsers_decode_it, 0,
                         (int)(sizeof utf8_cases / sizeof *utf8_cases));
+    tcase_add_test(tests, test_trim_takes_spaces_and_tabs_off_both_ends);
+    tcase_add_test(tests, test_cut_gives_each_part_and_tells_the_last);
     tcase_add_test(tests, test_numbers_are_exact);
     tcase_add_test(tests, test_durations);
     tcase_add_test(tests, test_sizes);
