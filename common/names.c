@@ -27,17 +27,6 @@ bool name_prefix_valid(struct slice p)
     return true;
 }
 
-/* Control bytes and the space. (U+0080 to U+009F are two bytes each in UTF-8, and allowed.) */
-static bool has_control(struct slice s)
-{
-    for (size_t i = 0; i < s.len; i++) {
-        unsigned char c = (unsigned char)s.ptr[i];
-        if (c <= 0x20 || c == 0x7F)
-            return true;
-    }
-    return false;
-}
-
 /* @last: no token follows. Empty tokens are never valid. */
 static bool token_valid(struct slice token, bool last, bool wildcards)
 {
@@ -50,7 +39,8 @@ static bool token_valid(struct slice token, bool last, bool wildcards)
 
 static bool name_valid(struct slice name, bool wildcards)
 {
-    if (name.len < 1 || name.len > NAME_TOPIC_MAX || has_control(name) || !slice_utf8_valid(name))
+    if (name.len < 1 || name.len > NAME_TOPIC_MAX || slice_has_control(name) ||
+        memchr(name.ptr, ' ', name.len) || !slice_utf8_valid(name))
         return false;
     while (name.ptr) {
         struct slice token = slice_cut(&name, '.');

@@ -69,9 +69,8 @@ const char *config_check_redis(const char *item)
 {
     struct slice url = slice_of(item);
     struct redis_url parts = {0};
-    for (size_t i = 0; i < url.len; i++)
-        if ((unsigned char)item[i] <= ' ' || item[i] == 0x7f)
-            return "expected a URL without spaces or control characters";
+    if (slice_has_control(url) || strchr(item, ' '))
+        return "expected a URL without spaces or control characters";
     if (slice_is(url, "memory:"))
         return NULL;
     enum err e = redis_url_parse(item, &parts);
@@ -134,10 +133,7 @@ const char *config_check_printable(const char *item)
 {
     if (!slice_utf8_valid(slice_of(item)))
         return "expected valid UTF-8";
-    for (const char *p = item; *p; p++)
-        if ((unsigned char)*p < ' ' || *p == 0x7f)
-            return "expected text without control characters";
-    return NULL;
+    return slice_has_control(slice_of(item)) ? "expected text without control characters" : NULL;
 }
 
 const char *config_check_word(const char *item)

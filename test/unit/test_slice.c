@@ -63,6 +63,18 @@ START_TEST(test_cut_gives_each_part_and_tells_the_last)
 }
 END_TEST
 
+START_TEST(test_control_bytes)
+{
+    for (int c = 0; c < 256; c++) {
+        char bytes[] = {'a', (char)c, 'b'};
+        ck_assert(slice_has_control((struct slice){bytes, 3}) == (c < 0x20 || c == 0x7F));
+    }
+    ck_assert(!slice_has_control(SLICE_NONE));
+    ck_assert(slice_has_control(SLICE_LIT("\t")));
+    ck_assert(!slice_has_control(SLICE_LIT("\xC2\x80 \xC2\x9F")));
+}
+END_TEST
+
 struct utf8_case {
     struct slice bytes;
     const char *decoded; /* one ? for each U+FFFD */
@@ -213,6 +225,7 @@ int main(void)
                         (int)(sizeof utf8_cases / sizeof *utf8_cases));
     tcase_add_test(tests, test_trim_takes_spaces_and_tabs_off_both_ends);
     tcase_add_test(tests, test_cut_gives_each_part_and_tells_the_last);
+    tcase_add_test(tests, test_control_bytes);
     tcase_add_test(tests, test_numbers_are_exact);
     tcase_add_test(tests, test_durations);
     tcase_add_test(tests, test_sizes);
