@@ -201,7 +201,7 @@ START_TEST(test_buffer_grows_and_is_taken)
 }
 END_TEST
 
-START_TEST(test_memory_of_no_bytes)
+START_TEST(test_memory_of_no_bytes_and_of_one_more)
 {
     void *none = mem_alloc(0);
     void *zero = mem_zero(0, 8);
@@ -210,6 +210,14 @@ START_TEST(test_memory_of_no_bytes)
     none = mem_resize(none, 0);
     ck_assert_ptr_nonnull(none);
     free(none);
+    uint16_t *items = NULL;
+    for (uint16_t i = 0; i < 1000; i++) {
+        items = mem_grow(items, i, sizeof *items);
+        items[i] = i;
+    }
+    for (uint16_t i = 0; i < 1000; i++)
+        ck_assert_uint_eq(items[i], i);
+    free(items);
     free(zero);
     for (int e = OK; e <= ERR_DENIED + 1; e++)
         ck_assert_ptr_nonnull(err_text((enum err)e));
@@ -230,7 +238,7 @@ int main(void)
     tcase_add_test(tests, test_durations);
     tcase_add_test(tests, test_sizes);
     tcase_add_test(tests, test_buffer_grows_and_is_taken);
-    tcase_add_test(tests, test_memory_of_no_bytes);
+    tcase_add_test(tests, test_memory_of_no_bytes_and_of_one_more);
     Suite *suite = suite_create("slice");
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
