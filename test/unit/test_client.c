@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "client_rig.h"
+#include "test/unit/tests_run.h"
 
 static const struct client_limits limits = {.max_events = 4, .max_bytes = 400};
 
@@ -453,11 +454,5 @@ int main(void)
     tcase_add_test(cases, test_close_dropping_ends_between_two_events);
     tcase_add_test(cases, test_close_dropping_drops_all_that_was_not_begun);
     tcase_add_test(cases, test_close_while_reading_forgets_what_was_held);
-    Suite *suite = suite_create("client");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run(cases);
 }

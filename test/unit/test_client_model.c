@@ -6,6 +6,7 @@
 #include "client_rig.h"
 #include "common/mem.h"
 #include "rng.h"
+#include "test/unit/tests_run.h"
 
 enum { MODEL_EVENTS = 400, MODEL_INBOX = 4096 };
 
@@ -233,11 +234,5 @@ int main(void)
     TCase *cases = tcase_create("client_model");
     tcase_set_timeout(cases, 60);
     tcase_add_test(cases, test_model_nothing_is_lost_and_nothing_comes_twice);
-    Suite *suite = suite_create("client_model");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run(cases);
 }

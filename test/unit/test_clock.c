@@ -1,5 +1,6 @@
 #include "common/clock.h"
 #include "test/unit/rng.h"
+#include "test/unit/tests_run.h"
 #include <check.h>
 #include <stdio.h>
 #include <time.h>
@@ -121,11 +122,5 @@ int main(void)
     tcase_add_test(tests, test_rfc3339_agrees_with_libc);
     tcase_add_test(tests, test_every_month_is_as_long_as_the_calendar_says);
     tcase_add_test(tests, test_clocks_run);
-    Suite *suite = suite_create("clock");
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return tests_run(tests);
 }

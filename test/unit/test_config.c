@@ -10,6 +10,7 @@
 #include "relay/config/config.h"
 #include "relay/config/config_print.h"
 #include "relay/config/config_value.h"
+#include "test/unit/tests_run.h"
 
 #define ARGS_MAX 64
 
@@ -661,11 +662,5 @@ int main(void)
     tcase_add_test(cases, test_reload_takes_what_is_safe_and_tells_the_rest);
     tcase_add_test(cases, test_references_share_one_configuration);
     tcase_add_test(cases, test_environment_names_are_unambiguous);
-    Suite *suite = suite_create("config");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run(cases);
 }

@@ -1,5 +1,6 @@
 #include "common/json.h"
 #include "test/unit/rng.h"
+#include "test/unit/tests_run.h"
 #include <check.h>
 #include <string.h>
 
@@ -276,11 +277,5 @@ int main(void)
     tcase_add_test(tests, test_data_as_it_is_sent);
     tcase_add_test(tests, test_strings_written);
     tcase_add_test(tests, test_written_strings_are_read_back);
-    Suite *suite = suite_create("json");
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return tests_run(tests);
 }

@@ -1,5 +1,6 @@
 #include "common/names.h"
 #include "test/unit/vectors.h"
+#include "test/unit/tests_run.h"
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -196,11 +197,5 @@ int main(void)
     tcase_add_test(tests, test_globs);
     tcase_add_test(tests, test_channels_taken_apart);
     tcase_add_test(tests, test_lookup_of_one_namespace_is_none_of_another);
-    Suite *suite = suite_create("names");
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return tests_run(tests);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "relay/redis/redis_target.h"
+#include "test/unit/tests_run.h"
 
 /* Loads with up to three options, each "--key=value", and checks. The sentence, or NULL: all is
  * good. Release with free(). */
@@ -72,11 +73,5 @@ int main(void)
     tcase_add_test(tests, test_what_needs_no_tls_is_good);
     tcase_add_test(tests, test_build_without_tls_says_so_and_what_to_do);
     tcase_add_test(tests, test_files_of_no_use_are_refused);
-    Suite *suite = suite_create("redis_target");
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return tests_run(tests);
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/ring.h"
+#include "test/unit/tests_run.h"
 
 struct item {
     uint64_t number;
@@ -59,11 +60,5 @@ int main(void)
     TCase *tests = tcase_create("ring");
     tcase_add_test(tests, test_is_a_queue_over_wraps_and_growth);
     tcase_add_test(tests, test_grows_from_every_head_in_order);
-    Suite *suite = suite_create("ring");
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return tests_run(tests);
 }

@@ -1,6 +1,7 @@
 #include "common/buf.h"
 #include "common/mem.h"
 #include "common/slice.h"
+#include "test/unit/tests_run.h"
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -239,11 +240,5 @@ int main(void)
     tcase_add_test(tests, test_sizes);
     tcase_add_test(tests, test_buffer_grows_and_is_taken);
     tcase_add_test(tests, test_memory_of_no_bytes_and_of_one_more);
-    Suite *suite = suite_create("slice");
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return tests_run(tests);
 }

@@ -1,5 +1,6 @@
 /* Percent-decoding: every byte, what is malformed, and the plus sign of forms. */
 #include "common/url.h"
+#include "test/unit/tests_run.h"
 #include <check.h>
 #include <stdio.h>
 #include <string.h>
@@ -52,11 +53,5 @@ int main(void)
     tcase_add_test(tests, test_every_byte_in_either_case);
     tcase_add_test(tests, test_what_is_not_encoded_stays);
     tcase_add_test(tests, test_malformed);
-    Suite *suite = suite_create("url");
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return tests_run(tests);
 }
