@@ -11,7 +11,6 @@
 #include "common/mem.h"
 #include "relay/redis/redis_conn_parts.h"
 #include "relay/redis/redis_tls.h"
-#include "relay/kit/timer.h"
 
 enum {
     READS_PER_TURN = 16, /* of 16 KB: reading and flushing alternate */
@@ -22,11 +21,6 @@ enum {
 #define STEADY_US UINT64_C(1000000) /* up for that long: whatever ended it is new */
 
 /* --- going down and coming back ------------------------------------------------------------- */
-
-void redis_conn_set_timer(struct redis_conn *conn, double seconds)
-{
-    timer_once(conn->loop, &conn->timer, seconds);
-}
 
 static void close_context(struct redis_conn *conn)
 {
@@ -103,9 +97,9 @@ static void go_down_ctx(struct redis_conn *conn)
     buf_reset(&why);
 }
 
-void redis_conn_went_up(struct redis_conn *conn)
+/* The login is done. */
+static void went_up(struct redis_conn *conn)
 {
-    conn->state = CONN_UP;
     if (conn->paused)
         ev_io_stop(conn->loop, &conn->read);
     conn->up_since_us = clock_mono_us();
@@ -155,8 +149,11 @@ static void dispatch(struct redis_conn *conn, redisReply *reply)
         if (reply->type == REDIS_REPLY_ERROR)
             metrics_add(conn->metrics, M_REDIS_ERRORS, 1);
         note_unusable(conn, view);
+        bool was_up = conn->state == CONN_UP;
         if (p.done)
             p.done(p.arg, view);
+        if (!was_up && conn->state == CONN_UP)
+            went_up(conn);
     } else if (conn->handler->push) {
         conn->handler->push(conn->arg, view);
     } else {

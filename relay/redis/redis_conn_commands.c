@@ -4,6 +4,12 @@
 
 #include "common/mem.h"
 #include "relay/redis/redis_conn_parts.h"
+#include "relay/kit/timer.h"
+
+void redis_conn_set_timer(struct redis_conn *conn, double seconds)
+{
+    timer_once(conn->loop, &conn->timer, seconds);
+}
 
 /* --- pending answers ------------------------------------------------------------------------ */
 
@@ -101,7 +107,7 @@ static void on_ping(void *arg, const struct redis_reply *reply)
     if (redis_reply_is_unusable(reply))
         login_fails(conn, "", redis_reply_text(reply));
     else
-        redis_conn_went_up(conn);
+        conn->state = CONN_UP;
 }
 
 static void login_send(struct redis_conn *conn, const struct slice *argv, size_t argc,

@@ -49,11 +49,11 @@ START_TEST(test_each_socket_gets_its_frames)
     writer = writer_new(_i);
     for (size_t count = 1; count <= WRITER_BATCH; count += 9) {
         struct iovec iov[WRITER_BATCH][2];
-        struct write writes[WRITER_BATCH];
+        struct writer_write writes[WRITER_BATCH];
         for (size_t i = 0; i < count; i++) {
             iov[i][0] = text(i % 3 ? "first " : "one");
             iov[i][1] = text("second");
-            writes[i] = (struct write){.fd = near[i], .iov = iov[i], .count = i % 3 ? 2 : 1};
+            writes[i] = (struct writer_write){.fd = near[i], .iov = iov[i], .count = i % 3 ? 2 : 1};
         }
         writer_write(writer, writes, count);
         for (size_t i = 0; i < count; i++) {
@@ -74,10 +74,10 @@ START_TEST(test_one_socket_does_not_hold_up_the_others)
     close(far[GONE]);
     far[GONE] = -1;
     struct iovec iov[COUNT];
-    struct write writes[COUNT];
+    struct writer_write writes[COUNT];
     for (int i = 0; i < COUNT; i++) {
         iov[i] = i == TIGHT ? (struct iovec){large, LARGE} : text("x");
-        writes[i] = (struct write){.fd = near[i], .iov = &iov[i], .count = 1};
+        writes[i] = (struct writer_write){.fd = near[i], .iov = &iov[i], .count = 1};
     }
     writer_write(writer, writes, COUNT);
     for (int i = 0; i < COUNT; i++) {

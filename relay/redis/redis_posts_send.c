@@ -1,9 +1,10 @@
+/* One request's commands, and what their answers mean for it. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/mem.h"
 #include "common/names.h"
-#include "relay/redis/store_redis_parts.h"
+#include "relay/redis/redis_posts_parts.h"
 
 /* How long Redis remembers our keys beyond publish.timeout, twice: the last attempt begins when
  * that is over, and an earlier one may still be on its way from the kernel's buffers. */
@@ -19,19 +20,19 @@ static void refuse(struct posting *p, unsigned status, enum publish_outcome outc
     buf_clear(b);
     buf_puts(b, detail);
     buf_put_slice(b, text);
-    store_redis_posts_answer(p, status, outcome);
+    redis_posts_answer(p, status, outcome);
 }
 
 static void on_refused(struct posting *p, struct slice error)
 {
     static const char ours[] = "ERR sse_publish: ";
     p->unknown |= p->partly;
-    if (store_redis_is_missing_function(error)) {
-        store_redis_posts_obstacle(p->store, "the function library is not ready", "it was gone");
-        store_redis_library_lost(p->store);
-        store_redis_posts_wait(p);
+    if (redis_error_is_missing_function(error)) {
+        redis_posts_obstacle(p->posts, "the function library is not ready", "it was gone");
+        p->posts->handler->library_lost(p->posts->arg);
+        redis_posts_wait(p);
     } else if (redis_error_is_passing(error)) {
-        store_redis_posts_hold(p, error);
+        redis_posts_hold(p, error);
     } else if (p->partly) {
         refuse(
             p, 503, PUBLISH_UNKNOWN,
@@ -61,10 +62,10 @@ static void on_accepted(struct posting *p, const struct redis_reply *reply)
         note->ids[i] = id > 0 ? (uint64_t)id : 0; /* nil: ephemeral */
     }
     p->published = true;
-    if (store_redis_waits(p->store))
-        store_redis_posts_move(p, POSTING_UNCONFIRMED);
+    if (redis_posts_confirms(p->posts))
+        redis_posts_move(p, POSTING_UNCONFIRMED);
     else
-        store_redis_posts_answer(p, 200, PUBLISH_DONE);
+        redis_posts_answer(p, 200, PUBLISH_DONE);
 }
 
 /* An id, or nil where there is none: the event is ephemeral. */
@@ -100,37 +101,31 @@ static struct slice find_error(struct posting *p, const struct redis_reply *repl
     return error;
 }
 
-/* @reply: one id, or EXEC's array of them; nil where the event is ephemeral. */
-static void on_posted(void *arg, const struct redis_reply *reply)
+void redis_posts_take(struct posting *p, const struct redis_reply *reply)
 {
-    struct posting *p = arg;
-    struct store_redis *s = p->store;
+    struct redis_posts *posts = p->posts;
     struct slice error = reply ? find_error(p, reply) : SLICE_NONE;
     bool answered = reply && !(error.ptr && redis_error_is_passing(error));
-    bool was_held = s->posts.held && answered;
-    s->posts.held &= !answered;
+    posts->held &= !answered;
     if (!p->note) {
-        store_redis_posting_free(p);
-    } else {
-        store_redis_posts_move(p, POSTING_LOOSE);
-        if (!reply) {
-            p->unknown = true;
-            store_redis_posts_obstacle(s, "Redis cannot be reached", "the connection broke");
-            store_redis_posts_wait(p);
-        } else if (error.ptr) {
-            on_refused(p, error);
-        } else if (!is_answer(p, reply)) {
-            refuse(
-                p, 503, PUBLISH_UNKNOWN,
-                "Redis gave an answer that does not belong to the question; whether the event was "
-                "published is not known",
-                SLICE_NONE);
-        } else {
-            on_accepted(p, reply);
-        }
+        redis_posts_forget(p);
+        return;
     }
-    if (was_held)
-        store_redis_posts_release(s);
+    redis_posts_move(p, POSTING_LOOSE);
+    if (!reply) {
+        p->unknown = true;
+        redis_posts_obstacle(posts, "Redis cannot be reached", "the connection broke");
+        redis_posts_wait(p);
+    } else if (error.ptr) {
+        on_refused(p, error);
+    } else if (!is_answer(p, reply)) {
+        refuse(p, 503, PUBLISH_UNKNOWN,
+               "Redis gave an answer that does not belong to the question; whether the event was "
+               "published is not known",
+               SLICE_NONE);
+    } else {
+        on_accepted(p, reply);
+    }
 }
 
 /* MULTI's own answer, and those of the calls in it. A call that was not queued has been done: then
@@ -162,11 +157,11 @@ static bool has_once(const struct publication *item)
  * keeps it apart from publishers' own is the random token. */
 static void put_own_key(const struct posting *p, size_t i, struct buf *key, struct buf *ttl)
 {
-    const struct store_redis *s = p->store;
-    buf_printf(key, "~%s-%llx", s->posts.token, (unsigned long long)p->number);
+    const struct redis_posts *posts = p->posts;
+    buf_printf(key, "~%s-%llx", posts->token, (unsigned long long)p->number);
     if (p->note->request.count > 1)
         buf_printf(key, ".%zx", i);
-    buf_put_u64(ttl, 2 * s->config->publish_timeout_ms + OWN_KEY_SPARE_MS);
+    buf_put_u64(ttl, 2 * posts->config->publish_timeout_ms + OWN_KEY_SPARE_MS);
 }
 
 static bool send_item(struct posting *p, size_t i, struct slice space, redis_done done)
@@ -188,42 +183,36 @@ static bool send_item(struct posting *p, size_t i, struct slice space, redis_don
         argv[argc++] = SLICE_LIT("once_ttl");
         argv[argc++] = buf_slice(&ttl);
     }
-    bool sent = redis_conn_send(p->store->posts.conn, argv, argc, done, p);
+    bool sent = redis_conn_send(p->posts->conn, argv, argc, done, p);
     free(argv);
     buf_reset(&key);
     buf_reset(&ttl);
     return sent;
 }
 
-bool store_redis_posting_send(struct posting *p)
+bool redis_posts_send(struct posting *p, redis_done done)
 {
     static const struct slice multi = SLICE_LIT("MULTI"), exec = SLICE_LIT("EXEC");
-    struct store_redis *s = p->store;
+    struct redis_posts *posts = p->posts;
     const struct publication_request *request = &p->note->request;
     struct buf space = {0};
-    if (!redis_conn_is_up(s->posts.conn))
+    if (!redis_conn_is_up(posts->conn))
         return false;
     free(p->refusal);
     p->refusal = NULL;
     p->partly = false;
-    name_put_key(&space, s->config->prefix, slice_of(request->ns));
+    name_put_key(&space, posts->config->prefix, slice_of(request->ns));
     bool sent;
     if (request->count == 1) {
-        sent = send_item(p, 0, buf_slice(&space), on_posted);
+        sent = send_item(p, 0, buf_slice(&space), done);
     } else {
-        sent = redis_conn_send(s->posts.conn, &multi, 1, on_queued, p);
+        sent = redis_conn_send(posts->conn, &multi, 1, on_queued, p);
         for (size_t i = 0; sent && i < request->count; i++)
             sent = send_item(p, i, buf_slice(&space), on_queued);
-        sent = sent && redis_conn_send(s->posts.conn, &exec, 1, on_posted, p);
+        sent = sent && redis_conn_send(posts->conn, &exec, 1, done, p);
     }
     buf_reset(&space);
     if (sent)
-        store_redis_posts_move(p, POSTING_SENT);
+        redis_posts_move(p, POSTING_SENT);
     return sent;
-}
-
-void store_redis_posting_free(struct posting *p)
-{
-    free(p->refusal);
-    free(p);
 }

@@ -1,3 +1,5 @@
+#include "relay/fanout/stream.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -7,7 +9,6 @@
 #include "common/json.h"
 #include "common/mem.h"
 #include "common/sse.h"
-#include "relay/fanout/fanout_parts.h"
 
 enum {
     BYTES_PER_WRITE = 256 << 10, /* so that no client starves another in a loop turn */
@@ -22,12 +23,6 @@ uint64_t stream_spread(uint64_t low, uint64_t high)
     return high <= low ? low : low + (uint64_t)random() % (high - low + 1);
 }
 
-uint64_t fanout_retry_hint(const struct config *config)
-{
-    return stream_spread(config->retry_ms - config->retry_ms / 5,
-                         config->retry_ms + config->retry_ms / 5);
-}
-
 /* --- accounting ------------------------------------------------------------------------------ */
 
 static const enum metric state_metric[] = {[CLIENT_OPENING] = M_CLIENTS_OPENING,
@@ -37,7 +32,7 @@ static const enum metric state_metric[] = {[CLIENT_OPENING] = M_CLIENTS_OPENING,
 
 void stream_account(struct stream *s)
 {
-    struct metrics *m = s->fanout->metrics;
+    struct metrics *m = s->shared->metrics;
     if (s->counted_state != s->client.state) {
         metrics_sub(m, state_metric[s->counted_state], 1);
         metrics_add(m, state_metric[s->client.state], 1);
@@ -58,7 +53,7 @@ void stream_mark_dirty(struct stream *s)
     if (s->dirty || s->blocked || s->fd < 0 || s->over_soon)
         return;
     s->dirty = true;
-    TAILQ_INSERT_TAIL(&s->fanout->dirty, s, dirty_link);
+    TAILQ_INSERT_TAIL(&s->shared->dirty, s, dirty_link);
 }
 
 /* --- ending ---------------------------------------------------------------------------------- */
@@ -67,7 +62,7 @@ static void unsubscribe(struct stream *s)
 {
     for (size_t i = 0; i < s->sub_count; i++)
         if (s->subs[i].node)
-            interest_remove(s->fanout->interest, subscription_ns(s->client.sub), &s->subs[i]);
+            interest_remove(s->shared->interest, subscription_ns(s->client.sub), &s->subs[i]);
 }
 
 void stream_finish(struct stream *s)
@@ -75,15 +70,15 @@ void stream_finish(struct stream *s)
     if (s->over_soon)
         return;
     s->over_soon = true;
-    ev_io_stop(s->fanout->loop, &s->io);
+    ev_io_stop(s->shared->loop, &s->io);
     wheel_cancel(&s->timer);
     if (s->dirty)
-        TAILQ_REMOVE(&s->fanout->dirty, s, dirty_link);
+        TAILQ_REMOVE(&s->shared->dirty, s, dirty_link);
     s->dirty = false;
-    s->fanout->end(s->connection);
+    s->shared->end(s->connection);
 }
 
-void stream_close(struct stream *s, enum close_reason reason, bool keep_queue)
+void stream_close(struct stream *s, enum stream_close_reason reason, bool keep_queue)
 {
     static const enum metric reasons[] = {[CLOSE_CLIENT] = M_CLOSED_CLIENT,
                                           [CLOSE_SLOW] = M_CLOSED_SLOW,
@@ -92,11 +87,11 @@ void stream_close(struct stream *s, enum close_reason reason, bool keep_queue)
                                           [CLOSE_ERROR] = M_CLOSED_ERROR};
     if (s->client.state == CLIENT_CLOSING)
         return;
-    struct fanout *f = s->fanout;
+    struct stream_shared *shared = s->shared;
     size_t dropped = client_close(&s->client, keep_queue);
-    metrics_add(f->metrics, reasons[reason], 1);
+    metrics_add(shared->metrics, reasons[reason], 1);
     if (reason == CLOSE_SLOW)
-        metrics_add(f->metrics, M_DROPPED_SLOW, dropped);
+        metrics_add(shared->metrics, M_DROPPED_SLOW, dropped);
     if (s->read) {
         s->read->owner = NULL;
         atomic_store_explicit(&s->read->cancelled, true, memory_order_relaxed);
@@ -105,9 +100,9 @@ void stream_close(struct stream *s, enum close_reason reason, bool keep_queue)
     unsubscribe(s);
     stream_account(s);
     if (s->fd < 0)
-        return; /* ends as soon as its preamble is sent: fanout_start() */
+        return; /* ends as soon as its preamble is sent: stream_start() */
     uint64_t patience_ms = reason == CLOSE_SLOW ? SLOW_DEADLINE_MS : CLOSE_DEADLINE_MS;
-    wheel_set(f->wheel, &s->timer, clock_mono_ms() + patience_ms);
+    wheel_set(shared->wheel, &s->timer, clock_mono_ms() + patience_ms);
     stream_mark_dirty(s);
 }
 
@@ -121,22 +116,22 @@ static void stream_gone(struct stream *s)
 
 static void send_read(struct stream *s, enum cursor_kind kind, uint64_t cursor)
 {
-    struct fanout *f = s->fanout;
+    struct stream_shared *shared = s->shared;
     struct note_read *note = mem_zero(1, sizeof(*note));
     note->note.kind = NOTE_READ;
-    note->worker = f->worker;
+    note->worker = shared->worker;
     note->owner = s;
     note->sub = subscription_ref(s->client.sub);
     note->kind = kind;
     note->cursor = cursor;
     note->gap_told = s->gap_told;
-    client_room(&s->client, &f->limits, &note->max_events, &note->max_bytes);
-    note->budget = s->client.replayed < f->config->replay_max_events
-                       ? f->config->replay_max_events - s->client.replayed
+    client_room(&s->client, &shared->limits, &note->max_events, &note->max_bytes);
+    note->budget = s->client.replayed < shared->config->replay_max_events
+                       ? shared->config->replay_max_events - s->client.replayed
                        : 0;
     s->read = note;
     client_read_begin(&s->client);
-    inbox_push(bus_inbox(f->node->bus), &note->note.item);
+    inbox_push(bus_inbox(shared->node->bus), &note->note.item);
 }
 
 /* A stream that is behind reads its next page once half of its queue is free: at the pace the
@@ -144,8 +139,8 @@ static void send_read(struct stream *s, enum cursor_kind kind, uint64_t cursor)
 static void read_on(struct stream *s)
 {
     if (s->client.state == CLIENT_REPLAY && !s->client.reading &&
-        s->client.queue.ring.count <= s->fanout->limits.max_events / 2 &&
-        s->client.queued_bytes <= s->fanout->limits.max_bytes / 2)
+        s->client.queue.ring.count <= s->shared->limits.max_events / 2 &&
+        s->client.queued_bytes <= s->shared->limits.max_bytes / 2)
         send_read(s, CURSOR_ID, s->client.cursor);
 }
 
@@ -156,53 +151,53 @@ static void watch_output(struct stream *s, bool blocked)
     if (s->blocked == blocked)
         return;
     s->blocked = blocked;
-    ev_io_stop(s->fanout->loop, &s->io);
+    ev_io_stop(s->shared->loop, &s->io);
     ev_io_set(&s->io, s->fd, blocked ? EV_READ | EV_WRITE : EV_READ);
-    ev_io_start(s->fanout->loop, &s->io);
+    ev_io_start(s->shared->loop, &s->io);
 }
 
 /* --- compressed streams: common/gzip.h -------------------------------------------------------- */
 
 static void gzip_join(struct stream *s, const struct gzip_sum *sum)
 {
-    struct fanout *f = s->fanout;
-    if (!f->gzip)
-        f->gzip = gzip_new();
-    f->gzip_streams++;
-    metrics_add(f->metrics, M_CLIENTS_GZIP, 1);
-    client_compress(&s->client, f->gzip, sum);
+    struct stream_shared *shared = s->shared;
+    if (!shared->gzip)
+        shared->gzip = gzip_new();
+    shared->gzip_streams++;
+    metrics_add(shared->metrics, M_CLIENTS_GZIP, 1);
+    client_compress(&s->client, shared->gzip, sum);
 }
 
 static void gzip_leave(struct stream *s)
 {
-    struct fanout *f = s->fanout;
+    struct stream_shared *shared = s->shared;
     if (!s->client.gzip)
         return;
-    metrics_sub(f->metrics, M_CLIENTS_GZIP, 1);
-    if (--f->gzip_streams > 0)
+    metrics_sub(shared->metrics, M_CLIENTS_GZIP, 1);
+    if (--shared->gzip_streams > 0)
         return;
-    gzip_free(f->gzip);
-    f->gzip = NULL;
+    gzip_free(shared->gzip);
+    shared->gzip = NULL;
 }
 
-static void gzip_account(struct fanout *f)
+static void gzip_account(struct stream_shared *shared)
 {
-    struct gzip_counts counts = gzip_take_counts(f->gzip);
+    struct gzip_counts counts = gzip_take_counts(shared->gzip);
     if (!counts.frames)
         return;
-    metrics_add(f->metrics, M_GZIP_FRAMES, counts.frames);
-    metrics_add(f->metrics, M_GZIP_PLAIN_BYTES, counts.plain_bytes);
-    metrics_add(f->metrics, M_GZIP_PACKED_BYTES, counts.packed_bytes);
+    metrics_add(shared->metrics, M_GZIP_FRAMES, counts.frames);
+    metrics_add(shared->metrics, M_GZIP_PLAIN_BYTES, counts.plain_bytes);
+    metrics_add(shared->metrics, M_GZIP_PACKED_BYTES, counts.packed_bytes);
 }
 
-bool stream_offer(struct stream *s, struct write *w)
+bool stream_offer(struct stream *s, struct writer_write *w)
 {
     if (!client_has_output(&s->client))
         return false;
     w->fd = s->fd;
-    w->count = client_frames(&s->client, w->iov, FANOUT_FRAMES_PER_WRITE, BYTES_PER_WRITE);
+    w->count = client_frames(&s->client, w->iov, STREAM_FRAMES_PER_WRITE, BYTES_PER_WRITE);
     if (s->client.gzip)
-        gzip_account(s->fanout);
+        gzip_account(s->shared);
     return w->count > 0; /* else another worker is compressing what comes next: in the next turn */
 }
 
@@ -216,19 +211,19 @@ void stream_settle(struct stream *s)
     read_on(s);
 }
 
-void stream_written(struct stream *s, const struct write *w)
+void stream_written(struct stream *s, const struct writer_write *w)
 {
-    struct fanout *f = s->fanout;
+    struct stream_shared *shared = s->shared;
     ssize_t n = w->result;
-    metrics_add(f->metrics, M_WRITES, 1);
+    metrics_add(shared->metrics, M_WRITES, 1);
     if (n < 0 && n != -EAGAIN && n != -EWOULDBLOCK && n != -EINTR) {
         stream_gone(s);
         return;
     }
     if (n > 0) {
-        metrics_add(f->metrics, M_BYTES_OUT, (uint64_t)n);
-        metrics_add(f->metrics, M_EVENTS_DELIVERED, client_sent(&s->client, (size_t)n));
-        s->last_write_ms = f->turn_ms;
+        metrics_add(shared->metrics, M_BYTES_OUT, (uint64_t)n);
+        metrics_add(shared->metrics, M_EVENTS_DELIVERED, client_sent(&s->client, (size_t)n));
+        s->last_write_ms = shared->turn_ms;
     }
     size_t offered = 0;
     for (int i = 0; i < w->count; i++)
@@ -265,7 +260,7 @@ static void on_io(struct ev_loop *loop, ev_io *w, int revents)
 
 static void put_connected(struct stream *s, uint64_t start)
 {
-    struct fanout *f = s->fanout;
+    struct stream_shared *shared = s->shared;
     const struct subscription_request *request = subscription_request(s->client.sub);
     const struct strings *topics = &request->topics;
     bool from_zero = request->cursor == CURSOR_ID && request->cursor_value == 0;
@@ -274,7 +269,7 @@ static void put_connected(struct stream *s, uint64_t start)
     if (getrandom(&random_id, sizeof(random_id), 0) != sizeof(random_id))
         random_id = clock_mono_us();
     buf_printf(&json, "{\"connection_id\":\"%016llx\",\"node\":", (unsigned long long)random_id);
-    json_put_string(&json, slice_of(f->node->name));
+    json_put_string(&json, slice_of(shared->node->name));
     buf_puts(&json, ",\"topics\":[");
     for (size_t i = 0; i < topics->count; i++) {
         buf_puts(&json, i ? "," : "");
@@ -283,8 +278,9 @@ static void put_connected(struct stream *s, uint64_t start)
     buf_puts(&json, "]}");
     if (from_zero) /* no event's id, and yet the cursor that was given */
         buf_puts(&frame, "id: 0\n");
-    if (f->config->control_events)
-        sse_put_control(&frame, start, f->config->control_prefix, "connected", buf_slice(&json));
+    if (shared->config->control_events)
+        sse_put_control(&frame, start, shared->config->control_prefix, "connected",
+                        buf_slice(&json));
     else if (start)
         sse_put_position(&frame, start);
     else if (from_zero)
@@ -295,17 +291,8 @@ static void put_connected(struct stream *s, uint64_t start)
     buf_reset(&frame);
 }
 
-void fanout_take_page(struct fanout *f, struct note_read *note)
+void stream_take_page(struct stream *s, struct note_read *note)
 {
-    struct stream *s = note->owner;
-    if (!s) {
-        note_read_free(note);
-        return;
-    }
-    if (!note->events) { /* the bus had stopped watching in between: ask again */
-        inbox_push(bus_inbox(f->node->bus), &note->note.item);
-        return;
-    }
     s->read = NULL;
     s->gap_told = note->gap_told;
     s->era = note->era;
@@ -313,7 +300,8 @@ void fanout_take_page(struct fanout *f, struct note_read *note)
         s->start = note->start ? note->start : note->end;
         put_connected(s, note->start);
     }
-    if (client_page(&s->client, &f->limits, note->events, note->count, note->end, note->final))
+    if (client_page(&s->client, &s->shared->limits, note->events, note->count, note->end,
+                    note->final))
         s->live_from = note->end;
     note_read_free(note);
     stream_account(s);
@@ -332,7 +320,7 @@ static void set_timer(struct stream *s)
 {
     uint64_t due = next_due(s);
     if (due != UINT64_MAX)
-        wheel_set(s->fanout->wheel, &s->timer, due);
+        wheel_set(s->shared->wheel, &s->timer, due);
     else
         wheel_cancel(&s->timer);
 }
@@ -343,18 +331,18 @@ static void set_timer(struct stream *s)
  */
 static void put_shutdown(struct stream *s)
 {
-    struct fanout *f = s->fanout;
+    struct stream_shared *shared = s->shared;
     struct buf frame = {0};
-    if (!f->config->control_events || s->client.state == CLIENT_OPENING)
+    if (!shared->config->control_events || s->client.state == CLIENT_OPENING)
         return;
-    sse_put_control(&frame, 0, f->config->control_prefix, "shutdown", SLICE_LIT("{}"));
+    sse_put_control(&frame, 0, shared->config->control_prefix, "shutdown", SLICE_LIT("{}"));
     client_put_control(&s->client, event_new_frame(0, buf_slice(&frame)));
     buf_reset(&frame);
 }
 
 static void put_heartbeat(struct stream *s)
 {
-    struct fanout *f = s->fanout;
+    struct stream_shared *shared = s->shared;
     if (client_has_output(&s->client))
         return; /* it does not even take what it should */
     /* Events were left out by the type filter: tell the position, or a resume would read them all
@@ -366,14 +354,14 @@ static void put_heartbeat(struct stream *s)
         buf_reset(&frame);
     } else {
         bool held = s->client.state == CLIENT_OPENING;
-        client_put_control(&s->client, event_ref(held ? f->comment : f->heartbeat));
+        client_put_control(&s->client, event_ref(held ? shared->comment : shared->heartbeat));
     }
     stream_mark_dirty(s);
 }
 
-void stream_timer(struct wheel_entry *entry, void *fanout)
+void stream_timer(struct wheel_entry *entry, void *arg)
 {
-    struct fanout *f = fanout;
+    struct stream_shared *shared = arg;
     struct stream *s = (struct stream *)(void *)((char *)entry - offsetof(struct stream, timer));
     uint64_t now = clock_mono_ms();
     if (s->client.state == CLIENT_CLOSING) {
@@ -382,9 +370,9 @@ void stream_timer(struct wheel_entry *entry, void *fanout)
         return;
     }
     if (now >= s->end_ms) {
-        if (f->draining)
+        if (shared->draining)
             put_shutdown(s);
-        stream_close(s, f->draining ? CLOSE_DRAIN : CLOSE_LIFETIME, true);
+        stream_close(s, shared->draining ? CLOSE_DRAIN : CLOSE_LIFETIME, true);
         return;
     }
     if (s->heartbeat_ms && now - s->last_write_ms >= s->heartbeat_ms && s->fd >= 0) {
@@ -400,18 +388,18 @@ void stream_timer(struct wheel_entry *entry, void *fanout)
  * together. */
 static void set_heartbeat(struct stream *s)
 {
-    uint64_t beat = s->fanout->config->heartbeat_ms;
+    uint64_t beat = s->shared->config->heartbeat_ms;
     s->heartbeat_ms = (uint32_t)(beat ? stream_spread(beat - beat / 10, beat) : 0);
     set_timer(s);
 }
 
 static void set_lifetime(struct stream *s)
 {
-    uint64_t life = s->fanout->config->max_lifetime_ms;
+    uint64_t life = s->shared->config->max_lifetime_ms;
     s->last_write_ms = clock_mono_ms();
     s->end_ms =
         life ? s->last_write_ms + stream_spread(life - life / 10, life + life / 10) : UINT64_MAX;
-    if (s->fanout->draining)
+    if (s->shared->draining)
         s->end_ms = s->last_write_ms;
     set_heartbeat(s);
 }
@@ -432,15 +420,15 @@ void stream_drain(struct stream *s, uint64_t end_ms)
 
 /* --- opening and over ------------------------------------------------------------------------ */
 
-struct stream *fanout_open(struct fanout *f, void *connection, struct subscription_request *request,
-                           const struct gzip_sum *sum)
+struct stream *stream_open(struct stream_shared *shared, void *connection,
+                           struct subscription_request *request, const struct gzip_sum *sum)
 {
     size_t count = request->topics.count;
     enum cursor_kind kind = request->cursor;
     uint64_t cursor = request->cursor_value;
     struct stream *s = mem_zero(1, sizeof(*s) + count * sizeof(s->subs[0]));
     struct subscription *sub = subscription_new(request);
-    s->fanout = f;
+    s->shared = shared;
     s->connection = connection;
     s->fd = -1;
     s->sub_count = count;
@@ -451,46 +439,46 @@ struct stream *fanout_open(struct fanout *f, void *connection, struct subscripti
     ev_init(&s->io, on_io);
     s->io.data = s;
     for (size_t i = 0; i < count; i++)
-        interest_add(f->interest, subscription_ns(sub),
+        interest_add(shared->interest, subscription_ns(sub),
                      slice_of(subscription_request(sub)->topics.items[i]), &s->subs[i], s);
-    LIST_INSERT_HEAD(&f->all, s, all_link);
-    f->count++;
-    atomic_fetch_add(&f->node->clients, 1);
+    LIST_INSERT_HEAD(&shared->all, s, all_link);
+    shared->count++;
+    atomic_fetch_add(&shared->node->clients, 1);
     s->counted_state = CLIENT_OPENING;
-    metrics_add(f->metrics, M_CLIENTS_OPENING, 1);
-    metrics_add(f->metrics, M_STREAMS_OPENED, 1);
+    metrics_add(shared->metrics, M_CLIENTS_OPENING, 1);
+    metrics_add(shared->metrics, M_STREAMS_OPENED, 1);
     send_read(s, kind, cursor);
     set_lifetime(s);
     return s;
 }
 
-void fanout_start(struct stream *s, int fd)
+void stream_start(struct stream *s, int fd)
 {
     s->fd = fd;
     ev_io_set(&s->io, fd, EV_READ);
-    ev_io_start(s->fanout->loop, &s->io);
+    ev_io_start(s->shared->loop, &s->io);
     if (s->client.state == CLIENT_CLOSING)
-        wheel_set(s->fanout->wheel, &s->timer, clock_mono_ms() + CLOSE_DEADLINE_MS);
+        wheel_set(s->shared->wheel, &s->timer, clock_mono_ms() + CLOSE_DEADLINE_MS);
     stream_mark_dirty(s);
 }
 
-void fanout_over(struct stream *s)
+void stream_over(struct stream *s)
 {
-    struct fanout *f = s->fanout;
+    struct stream_shared *shared = s->shared;
     stream_close(s, CLOSE_CLIENT, false); /* where it never came to a socket of its own */
     s->over_soon = true;
-    ev_io_stop(f->loop, &s->io);
+    ev_io_stop(shared->loop, &s->io);
     wheel_cancel(&s->timer);
     if (s->dirty)
-        TAILQ_REMOVE(&f->dirty, s, dirty_link);
+        TAILQ_REMOVE(&shared->dirty, s, dirty_link);
     if (s->doomed)
-        TAILQ_REMOVE(&f->doomed, s, doomed_link);
+        TAILQ_REMOVE(&shared->doomed, s, doomed_link);
     gzip_leave(s);
     client_reset(&s->client);
     stream_account(s);
-    metrics_sub(f->metrics, M_CLIENTS_CLOSING, 1);
+    metrics_sub(shared->metrics, M_CLIENTS_CLOSING, 1);
     LIST_REMOVE(s, all_link);
-    f->count--;
-    atomic_fetch_sub(&f->node->clients, 1);
+    shared->count--;
+    atomic_fetch_sub(&shared->node->clients, 1);
     free(s);
 }

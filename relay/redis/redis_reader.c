@@ -1,3 +1,5 @@
+#include "relay/redis/redis_reader.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,29 +8,44 @@
 #include "common/mem.h"
 #include "common/names.h"
 #include "relay/kit/log.h"
-#include "relay/redis/store_redis_parts.h"
+
+struct redis_reader {
+    struct redis_conn *conn;
+    struct config *config;
+    void (*refused)(void *arg, const char *what, const struct redis_reply *reply);
+    void *arg;
+    struct metrics *metrics;
+    struct log_limit invalid_limit;
+};
+
+/* --- what is not as it should be ------------------------------------------------------------- */
+
+static void say_no(struct redis_reader *r, const char *what, const struct redis_reply *reply)
+{
+    r->refused(r->arg, what, reply);
+}
 
 /* What is not ours: an entry, a log that is no stream, a name in the index. Counted, logged once in
  * a while, and passed over. */
-static void count_invalid(struct store_redis *s, const char *ns, const char *topic,
+static void count_invalid(struct redis_reader *r, const char *ns, const char *topic,
                           const char *what)
 {
     uint64_t held;
-    metrics_add(s->metrics, M_DROPPED_INVALID, 1);
-    if (log_limit_pass(&s->entry_limit, clock_mono_us(), &held))
+    metrics_add(r->metrics, M_DROPPED_INVALID, 1);
+    if (log_limit_pass(&r->invalid_limit, clock_mono_us(), &held))
         log_put(LOG_WARN, what, "ns", ns, "topic", topic, "not_logged", log_u64(held), NULL);
 }
 
 /* --- look ------------------------------------------------------------------------------------ */
 
 struct look_call {
-    struct store_redis *store;
+    struct redis_reader *reader;
     struct store_look *look;
 };
 
 /* Anybody can write a name into the index that is no topic: nobody may ask for it, and what looks
  * topics up relies on their bounds. */
-static void look_add(struct store_redis *s, struct store_look *look, struct slice topic,
+static void look_add(struct redis_reader *r, struct store_look *look, struct slice topic,
                      uint64_t last)
 {
     if (name_topic_valid(topic)) {
@@ -36,12 +53,12 @@ static void look_add(struct store_redis *s, struct store_look *look, struct slic
         return;
     }
     char *name = slice_dup(topic);
-    count_invalid(s, look->ns, name ? name : "",
+    count_invalid(r, look->ns, name ? name : "",
                   "passed over a name in the index that is no topic");
     free(name);
 }
 
-static void look_fill(struct store_redis *s, struct store_look *look,
+static void look_fill(struct redis_reader *r, struct store_look *look,
                       const struct redis_reply *reply)
 {
     look->position = (uint64_t)redis_reply_number(redis_reply_at(reply, 0));
@@ -53,7 +70,7 @@ static void look_fill(struct store_redis *s, struct store_look *look,
     for (size_t i = 0; i + 1 < redis_reply_count(topics); i += 2) {
         int64_t last = redis_reply_number(redis_reply_at(topics, i + 1));
         if (last > 0)
-            look_add(s, look, redis_reply_text(redis_reply_at(topics, i)), (uint64_t)last);
+            look_add(r, look, redis_reply_text(redis_reply_at(topics, i)), (uint64_t)last);
     }
     if (look->names)
         store_look_settle(look);
@@ -63,7 +80,7 @@ static void on_looked(void *arg, const struct redis_reply *reply)
 {
     struct look_call *call = arg;
     struct store_look *look = call->look;
-    struct store_redis *s = call->store;
+    struct redis_reader *r = call->reader;
     free(call);
     if (!reply) {
         look->done(look, ERR_AGAIN);
@@ -75,11 +92,11 @@ static void on_looked(void *arg, const struct redis_reply *reply)
                  redis_reply_number(redis_reply_at(reply, 1)) >= 0 &&
                  (!look->limit || redis_reply_number(redis_reply_at(reply, 4)) >= 0);
     if (!valid) {
-        store_redis_say_no(s, "cannot look at a namespace; its streams wait", reply);
+        say_no(r, "cannot look at a namespace; its streams wait", reply);
         look->done(look, ERR_AGAIN);
         return;
     }
-    look_fill(s, look, reply);
+    look_fill(r, look, reply);
     look->done(look, OK);
 }
 
@@ -93,13 +110,12 @@ static struct slice literal_prefix(const char *pattern)
     return (struct slice){s.ptr, i};
 }
 
-void store_redis_look(void *impl, struct store_look *look)
+void redis_reader_look(struct redis_reader *r, struct store_look *look)
 {
-    struct store_redis *s = impl;
     const struct strings *names = look->moved_only ? NULL : look->names;
     size_t count = names ? names->count : 0;
     struct buf key = {0};
-    name_put_key(&key, s->config->prefix, slice_of(look->ns));
+    name_put_key(&key, r->config->prefix, slice_of(look->ns));
     struct slice *argv = mem_alloc((6 + 2 * count + 4) * sizeof(*argv));
     size_t argc = 0;
     argv[argc++] = SLICE_LIT("FCALL");
@@ -122,8 +138,8 @@ void store_redis_look(void *impl, struct store_look *look)
         argv[argc++] = slice_of(log_u64(look->limit));
     }
     struct look_call *call = mem_alloc(sizeof(*call));
-    *call = (struct look_call){s, look};
-    bool sent = s->library_ready && redis_conn_send(s->commands, argv, argc, on_looked, call);
+    *call = (struct look_call){r, look};
+    bool sent = redis_conn_send(r->conn, argv, argc, on_looked, call);
     free(argv);
     buf_reset(&key);
     if (!sent) {
@@ -135,7 +151,7 @@ void store_redis_look(void *impl, struct store_look *look)
 /* --- range ----------------------------------------------------------------------------------- */
 
 struct range_call {
-    struct store_redis *store;
+    struct redis_reader *reader;
     struct store_range *range;
 };
 
@@ -144,7 +160,7 @@ static bool is_expired(const struct event_fields *fields)
     return fields->ttl_ms && fields->id + fields->ttl_ms * 1000 < clock_wall_us();
 }
 
-static bool entry_fill(struct store_redis *s, const struct store_range *range,
+static bool entry_fill(struct redis_reader *r, const struct store_range *range,
                        const struct redis_reply *reply, struct store_entry *out)
 {
     if (redis_reply_count(reply) != 2)
@@ -161,7 +177,7 @@ static bool entry_fill(struct store_redis *s, const struct store_range *range,
                             slice_of(range->ns), slice_of(range->topic), &event))
         return false;
     *out =
-        (struct store_entry){.event = is_expired(&event) ? NULL : store_event(s->config, &event, 0),
+        (struct store_entry){.event = is_expired(&event) ? NULL : store_event(r->config, &event, 0),
                              .id = event.id,
                              .prev = event.prev,
                              .has_prev = event.has_prev};
@@ -193,26 +209,26 @@ static void on_ranged(void *arg, const struct redis_reply *reply)
 {
     struct range_call *call = arg;
     struct store_range *range = call->range;
-    struct store_redis *s = call->store;
+    struct redis_reader *r = call->reader;
     free(call);
     if (!reply) {
         range->done(range, ERR_AGAIN);
         return;
     }
     if (redis_reply_type(reply) == REDIS_ERROR && !redis_reply_is_error(reply, "WRONGTYPE")) {
-        store_redis_say_no(s, "cannot read a log; its streams wait", reply);
+        say_no(r, "cannot read a log; its streams wait", reply);
         range->done(range, ERR_AGAIN);
         return;
     }
     if (redis_reply_type(reply) == REDIS_ERROR)
-        count_invalid(s, range->ns, range->topic, "cannot read a log; what it held counts as lost");
+        count_invalid(r, range->ns, range->topic, "cannot read a log; what it held counts as lost");
     size_t count = redis_reply_count(reply);
     range->entries = mem_alloc((count ? count : 1) * sizeof(*range->entries));
     for (size_t i = 0; i < count; i++) {
-        if (entry_fill(s, range, redis_reply_at(reply, i), &range->entries[range->count]))
+        if (entry_fill(r, range, redis_reply_at(reply, i), &range->entries[range->count]))
             range->count++;
         else
-            count_invalid(s, range->ns, range->topic,
+            count_invalid(r, range->ns, range->topic,
                           "passed over a log entry that is not an event");
     }
     range->more = count >= range->limit;
@@ -223,11 +239,10 @@ static void on_ranged(void *arg, const struct redis_reply *reply)
     range->done(range, OK);
 }
 
-void store_redis_range(void *impl, struct store_range *range)
+void redis_reader_range(struct redis_reader *r, struct store_range *range)
 {
-    struct store_redis *s = impl;
     struct buf key = {0};
-    name_put_log(&key, s->config->prefix, slice_of(range->ns), slice_of(range->topic));
+    name_put_log(&key, r->config->prefix, slice_of(range->ns), slice_of(range->topic));
     struct slice low = slice_of(log_u64(range->after + 1)), high = slice_of(log_u64(range->upto));
     struct slice argv[] = {range->reverse ? SLICE_LIT("XREVRANGE") : SLICE_LIT("XRANGE"),
                            buf_slice(&key),
@@ -236,11 +251,41 @@ void store_redis_range(void *impl, struct store_range *range)
                            SLICE_LIT("COUNT"),
                            slice_of(log_u64(range->limit))};
     struct range_call *call = mem_alloc(sizeof(*call));
-    *call = (struct range_call){s, range};
-    bool sent = redis_conn_send(s->commands, argv, 6, on_ranged, call);
+    *call = (struct range_call){r, range};
+    bool sent = redis_conn_send(r->conn, argv, 6, on_ranged, call);
     buf_reset(&key);
     if (!sent) {
         free(call);
         range->done(range, ERR_AGAIN);
     }
+}
+
+/* --- life ------------------------------------------------------------------------------------ */
+
+struct redis_reader *redis_reader_new(struct redis_conn *conn, struct config *config,
+                                      void (*refused)(void *arg, const char *what,
+                                                      const struct redis_reply *reply),
+                                      void *arg, struct metrics *metrics)
+{
+    struct redis_reader *r = mem_zero(1, sizeof(*r));
+    r->conn = conn;
+    r->config = config_ref(config);
+    r->refused = refused;
+    r->arg = arg;
+    r->metrics = metrics;
+    return r;
+}
+
+void redis_reader_configure(struct redis_reader *r, struct config *config)
+{
+    config_unref(r->config);
+    r->config = config_ref(config);
+}
+
+void redis_reader_free(struct redis_reader *r)
+{
+    if (!r)
+        return;
+    config_unref(r->config);
+    free(r);
 }
