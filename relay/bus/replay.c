@@ -17,8 +17,7 @@ static const struct strings no_names = {NULL, 0};
 
 static struct replay_item *item_add(struct replay *r)
 {
-    if ((r->count & (r->count - 1)) == 0) /* grows at powers of two */
-        r->items = mem_resize(r->items, (r->count ? r->count * 2 : 1) * sizeof(*r->items));
+    r->items = mem_grow(r->items, r->count, sizeof(*r->items));
     struct replay_item *item = &r->items[r->count++];
     *item = (struct replay_item){0};
     return item;

@@ -38,12 +38,12 @@ void stream_account(struct stream *s)
         metrics_add(m, state_metric[s->client.state], 1);
         s->counted_state = s->client.state;
     }
-    if (s->counted_events != s->client.queue.count) {
-        metrics_add(m, M_QUEUED_EVENTS, s->client.queue.count);
+    if (s->counted_events != s->client.queue.ring.count) {
+        metrics_add(m, M_QUEUED_EVENTS, s->client.queue.ring.count);
         metrics_sub(m, M_QUEUED_EVENTS, s->counted_events);
         metrics_add(m, M_QUEUED_BYTES, s->client.queued_bytes);
         metrics_sub(m, M_QUEUED_BYTES, s->counted_bytes);
-        s->counted_events = s->client.queue.count;
+        s->counted_events = s->client.queue.ring.count;
         s->counted_bytes = s->client.queued_bytes;
     }
 }
@@ -139,7 +139,7 @@ static void send_read(struct stream *s, enum cursor_kind kind, uint64_t cursor)
 static void read_on(struct stream *s)
 {
     if (s->client.state == CLIENT_REPLAY && !s->client.reading &&
-        s->client.queue.count <= s->shared->limits.max_events / 2 &&
+        s->client.queue.ring.count <= s->shared->limits.max_events / 2 &&
         s->client.queued_bytes <= s->shared->limits.max_bytes / 2)
         send_read(s, CURSOR_ID, s->client.cursor);
 }

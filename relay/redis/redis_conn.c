@@ -34,7 +34,7 @@ static void close_context(struct redis_conn *conn)
     conn->unusable = false;
     conn->state = CONN_IDLE;
     /* Callbacks may send again: that fails as the state is idle. */
-    while (conn->pending_count) {
+    while (conn->pending_ring.count) {
         struct pending p = redis_conn_next(conn);
         if (p.done)
             p.done(p.arg, NULL);
@@ -144,7 +144,7 @@ static void dispatch(struct redis_conn *conn, redisReply *reply)
     conn->in_callback = true;
     /* A subscribed connection's answers are pushes; it has commands of its own only while it logs
      * in. */
-    if (conn->pending_count) {
+    if (conn->pending_ring.count) {
         struct pending p = redis_conn_next(conn);
         if (reply->type == REDIS_REPLY_ERROR)
             metrics_add(conn->metrics, M_REDIS_ERRORS, 1);
@@ -214,7 +214,7 @@ static void on_read(struct ev_loop *loop, ev_io *w, int revents)
         return;
     }
     if (conn->state == CONN_UP) {
-        if (conn->pending_count)
+        if (conn->pending_ring.count)
             redis_conn_set_timer(conn, conn->target->reply_timeout_s);
         else
             ev_timer_stop(conn->loop, &conn->timer);
@@ -353,7 +353,7 @@ static void on_timer(struct ev_loop *loop, ev_timer *w, int revents)
         go_down(conn, "no answer to the login");
         return;
     case CONN_UP:
-        if (conn->pending_count && !conn->paused)
+        if (conn->pending_ring.count && !conn->paused)
             go_down(conn, "no answer in time");
         return;
     }

@@ -3,6 +3,7 @@
 #pragma once
 #include <hiredis/hiredis.h>
 
+#include "common/ring.h"
 #include "relay/kit/log.h"
 #include "relay/redis/redis_conn.h"
 
@@ -33,8 +34,8 @@ struct redis_conn {
     struct log_limit down_limit;
     redisContext *ctx;
     struct redis_tls_session *tls; /* the context owns it; NULL: plain text */
-    struct pending *pending;       /* ring of answers due */
-    size_t pending_cap, pending_head, pending_count;
+    struct ring pending_ring;
+    struct pending *pending; /* answers due: the ring's slots */
     ev_io read, write;
     ev_timer timer; /* by state: reconnect; connect, login or reply timeout */
     ev_prepare flush;

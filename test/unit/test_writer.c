@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "relay/kit/writer.h"
+#include "test/unit/tests_run.h"
 
 static struct writer *writer;
 static int near[WRITER_BATCH], far[WRITER_BATCH];
@@ -107,11 +108,5 @@ int main(void)
     tcase_add_loop_test(cases, test_each_socket_gets_its_frames, 0, 2);
     tcase_add_loop_test(cases, test_one_socket_does_not_hold_up_the_others, 0, 2);
     tcase_add_loop_test(cases, test_nothing_to_write_is_fine, 0, 2);
-    Suite *suite = suite_create("writer");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run(cases);
 }

@@ -1,5 +1,4 @@
-/* The tables behind metrics.h, for metrics.c (which fills them) and metrics_print.c. Nobody else
- * includes this. */
+/* The tables behind metrics.h, for metrics.c, which fills them, and metrics_print.c. */
 #pragma once
 #include <stddef.h>
 #include "relay/kit/metrics.h"
