@@ -2,10 +2,10 @@
  * stands in front (RFC 9110, RFC 9112). No I/O, no state, no allocation; any thread.
  *
  * libmicrohttpd 0.9.75 lets nearly everything pass; from 1.0 on it refuses much by itself, so most
- * rules are for the old one. Only the library can judge, and ends the connection for, what comes
- * before a header is complete or after it: a version other than 1.x, a line without a colon, a
- * Content-Length that is no number or has white space behind it, chunk lines that are malformed, or
- * end with a bare LF. */
+ * rules are for the old one. What only the library can judge: a version other than HTTP/1.x, a line
+ * without a colon, a Content-Length that is no number (for 0.9.75 also one with white space behind
+ * it), and chunks. Those it ends the connection for, but 0.9.75 takes a bare LF at the end of a
+ * chunk line for CRLF, and refuses white space before a chunk's extension. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

@@ -21,6 +21,11 @@ static bool is_blank(char c)
     return c == ' ' || c == '\t';
 }
 
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
 /* --- what stands between the pieces ----------------------------------------------------------- */
 
 struct place {
@@ -102,8 +107,8 @@ static bool is_name_with_tail(struct slice name)
         size_t len = strlen(heads[i]);
         if (name.len <= len || !slice_eq_nocase((struct slice){name.ptr, len}, heads[i]))
             continue;
-        char next = name.ptr[len + 1 < name.len ? len + 1 : len];
-        if (name.ptr[len] != '-' || (next >= '0' && next <= '9') || name.len == len + 1)
+        struct slice tail = {name.ptr + len, name.len - len};
+        if (tail.ptr[0] != '-' || tail.len == 1 || is_digit(tail.ptr[1]))
             return true;
     }
     return false;
@@ -124,11 +129,6 @@ static enum discipline_fault judge_field(const struct discipline_field *field)
             return DISCIPLINE_VALUE;
     }
     return DISCIPLINE_FINE;
-}
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
 }
 
 static enum discipline_fault judge_version(struct slice v)

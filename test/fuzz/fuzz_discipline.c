@@ -46,7 +46,7 @@ static void put_field(struct parts *p, struct slice line, unsigned how)
     struct slice rest = line;
     if (line.len && (unsigned char)line.ptr[0] < NAMES) {
         field->name = slice_of(names[(unsigned char)line.ptr[0]]);
-        rest = (struct slice){line.ptr + 1, line.len - 1};
+        slice_cut(&rest, ':');
     } else {
         field->name = slice_cut(&rest, ':');
     }

@@ -178,6 +178,8 @@ static const struct refused {
     R(A "authorizationtwo: one\n", NAME_FOLDED),
     R(P "Content-Length0: 2\n", NAME_FOLDED),
     R(P "Content-Length-5:\n", NAME_FOLDED),
+    R(P "Content-Length-0:\n", NAME_FOLDED),
+    R(P "Content-Length-9: 5\n", NAME_FOLDED),
     R(P "Content-Length-: 5\n", NAME_FOLDED),
     R(P "Transfer-Encodingchunked:\n", NAME_FOLDED),
     R(P "Content-Typetext: a\n", NAME_FOLDED),
@@ -614,6 +616,26 @@ START_TEST(test_pieces_beyond_the_block_are_refused)
 }
 END_TEST
 
+START_TEST(test_pieces_in_another_order_are_refused)
+{
+    struct rig rig;
+    rig_start_three(&rig);
+    struct discipline_field first = rig.fields[0];
+    rig.fields[0] = rig.fields[1];
+    rig.fields[1] = first;
+    ck_assert_int_eq(judge_rig(&rig), DISCIPLINE_LINES);
+    rig_stop(&rig);
+    rig_start_three(&rig);
+    struct slice value = rig.fields[0].value;
+    rig.fields[0].value = rig.fields[1].value;
+    ck_assert_int_eq(judge_rig(&rig), DISCIPLINE_LINES);
+    rig.fields[0].value = value;
+    rig.fields[2].value.ptr = "60"; /* not in the block at all */
+    ck_assert_int_eq(judge_rig(&rig), DISCIPLINE_LINES);
+    rig_stop(&rig);
+}
+END_TEST
+
 /* From 1.0 on libmicrohttpd ends a value at its first trailing blank, and leaves what follows. */
 static const struct {
     struct slice line;
@@ -670,6 +692,7 @@ int main(void)
     tcase_add_test(tests, test_more_spaces_in_the_request_line_are_refused);
     tcase_add_loop_test(tests, test_other_bytes_between_the_pieces_are_refused, 0, 8);
     tcase_add_test(tests, test_pieces_beyond_the_block_are_refused);
+    tcase_add_test(tests, test_pieces_in_another_order_are_refused);
     tcase_add_loop_test(tests, test_lines_as_newer_versions_leave_them, 0, COUNT(newer));
     Suite *suite = suite_create("discipline");
     suite_add_tcase(suite, tests);
