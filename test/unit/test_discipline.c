@@ -47,7 +47,8 @@ static void rig_start(struct rig *rig, struct slice text)
             buf_putc(&rig->block, '\r');
         buf_putc(&rig->block, text.ptr[i]);
     }
-    buf_puts(&rig->block, "\r\n");
+    buf_put(&rig->block, "\r\n", 3); /* with a NUL, which is no part of it */
+    rig->block.len--;
     struct discipline_message *m = &rig->message;
     size_t at = 0, end = rig->block.len - 2;
     m->block = buf_slice(&rig->block);
@@ -654,7 +655,8 @@ START_TEST(test_lines_as_newer_versions_leave_them)
     buf_put(&block, "GET\0/\0HTTP/1.1\0\nHost\0 a\0\n", 25);
     size_t at = block.len, host = 16;
     buf_put_slice(&block, newer[_i].line);
-    buf_puts(&block, "\r\n");
+    buf_put(&block, "\r\n", 3);
+    block.len--;
     size_t value = at + 2 + strspn(block.ptr + at + 2, " \t");
     struct discipline_field fields[] = {{{block.ptr + host, 4}, {block.ptr + host + 6, 1}},
                                         {{block.ptr + at, 1}, slice_of(block.ptr + value)}};
