@@ -5,7 +5,7 @@
 
 #include "common/clock.h"
 #include "common/mem.h"
-#include "relay/memory/store_memory_space.h"
+#include "relay/memory/memory.h"
 
 static const struct memory_limits limits = {
     .topics = 10000,

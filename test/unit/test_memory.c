@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "relay/memory/store_memory_space.h"
+#include "relay/memory/memory.h"
 
 static const uint64_t start_us = UINT64_C(1800000000000000), second = 1000000;
 static const struct memory_limits roomy = {

@@ -1,4 +1,4 @@
-#include "relay/memory/store_memory_space.h"
+#include "relay/memory/memory.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -8,8 +8,8 @@
 #include "common/mem.h"
 #include "common/names.h"
 #include "relay/core/pattern.h"
-#include "relay/memory/store_memory_log.h"
-#include "relay/memory/store_memory_once.h"
+#include "relay/memory/memory_log.h"
+#include "relay/memory/memory_once.h"
 
 /* Topics that one call forgets or whose logs it clears because of their age: bounds the work of one
  * publish. */
