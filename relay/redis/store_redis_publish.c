@@ -315,8 +315,7 @@ static struct posting *posting_new(struct store_redis *s, struct note_publish *n
     p->arrived_us = clock_mono_us();
     p->keyed = s->config->publish_timeout_ms > 0;
     for (size_t i = 0; i < note->request.count; i++)
-        for (size_t j = 0; j < note->request.items[i].args.count; j++)
-            p->bytes += strlen(note->request.items[i].args.items[j]) + 1;
+        p->bytes += publication_bytes(&note->request.items[i]);
     note->ids = mem_zero(note->request.count, sizeof(*note->ids));
     s->posts.count++;
     s->posts.bytes += p->bytes;
