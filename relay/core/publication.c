@@ -28,37 +28,6 @@ void publication_request_reset(struct publication_request *r)
     *r = (struct publication_request){0};
 }
 
-bool publication_has(const struct publication *p, enum publication_field field)
-{
-    switch (field) {
-    case FIELD_TOPIC:
-    case FIELD_TOPICS:
-    case FIELD_RETRY:
-        return (p->given & 1u << field) != 0;
-    case FIELD_DATA:
-        return p->data.ptr != NULL;
-    case FIELD_EVENT:
-        return p->event.ptr != NULL;
-    case FIELD_EPHEMERAL:
-        return p->ephemeral;
-    case FIELD_ONCE:
-        return p->once.ptr != NULL;
-    case FIELD_ONCE_TTL:
-        return p->once_ttl_ms > 0;
-    case FIELD_PRIORITY:
-        return p->priority != NULL;
-    case FIELD_KEY:
-        return p->key.ptr != NULL;
-    case FIELD_TTL:
-        return p->ttl_ms > 0;
-    case FIELD_MATCH:
-        return p->match.ptr != NULL;
-    case FIELD_COUNT:
-        break;
-    }
-    return false;
-}
-
 static struct slice number_text(struct publication_arguments *out, enum publication_field field,
                                 uint64_t n)
 {

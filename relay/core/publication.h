@@ -37,8 +37,8 @@ enum publication_kind {
     KIND_MATCH,
 };
 
-/* One event. Zero-initialised is empty. Texts are owned (publication_reset() frees them), with
- * SLICE_NONE for what is absent. */
+/* One event. Zero-initialised is empty; publication_set…() fill it, all may read it. Texts are
+ * owned (publication_reset() frees them), with SLICE_NONE for what is absent. */
 struct publication {
     struct strings topics; /* valid, without repeats, at most PUBLICATION_TOPICS_MAX */
     struct slice data;     /* UTF-8 without NUL; may be empty */
@@ -69,8 +69,6 @@ struct publication_arguments {
 void publication_reset(struct publication *p);
 void publication_request_reset(struct publication_request *r);
 
-/* Whether the field says something (`ephemeral` "false" does not). */
-bool publication_has(const struct publication *p, enum publication_field field);
 void publication_put_arguments(const struct publication *p, struct publication_arguments *out);
 /* What it takes as arguments, in bytes. */
 size_t publication_bytes(const struct publication *p);
@@ -83,6 +81,8 @@ const char *publication_field_name(enum publication_field field);
 enum publication_kind publication_field_kind(enum publication_field field);
 /* Appends what the field takes: "milliseconds from 0 to 86400000". */
 void publication_put_expected(enum publication_field field, struct buf *b);
+/* Whether the field was set and says something (`ephemeral` "false" does not). */
+bool publication_has(const struct publication *p, enum publication_field field);
 /* Whether a field of KIND_TEXT takes the text. */
 bool publication_text_valid(enum publication_field field, struct slice text);
 

@@ -130,6 +130,11 @@ void publication_put_expected(enum publication_field field, struct buf *b)
     }
 }
 
+bool publication_has(const struct publication *p, enum publication_field field)
+{
+    return (p->given & BIT(field)) && (field != FIELD_EPHEMERAL || p->ephemeral);
+}
+
 /* --- refusals -------------------------------------------------------------------------------- */
 
 static enum err refuse_for(enum publication_field field, const char *expected, struct buf *why)

@@ -317,7 +317,7 @@ static struct event_fields fields_of(const struct publication *p, struct slice n
     return (struct event_fields){
         .retry_ms = publication_has(p, FIELD_RETRY) ? (int64_t)p->retry_ms : -1,
         .has_prev = true,
-        .has_match = publication_has(p, FIELD_MATCH),
+        .has_match = p->match.ptr != NULL,
         .ttl_ms = p->ttl_ms,
         .ns = ns,
         .type = p->event,
