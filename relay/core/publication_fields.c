@@ -7,7 +7,7 @@
 #include "common/event.h"
 #include "common/mem.h"
 #include "common/names.h"
-#include "relay/core/publication.h"
+#include "relay/core/publication_fields.h"
 
 /* Bytes that a text must not have. */
 enum barred {

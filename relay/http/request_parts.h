@@ -2,6 +2,7 @@
  */
 #pragma once
 #include "common/json.h"
+#include "relay/core/publication_fields.h"
 #include "relay/http/request.h"
 
 #define REQUEST_TYPES_MAX 64    /* event= filters of a stream */

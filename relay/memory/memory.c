@@ -8,6 +8,7 @@
 #include "common/mem.h"
 #include "common/names.h"
 #include "relay/core/pattern.h"
+#include "relay/core/publication_fields.h"
 #include "relay/memory/memory_log.h"
 #include "relay/memory/memory_once.h"
 

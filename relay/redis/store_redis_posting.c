@@ -2,6 +2,8 @@
 
 #include "common/mem.h"
 #include "common/names.h"
+#include "relay/core/publication_arguments.h"
+#include "relay/core/publication_fields.h"
 #include "relay/redis/store_redis_parts.h"
 
 /* How long Redis remembers our keys beyond publish.timeout, twice: the last attempt begins when

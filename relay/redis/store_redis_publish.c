@@ -11,6 +11,7 @@
 #include "common/mem.h"
 #include "common/names.h"
 #include "relay/kit/log.h"
+#include "relay/core/publication_arguments.h"
 #include "relay/redis/store_redis_parts.h"
 #include "relay/kit/timer.h"
 

@@ -7,6 +7,7 @@
 #include "common/event.h"
 #include "common/json.h"
 #include "common/names.h"
+#include "relay/core/publication_arguments.h"
 #include "relay/http/request.h"
 
 #define PAIRS_MAX 256

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "common/mem.h"
 #include "relay/core/client.h"
+#include "relay/core/publication_fields.h"
 #include "relay/memory/store_memory.h"
 #include "rng.h"
 

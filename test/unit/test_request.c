@@ -6,6 +6,7 @@
 #include <string.h>
 #include "common/event.h"
 #include "common/json.h"
+#include "relay/core/publication_arguments.h"
 #include "relay/http/request.h"
 
 #define NOW_US UINT64_C(1700000000000000)
