@@ -4,7 +4,8 @@
 --
 --   FCALL sse_publish 1 P:{ns} topic T [topic T2 …] data D [event E] [retry MS] [once K]
 --         [once_ttl MS] [ephemeral 1|true|0|false] [priority N] [key K] [ttl MS] [match JSON object]
---       → id (of the first publish, if K was seen); nil for an ephemeral event
+--       → id (of the first publish, if K was seen); nil for an ephemeral event. What each takes:
+--         docs/protocol.md, 8.1
 --   FCALL sse_drain 1 P:{ns} [count N]
 --       → {published, rejected, left, "" or "<entry>: <why>" of the last one rejected}
 --   FCALL sse_position 1 P:{ns} [seen ID] [max_events N] [log_ttl MS] [index_ttl MS] [once_ttl MS]
@@ -271,7 +272,7 @@ end
 
 -- ---- Arguments of a publish ----
 
--- The law of the fields: docs/protocol.md, section 8. relay/core/publication_fields.c has the same
+-- The law of the fields: docs/protocol.md, 8.1. relay/core/publication_fields.c has the same
 -- for HTTP, and test/vectors/fields.json holds both to it: what one refuses, the other must.
 
 -- True if every byte above 127 belongs to a whole UTF-8 sequence. A sequence is replaced, not
