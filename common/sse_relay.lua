@@ -339,16 +339,14 @@ local function plain_text(value)
     return value, json(value)
 end
 
--- What would end a line is dropped here (section 5); over HTTP it is refused.
+-- What would end a line is dropped here, and what is not UTF-8 is replaced by who renders it (section
+-- 5); over HTTP both are refused.
 local function event_type(value)
-    local odd = find(value, '[^ -~]')
-    if odd then
+    if find(value, '[^ -~]') then
         value = gsub(value, '[%z\r\n]', '')
     end
     if value == '' or #value > MAX_TEXT_BYTES then
         return nil, 'not 1 to 256 bytes'
-    elseif odd and not utf8_valid(value) then
-        return nil, 'not UTF-8'
     end
     return value, json(value)
 end
