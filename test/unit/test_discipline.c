@@ -6,6 +6,7 @@
 
 #include "common/mem.h"
 #include "relay/http/discipline.h"
+#include "test/unit/tests_run.h"
 
 enum { FIELDS_MAX = 32 };
 #define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
@@ -697,11 +698,5 @@ int main(void)
     tcase_add_test(tests, test_pieces_beyond_the_block_are_refused);
     tcase_add_test(tests, test_pieces_in_another_order_are_refused);
     tcase_add_loop_test(tests, test_lines_as_newer_versions_leave_them, 0, COUNT(newer));
-    Suite *suite = suite_create("discipline");
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return tests_run(tests);
 }

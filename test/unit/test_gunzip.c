@@ -8,6 +8,7 @@
 #include "common/gzip.h"
 #include "common/mem.h"
 #include "test/unit/rng.h"
+#include "test/unit/tests_run.h"
 
 enum { PLENTY = 1 << 20, BOMB_FRAME = 1 << 20, BOMB_FRAMES = 1024 };
 enum bits { BITS_GZIP = 31, BITS_ZLIB = 15, BITS_BARE = -15 };
@@ -270,11 +271,5 @@ int main(void)
     tcase_add_test(tests, test_bare_blocks_that_look_like_zlib_are_decoded);
     tcase_add_loop_test(tests, test_the_bound_is_exact, 0, FORMATS);
     tcase_add_test(tests, test_a_bomb_is_stopped_at_the_bound);
-    Suite *suite = suite_create("gunzip");
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return tests_run(tests);
 }

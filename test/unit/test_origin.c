@@ -2,6 +2,7 @@
 #include <check.h>
 
 #include "common/origin.h"
+#include "test/unit/tests_run.h"
 
 #define COUNT(table) ((int)(sizeof(table) / sizeof((table)[0])))
 
@@ -246,11 +247,5 @@ int main(void)
     tcase_add_loop_test(tests, test_pattern_is_invalid, 0, COUNT(patterns_invalid));
     tcase_add_loop_test(tests, test_host_is_ours_or_not, 0, COUNT(asked));
     tcase_add_test(tests, test_no_lists_are_empty_lists);
-    Suite *suite = suite_create("origin");
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return tests_run(tests);
 }
