@@ -1,5 +1,7 @@
 /* Bodies of requests, within bounds: how large one may be, how many bytes are held of all of them,
  * and codings undone. */
+#include <string.h>
+
 #include "common/clock.h"
 #include "common/gunzip.h"
 #include "relay/http/front_parts.h"
@@ -137,5 +139,7 @@ const struct discipline_refusal *front_body_end(struct front_call *call)
         return refuse_large(call);
     if (request->too_many)
         return refuse_many(call->front);
-    return request->has_body && request->facts.coding != DISCIPLINE_PLAIN ? decode(call) : NULL;
+    /* Nobody looks at the body of anything but a POST. */
+    bool coded = request->has_body && request->facts.coding != DISCIPLINE_PLAIN;
+    return coded && strcmp(request->method, "POST") == 0 ? decode(call) : NULL;
 }

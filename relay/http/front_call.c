@@ -113,7 +113,7 @@ static enum MHD_Result queue_response(struct front_call *call)
 
 static void refuse(struct front_call *call, const struct discipline_refusal *why)
 {
-    call->request->close = why->close;
+    call->request->close |= why->close;
     call->request->names_codings = why->status == 415;
     call->state = CALL_HANDLING;
     call->in_handler = true;

@@ -49,7 +49,7 @@ struct front {
     struct metrics *metrics;
     struct front_limits limits;
     size_t pool_bytes; /* of libmicrohttpd, for each connection */
-    bool knows_block;  /* front_judge_knows_block() */
+    bool lax;          /* front_judge_is_lax() */
     struct wheel *wheel;
     struct front_gate *gates;
     size_t gate_count;
@@ -174,9 +174,8 @@ void front_memory_slim(struct front_call *call);
 /* Now and then, when many connections have ended: gives free memory back to the system. */
 void front_memory_trim(struct front *front);
 
-/* front_judge.c. Whether libmicrohttpd leaves a header's bytes as discipline.h wants to see them.
- */
-bool front_judge_knows_block(void);
+/* front_judge.c. Whether this libmicrohttpd is 0.9. */
+bool front_judge_is_lax(void);
 /* Of the request whose header @peer is sending; a copy is kept. */
 void front_judge_keep_target(struct front_peer *peer, const char *target);
 /* When the header is there: fills facts and path of the call's request. NULL: fine. */
