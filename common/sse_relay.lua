@@ -22,7 +22,7 @@
 -- :inbox (stream), :once:<key>; and the channels :ch:<topic>. Arguments are pairs of name and
 -- value. What is wrong with one is told as "ERR <function>: <argument>: <reason>", and then nothing
 -- was changed. Ids are decimal text in every result and message: Lua itself would print 1.8e+15.
-local VERSION = 3
+local VERSION = 4
 
 local MAX_ID = 9007199254740991 -- 2^53 - 1: what JavaScript and Lua numbers hold exactly
 local MAX_TOPICS = 64
@@ -42,7 +42,7 @@ local SETTINGS = {
 
 -- While a library is loaded, Redis has none of these yet: space_open() binds them, where every call
 -- comes by.
-local call, find, format, gsub, json
+local call, attempt, find, format, gsub, json
 local id_format -- the first is faster, but takes only what C calls a long
 
 local function fail(who, reason)
@@ -71,16 +71,32 @@ end
 
 -- ---- Namespace: its key names, its settings, its counter ----
 
+-- While the slot of a namespace is moved from one node of a cluster to another, a client that follows
+-- ASK reaches the new one, which has none of the keys, or a few: a publish there would begin a second
+-- namespace, and one of the two is lost in the end. Redis does not know our keys, as they are made
+-- here; but it refuses a command on two keys of such a slot. There are none by these names.
+local function slot_check(space)
+    local reply = attempt('EXISTS', space.key, space.guard)
+    if type(reply) == 'table' and reply.err then
+        if not redis.acl_check_cmd('EXISTS', space.key, space.guard) then
+            throw(reply)
+        end
+        error(redis.error_reply('TRYAGAIN sse_relay: the slot of ' .. space.key
+            .. ' is being moved to another node'))
+    end
+end
+
 local last_space -- most calls come for the same namespace; one entry needs no bound
 
 local function space_open(keys)
     if not call then
         find, format, gsub = string.find, string.format, string.gsub
-        json, call = cjson.encode, redis.call
+        json, call, attempt = cjson.encode, redis.call, redis.pcall
         id_format = format('%d', MAX_ID) == format('%.0f', MAX_ID) and '%d' or '%.0f'
     end
     local key = keys[1]
     if last_space and last_space.key == key and #keys == 1 then
+        slot_check(last_space)
         return last_space
     end
     local prefix, ns = string.match(key or '', '^([A-Za-z0-9_.:-]+):{([A-Za-z0-9_-]+)}$')
@@ -88,11 +104,12 @@ local function space_open(keys)
         return nil
     end
     last_space = {
-        key = key, raw = {},
+        key = key, guard = key .. ':guard', raw = {},
         seq = key .. ':seq', horizon = key .. ':horizon', pruned = key .. ':pruned',
         config = key .. ':config', topics = key .. ':topics', inbox = key .. ':inbox',
-        log = key .. ':log:', channel = key .. ':ch:', once = key .. ':once:',
+        log = key .. ':log:', channel = key .. ':ch:', once = key .. ':once:', mend = key .. ':mend',
     }
+    slot_check(last_space)
     return last_space
 end
 
@@ -180,28 +197,40 @@ local function log_tail(log)
     return tonumber(string.match(text, '^%d+')), text, tail['last-entry']
 end
 
--- A log that somebody gave an entry above 2^53 takes no event of ours any more. Such entries are
--- none of ours, and no relay reads them: they go, and all others stay.
-local function log_mend(log, last)
-    local removed, foreign = 0, nil
+-- Copies the entries with ids up to 2^53 from one stream to the end of another.
+local function entries_copy(from, to)
+    local after = '-'
     repeat
-        foreign = call('XRANGE', log, id_text(MAX_ID + 1), '+', 'COUNT', DRAIN_COUNT)
-        for _, entry in ipairs(foreign) do
-            removed = removed + call('XDEL', log, entry[1])
+        local entries = call('XRANGE', from, after, id_text(MAX_ID) .. '-0', 'COUNT', DRAIN_COUNT)
+        for _, entry in ipairs(entries) do
+            call('XADD', to, entry[1], unpack(entry[2]))
+            after = '(' .. entry[1]
         end
-    until #foreign == 0
-    local _, _, entry = log_tail(log)
-    if entry then
-        call('XSETID', log, entry[1])
-    else
-        call('DEL', log)
+    until #entries == 0
+end
+
+-- A log that somebody gave an entry above 2^53 takes no event of ours any more. Such entries are
+-- none of ours, and no relay reads them: they go, and all others stay. The log is made anew, as a
+-- stream's last id can only rise (XSETID below what was deleted is refused from Redis 8 on). By way
+-- of another key, so that no more than a few entries are held here at a time.
+local function log_mend(space, log, last)
+    local before = call('XLEN', log)
+    call('DEL', space.mend)
+    entries_copy(log, space.mend)
+    call('DEL', log)
+    entries_copy(space.mend, log)
+    call('DEL', space.mend)
+    local kept = call('XLEN', log)
+    if kept > 0 then
+        space_load_settings(space, clock_us())
+        call('PEXPIRE', log, space.log_ttl)
     end
     redis.log(redis.LOG_WARNING, 'sse_relay: ' .. log .. ' was at ' .. last
-        .. ', above every possible id: removed ' .. removed .. ' entries that are not ours')
+        .. ', above every possible id: removed ' .. before - kept .. ' entries that are not ours')
 end
 
 -- The last id a log was given, 0 if there is no log; and its last entry.
-local function log_floor(log)
+local function log_floor(space, log)
     if call('EXISTS', log) == 0 then
         return 0
     end
@@ -209,7 +238,7 @@ local function log_floor(log)
     if id <= MAX_ID then
         return id, entry
     end
-    local ok, err = pcall(log_mend, log, text)
+    local ok, err = pcall(log_mend, space, log, text)
     if not ok then
         error(redis.error_reply('ERR sse_relay: ' .. log .. ' is at ' .. text .. ', above every '
             .. 'possible id, and cannot be mended (' .. (type(err) == 'table' and err.err or err)
@@ -235,7 +264,7 @@ end
 -- another hand must not pass for the chain's end: its id may be any time, and one far back would
 -- hide from a cursor that Redis has lost what was between.
 local function log_last_id(space, topic)
-    local id, entry = log_floor(space.log .. topic)
+    local id, entry = log_floor(space, space.log .. topic)
     if entry and not is_ours(entry)
         and id <= (number_at(space.horizon, call('GET', space.horizon)) or MAX_ID) then
         return 0
@@ -561,7 +590,7 @@ end
 local function event_undo(space, e, id)
     local clean = true
     local function try(...)
-        local reply = redis.pcall(...)
+        local reply = attempt(...)
         clean = clean and not (type(reply) == 'table' and reply.err)
         return reply
     end
@@ -606,7 +635,7 @@ local function event_id_above_logs(space, e, id, err)
         return nil
     end
     for _, topic in ipairs(e.topics) do
-        id = math.max(id, log_floor(space.log .. topic) + 1)
+        id = math.max(id, log_floor(space, space.log .. topic) + 1)
     end
     return id
 end

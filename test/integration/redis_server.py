@@ -104,7 +104,7 @@ class RedisServer:
         """False if the process ended (port taken, bad argument)."""
         deadline = time.monotonic() + START_TIMEOUT_S
         probe = redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=2)
-        password = self._arg("--requirepass")
+        password = self.arg("--requirepass")
         if password:
             probe = redis.Redis(host="127.0.0.1", port=self.port, password=password)
         try:
@@ -139,7 +139,7 @@ class RedisServer:
             process.wait()
 
     def _save(self):
-        r = redis.Redis(host="127.0.0.1", port=self.port, password=self._arg("--requirepass"))
+        r = redis.Redis(host="127.0.0.1", port=self.port, password=self.arg("--requirepass"))
         try:
             if r.config_get("appendonly")["appendonly"] == "no":
                 r.save()
@@ -153,7 +153,8 @@ class RedisServer:
             elif path.exists():
                 path.unlink()
 
-    def _arg(self, name):
+    def arg(self, name):
+        """The value of one of @args, None without it."""
         return self.args[self.args.index(name) + 1] if name in self.args else None
 
     def _log_tail(self):
