@@ -4,7 +4,8 @@
 --
 --   FCALL sse_publish 1 P:{ns} topic T [topic T2 …] data D [event E] [retry MS] [once K]
 --         [once_ttl MS] [ephemeral 1|true|0|false] [priority N] [key K] [ttl MS] [match JSON object]
---       → id (of the first publish, if K was seen); nil for an ephemeral event
+--       → id (of the first publish, if K was seen); nil for an ephemeral event. It always writes
+--         something, so that a WAIT behind it is for this event, whoever published it first
 --   FCALL sse_drain 1 P:{ns} [count N]
 --       → {published, rejected, left, "" or "<entry>: <why>" of the last one rejected}
 --   FCALL sse_position 1 P:{ns} [seen ID] [max_events N] [log_ttl MS] [index_ttl MS] [once_ttl MS]
@@ -640,6 +641,13 @@ local function event_id_above_logs(space, e, id, err)
     return id
 end
 
+-- A publish that only finds its key must write all the same: WAIT behind it waits for what its own
+-- connection has written (Redis 7.2 on, Valkey), and a replica may lack the first publish still. The
+-- key is written as it is, its expiry included.
+local function once_rewrite(space, e, first)
+    call('SET', space.once .. e.once, first, 'KEEPTTL')
+end
+
 local twins = 0
 
 -- The id as text; false for an ephemeral event, which has none. Settings must be loaded.
@@ -647,6 +655,7 @@ local function event_publish(space, e, now)
     if e.once then
         local first = call('GET', space.once .. e.once)
         if first then
+            once_rewrite(space, e, first)
             return first ~= '' and first
         end
     end

@@ -177,6 +177,7 @@ static void on_up(void *arg)
 static void on_down(void *arg, const char *why)
 {
     redis_posts_obstacle(arg, "Redis cannot be reached", why);
+    redis_posts_unconfirm(arg);
 }
 
 static void token_fill(struct redis_posts *posts)

@@ -87,6 +87,9 @@ bool redis_posts_confirms(const struct redis_posts *posts);
 /* At the end of a turn: sends WAIT behind what was sent, unless one is out already. */
 void redis_posts_confirm(struct redis_posts *posts);
 
+/* The connection is gone: what was published on it and is not confirmed waits for the next. */
+void redis_posts_unconfirm(struct redis_posts *posts);
+
 /* redis_posts_send.c */
 /* @done gets @p and the answer, which is for redis_posts_take(). False: nothing was sent. */
 bool redis_posts_send(struct posting *p, redis_done done);

@@ -315,6 +315,26 @@ def test_once_ttl_is_of_this_publish_alone(r):
     assert 0 < r.pttl(f"{KEY}:once:in") <= 60000
 
 
+@pytest.mark.parametrize("options", [{}, {"ephemeral": "1"}])
+def test_repeated_once_writes_what_changes_nothing_so_that_wait_counts_it(r, raw, options):
+    """Newer servers let WAIT count only what its own connection has written (and replicas are sent what is)."""
+    first = publish(r, "a", once="k", **options)
+    publish(r, "a", once="short", once_ttl="60000", **options)
+    r.set(f"{KEY}:once:endless", first or "")
+
+    def writes():
+        return r.info("persistence")["rdb_changes_since_last_save"]
+
+    before = snapshot(raw)
+    expiry = {k: r.execute_command("PEXPIRETIME", f"{KEY}:once:{k}") for k in ("k", "short", "endless")}
+    for key in expiry:
+        written = writes()
+        publish(r, "a", once=key, **options)
+        assert writes() > written, key
+    assert snapshot(raw) == before
+    assert {k: r.execute_command("PEXPIRETIME", f"{KEY}:once:{k}") for k in expiry} == expiry
+
+
 def test_once_is_forgotten_after_its_time(r):
     position(r, "once_ttl", "30")
     first = publish(r, "a", once="k")
