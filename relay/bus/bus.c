@@ -459,3 +459,9 @@ const char *bus_kind(const struct bus *bus)
 {
     return bus->store.ops->kind;
 }
+
+enum store_condition bus_condition(const struct bus *bus)
+{
+    const struct store *store = &bus->store;
+    return store->ops->condition ? store->ops->condition(store->impl) : STORE_GOOD;
+}

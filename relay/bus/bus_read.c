@@ -185,13 +185,15 @@ static void on_flight(struct replay *r, enum err e)
     while ((job = TAILQ_FIRST(&lane->flying))) {
         TAILQ_REMOVE(&lane->flying, job, link);
         bool resumes = job->note->kind == CURSOR_ID;
-        if (e || (resumes && !r->unknown && !r->final && job->note->cursor >= r->end)) {
+        bool ahead = resumes && job->note->cursor > r->position;
+        if (e || (ahead && r->frozen) ||
+            (resumes && !r->unknown && !r->final && job->note->cursor >= r->end)) {
             job->passed_over |= !e;
             bus_job_wait(job); /* the store went away, or the page ended below its cursor */
             beyond |= !e;
             continue;
         }
-        if (r->unknown || (resumes && job->note->cursor > r->position))
+        if (r->unknown || ahead)
             bus_job_fill_unknown(job, r);
         else
             bus_job_fill(job, r);

@@ -38,6 +38,7 @@ struct store_look {
     uint64_t upto;    /* up to here `topics` has all that moved; below the position: more follow */
     uint64_t horizon; /* what is older may have been forgotten … */
     bool pruned;      /* … because the index was pruned, not because data was lost */
+    bool frozen;      /* nothing can be written now: the position may be below what was given */
     struct store_topic
         *topics; /* every exact name, and what moved and matches a pattern; owned by the look */
     size_t count;
@@ -82,6 +83,12 @@ enum store_loss {
     STORE_WHOLE,
     STORE_BROKEN, /* something may have been missed … */
     STORE_MOVED,  /* … and this may be another server than before, with another idea of the past */
+};
+
+enum store_condition {
+    STORE_GOOD,
+    STORE_READ_ONLY, /* streams are served from the log, but nothing can be written */
+    STORE_CLUSTER,   /* it is a node of a cluster, which nobody here follows: never up */
 };
 
 /* What the bus offers to a store. */
@@ -129,6 +136,8 @@ struct store_ops {
     uint64_t (*mark)(void *store);
     void (*hold)(void *store);   /* stop reading live events until resume() */
     void (*resume)(void *store); /* after up(broken): what was missed has been read */
+    /* Any thread. NULL: always good. */
+    enum store_condition (*condition)(const void *store);
 };
 
 struct store {

@@ -48,6 +48,7 @@ struct redis_posts {
     char token[33];     /* of this process: what makes its keys unlike any other's */
     char obstacle[256]; /* what was last in the way */
     bool enabled;       /* the functions can be called */
+    bool refused;       /* nothing waits for it */
     bool held;          /* Redis said "not now": the first is tried until it passes */
     bool outage;        /* some wait because Redis is away, not only for their turn */
     bool told;          /* the log has been told */

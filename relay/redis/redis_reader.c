@@ -12,7 +12,7 @@
 struct redis_reader {
     struct redis_conn *conn;
     struct config *config;
-    void (*refused)(void *arg, const char *what, const struct redis_reply *reply);
+    const struct redis_reader_handler *handler;
     void *arg;
     struct metrics *metrics;
     struct log_limit invalid_limit;
@@ -22,7 +22,7 @@ struct redis_reader {
 
 static void say_no(struct redis_reader *r, const char *what, const struct redis_reply *reply)
 {
-    r->refused(r->arg, what, reply);
+    r->handler->refused(r->arg, what, reply);
 }
 
 /* What is not ours: an entry, a log that is no stream, a name in the index. Counted, logged once in
@@ -76,6 +76,14 @@ static void look_fill(struct redis_reader *r, struct store_look *look,
         store_look_settle(look);
 }
 
+static bool refuses_writes(const struct redis_reply *reply)
+{
+    return redis_reply_type(reply) == REDIS_ERROR &&
+           redis_error_refuses_writes(redis_reply_text(reply));
+}
+
+static void look_send(struct redis_reader *r, struct store_look *look);
+
 static void on_looked(void *arg, const struct redis_reply *reply)
 {
     struct look_call *call = arg;
@@ -85,6 +93,14 @@ static void on_looked(void *arg, const struct redis_reply *reply)
     if (!reply) {
         look->done(look, ERR_AGAIN);
         return;
+    }
+    if (!look->frozen) {
+        r->handler->looked(r->arg, reply);
+        look->frozen = refuses_writes(reply);
+        if (look->frozen) {
+            look_send(r, look);
+            return;
+        }
     }
     size_t numbers = look->limit ? 5 : 4;
     bool valid = redis_reply_count(reply) >= numbers &&
@@ -110,7 +126,8 @@ static struct slice literal_prefix(const char *pattern)
     return (struct slice){s.ptr, i};
 }
 
-void redis_reader_look(struct redis_reader *r, struct store_look *look)
+/* Both functions take the same and answer the same. */
+static void look_send(struct redis_reader *r, struct store_look *look)
 {
     const struct strings *names = look->moved_only ? NULL : look->names;
     size_t count = names ? names->count : 0;
@@ -119,7 +136,7 @@ void redis_reader_look(struct redis_reader *r, struct store_look *look)
     struct slice *argv = mem_alloc((6 + 2 * count + 4) * sizeof(*argv));
     size_t argc = 0;
     argv[argc++] = SLICE_LIT("FCALL");
-    argv[argc++] = SLICE_LIT("sse_since");
+    argv[argc++] = look->frozen ? SLICE_LIT("sse_look") : SLICE_LIT("sse_since");
     argv[argc++] = SLICE_LIT("1");
     argv[argc++] = buf_slice(&key);
     argv[argc++] = SLICE_LIT("cursor");
@@ -146,6 +163,12 @@ void redis_reader_look(struct redis_reader *r, struct store_look *look)
         free(call);
         look->done(look, ERR_AGAIN);
     }
+}
+
+void redis_reader_look(struct redis_reader *r, struct store_look *look)
+{
+    look->frozen = false;
+    look_send(r, look);
 }
 
 /* --- range ----------------------------------------------------------------------------------- */
@@ -263,14 +286,13 @@ void redis_reader_range(struct redis_reader *r, struct store_range *range)
 /* --- life ------------------------------------------------------------------------------------ */
 
 struct redis_reader *redis_reader_new(struct redis_conn *conn, struct config *config,
-                                      void (*refused)(void *arg, const char *what,
-                                                      const struct redis_reply *reply),
-                                      void *arg, struct metrics *metrics)
+                                      const struct redis_reader_handler *handler, void *arg,
+                                      struct metrics *metrics)
 {
     struct redis_reader *r = mem_zero(1, sizeof(*r));
     r->conn = conn;
     r->config = config_ref(config);
-    r->refused = refused;
+    r->handler = handler;
     r->arg = arg;
     r->metrics = metrics;
     return r;

@@ -1,6 +1,7 @@
 #include "relay/redis/store_redis.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,14 +36,55 @@ struct store_redis {
     struct redis_reader *reader;
     struct redis_posts *posts;
     bool library_ready, channels_ready;
-    bool unopened;   /* the functions were not there when the namespaces were to be opened */
-    bool unrepaired; /* the subscriber was away, and what it missed has not been read yet */
-    bool up;         /* the bus has been told */
-    bool moved;      /* it is another server than the one before */
-    char server[64]; /* which one */
-    struct log_limit error_limit;
+    bool unopened;        /* the functions were not there when the namespaces were to be opened */
+    bool unrepaired;      /* the subscriber was away, and what it missed has not been read yet */
+    bool up;              /* the bus has been told */
+    bool moved;           /* it is another server than the one before */
+    char server[64];      /* which one */
+    atomic_int condition; /* enum store_condition; other threads read it */
+    char opened_ns[NAME_NS_MAX + 1]; /* the last that was to be opened: what is asked again to see
+                                        whether Redis takes writes */
+    struct log_limit error_limit, writes_limit;
     ev_timer retry; /* after an answer that said "not now" */
 };
+
+/* --- its condition --------------------------------------------------------------------------- */
+
+static enum store_condition op_condition(const void *impl)
+{
+    const struct store_redis *s = impl;
+    return (enum store_condition)atomic_load_explicit(&s->condition, memory_order_relaxed);
+}
+
+static void set_condition(struct store_redis *s, enum store_condition condition)
+{
+    atomic_store_explicit(&s->condition, (int)condition, memory_order_relaxed);
+}
+
+/* @reply is to a call that writes. True: Redis answers readers only; it is asked again until it
+ * takes writes. */
+static bool refuses_writes(struct store_redis *s, const struct redis_reply *reply)
+{
+    uint64_t held;
+    bool error = redis_reply_type(reply) == REDIS_ERROR, was = op_condition(s) == STORE_READ_ONLY;
+    if (!error || !redis_error_refuses_writes(redis_reply_text(reply))) {
+        if (was && !error) {
+            set_condition(s, STORE_GOOD);
+            log_put(LOG_INFO, "Redis takes writes again", NULL);
+            timer_once(s->loop, &s->retry, 0.);
+        }
+        return false;
+    }
+    set_condition(s, STORE_READ_ONLY);
+    if (!was && log_limit_pass(&s->writes_limit, clock_mono_us(), &held)) {
+        char *text = slice_dup(redis_reply_text(reply));
+        log_put(LOG_WARN, "Redis refuses writes; streams are served from what it holds", "reply",
+                text, "not_logged", log_u64(held), NULL);
+        free(text);
+    }
+    timer_once(s->loop, &s->retry, RETRY_S);
+    return true;
+}
 
 /* --- going up and down ----------------------------------------------------------------------- */
 
@@ -77,6 +119,9 @@ static void on_library_ready(void *arg)
 {
     struct store_redis *s = arg;
     s->library_ready = true;
+    if (op_condition(s) == STORE_CLUSTER)
+        set_condition(s, STORE_GOOD);
+    redis_posts_refuse(s->posts, false);
     if (s->unopened)
         s->events->reachable(s->bus);
     s->unopened = false;
@@ -88,7 +133,15 @@ static void on_library_ready(void *arg)
 static void on_library_failed(void *arg, const char *why)
 {
     struct store_redis *s = arg;
-    redis_posts_obstacle(s->posts, "the function library is not ready", why);
+    bool cluster = redis_library_is_in_cluster(s->library);
+    set_condition(s, cluster ? STORE_CLUSTER : STORE_GOOD);
+    if (cluster)
+        redis_posts_obstacle(s->posts, why,
+                             "this version does not follow a cluster; it needs a Redis that is "
+                             "not in cluster mode");
+    else
+        redis_posts_obstacle(s->posts, "the function library is not ready", why);
+    redis_posts_refuse(s->posts, cluster);
 }
 
 /* Nobody calls the functions meanwhile. */
@@ -128,22 +181,12 @@ static void say_no(struct store_redis *s, const char *what, const struct redis_r
     timer_once(s->loop, &s->retry, RETRY_S);
 }
 
-static void on_retry(struct ev_loop *loop, ev_timer *w, int revents)
-{
-    (void)loop, (void)revents;
-    struct store_redis *s = w->data;
-    if (!s->up)
-        return;
-    s->events->reachable(s->bus); /* what waits is tried again */
-    s->events->up(s->bus, loss(s));
-}
-
 /* --- open ------------------------------------------------------------------------------------ */
 
 static void on_opened(void *arg, const struct redis_reply *reply)
 {
     struct store_redis *s = arg;
-    if (!reply || redis_reply_type(reply) != REDIS_ERROR)
+    if (!reply || refuses_writes(s, reply) || redis_reply_type(reply) != REDIS_ERROR)
         return;
     if (s->library_ready)
         say_no(s, "cannot open a namespace", reply);
@@ -155,6 +198,8 @@ static void namespace_open(struct store_redis *s, const char *ns, uint64_t seen)
 {
     const struct config *config = s->config;
     struct buf key = {0};
+    if (ns != s->opened_ns)
+        snprintf(s->opened_ns, sizeof(s->opened_ns), "%s", ns);
     name_put_key(&key, config->prefix, slice_of(ns));
     struct slice argv[] = {SLICE_LIT("FCALL"),      SLICE_LIT("sse_position"),
                            SLICE_LIT("1"),          buf_slice(&key),
@@ -165,6 +210,20 @@ static void namespace_open(struct store_redis *s, const char *ns, uint64_t seen)
                            SLICE_LIT("seen"),       slice_of(log_u64(seen))};
     redis_conn_send(s->commands, argv, seen ? 14 : 12, on_opened, s);
     buf_reset(&key);
+}
+
+static void on_retry(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    (void)loop, (void)revents;
+    struct store_redis *s = w->data;
+    if (!s->up)
+        return;
+    if (op_condition(s) == STORE_READ_ONLY) {
+        namespace_open(s, s->opened_ns, 0);
+        return;
+    }
+    s->events->reachable(s->bus); /* what waits is tried again */
+    s->events->up(s->bus, loss(s));
 }
 
 static void op_open(void *impl, const char *ns, uint64_t seen, bool watched)
@@ -186,6 +245,11 @@ static void op_close(void *impl, const char *ns)
 static void on_read_refused(void *arg, const char *what, const struct redis_reply *reply)
 {
     say_no(arg, what, reply);
+}
+
+static void on_looked(void *arg, const struct redis_reply *reply)
+{
+    (void)refuses_writes(arg, reply);
 }
 
 static void op_look(void *impl, struct store_look *look)
@@ -251,6 +315,8 @@ static void on_commands_down(void *arg, const char *why)
     redis_library_stop(s->library);
     library_not_ready(s);
     redis_posts_obstacle(s->posts, "Redis cannot be reached", why);
+    redis_posts_refuse(s->posts, false);
+    set_condition(s, STORE_GOOD);
     go_down(s);
 }
 
@@ -394,7 +460,8 @@ static const struct store_ops ops = {.kind = "redis",
                                      .pause = op_pause,
                                      .hold = op_hold,
                                      .mark = op_mark,
-                                     .resume = op_resume};
+                                     .resume = op_resume,
+                                     .condition = op_condition};
 
 struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
                              const struct store_events *events, struct config *config,
@@ -406,6 +473,7 @@ struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
         on_heard, on_event, on_channels_ready, on_channels_down, on_passed, on_replica};
     static const struct redis_posts_handler posts_handler = {on_post_opens, on_post_lost_library,
                                                              on_post_answered};
+    static const struct redis_reader_handler reader_handler = {on_read_refused, on_looked};
     struct store_redis *s = mem_zero(1, sizeof(*s));
     s->bus = bus;
     s->events = events;
@@ -420,8 +488,9 @@ struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
     if (s->url.master)
         s->sentinel = redis_sentinel_new(loop, &s->url, config, s->target, metrics);
     s->commands = redis_conn_new(loop, s->target, "commands", &commands_handler, s, metrics);
-    s->library = redis_library_new(loop, s->commands, on_library_ready, on_library_failed, s);
-    s->reader = redis_reader_new(s->commands, config, on_read_refused, s, metrics);
+    s->library = redis_library_new(loop, s->commands, config->prefix, on_library_ready,
+                                   on_library_failed, s);
+    s->reader = redis_reader_new(s->commands, config, &reader_handler, s, metrics);
     s->inbox = redis_inbox_new(loop, s->target, config, metrics);
     s->channels =
         redis_channels_new(loop, s->target, s->commands, config, &channels_handler, s, metrics);

@@ -391,7 +391,7 @@ BAD_KEYS = [[], ["default"], ["sse:default"], ["sse:{}"], ["{default}"], ["sse:{
             ["sse:{" + "n" * 65 + "}"], ["p" * 65 + ":{a}"], ["s*e:{a}"], [KEY, KEY], [KEY, "sse:{b}"]]  # fmt: skip
 
 
-@pytest.mark.parametrize("function", ["sse_publish", "sse_drain", "sse_position", "sse_since"])
+@pytest.mark.parametrize("function", ["sse_publish", "sse_drain", "sse_position", "sse_since", "sse_look"])
 @pytest.mark.parametrize("keys", BAD_KEYS)
 def test_keys_of_another_form_are_refused(r, function, keys):
     position(r)  # so that the namespace is one that was just used
@@ -414,6 +414,7 @@ BAD_DRAIN += [("count", ["count"]), ("n", ["n", "1"]), ("x", ["count", "1", "x",
 BAD_OTHERS = (
     [("sse_position", *b) for b in BAD_POSITION]
     + [("sse_since", *b) for b in BAD_SINCE]
+    + [("sse_look", *b) for b in BAD_SINCE]
     + [("sse_drain", *b) for b in BAD_DRAIN]
 )
 
