@@ -149,10 +149,15 @@ void bus_deliver(struct bus *bus, struct event *ev, uint64_t workers)
         bus_send(bus, space, ev, workers);
 }
 
+static uint64_t id_now(const struct bus *bus)
+{
+    return clock_wall_us() + (uint64_t)bus_clock_offset_us(bus);
+}
+
 void bus_send(struct bus *bus, struct space *space, struct event *ev, uint64_t workers)
 {
     /* A forged id far in the future must not become what all counters are raised to. */
-    if (space && event_id(ev) > space->seen && event_id(ev) < clock_wall_us() + SEEN_AHEAD_US)
+    if (space && event_id(ev) > space->seen && event_id(ev) < id_now(bus) + SEEN_AHEAD_US)
         space->seen = event_id(ev);
     if (event_id(ev))
         event_set_add(bus->sent, ev, bus->era);
@@ -464,4 +469,10 @@ enum store_condition bus_condition(const struct bus *bus)
 {
     const struct store *store = &bus->store;
     return store->ops->condition ? store->ops->condition(store->impl) : STORE_GOOD;
+}
+
+int64_t bus_clock_offset_us(const struct bus *bus)
+{
+    const struct store *store = &bus->store;
+    return store->ops->clock_offset_us ? store->ops->clock_offset_us(store->impl) : 0;
 }

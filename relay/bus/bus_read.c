@@ -65,10 +65,22 @@ static void lane_put_key(struct buf *key, const struct note_read *note)
         buf_printf(key, "\n %s", request->types.items[i]);
 }
 
+/* "Ten minutes ago" was said by this machine's clock, as the store's may not have been known then.
+ */
+static void note_date(const struct bus *bus, struct note_read *note)
+{
+    const struct subscription_request *request = subscription_request(note->sub);
+    if (note->kind != CURSOR_SINCE || !request->cursor_is_local || !request->cursor_value)
+        return;
+    int64_t cursor = (int64_t)request->cursor_value + bus_clock_offset_us(bus);
+    note->cursor = cursor > 0 ? (uint64_t)cursor : 0;
+}
+
 static void lane_join(struct bus *bus, struct job *job)
 {
     struct buf key = {0};
     struct lane *lane;
+    note_date(bus, job->note);
     lane_put_key(&key, job->note);
     HASH_FIND(hh, bus->lanes, key.ptr, key.len, lane);
     if (lane) {

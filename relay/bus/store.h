@@ -138,6 +138,9 @@ struct store_ops {
     void (*resume)(void *store); /* after up(broken): what was missed has been read */
     /* Any thread. NULL: always good. */
     enum store_condition (*condition)(const void *store);
+    /* Any thread: microseconds that the clock which gives the ids is ahead of this machine's. NULL:
+     * it is the same. */
+    int64_t (*clock_offset_us)(const void *store);
 };
 
 struct store {

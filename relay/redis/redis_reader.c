@@ -11,6 +11,7 @@
 
 struct redis_reader {
     struct redis_conn *conn;
+    const struct redis_clock *clock;
     struct config *config;
     const struct redis_reader_handler *handler;
     void *arg;
@@ -178,9 +179,9 @@ struct range_call {
     struct store_range *range;
 };
 
-static bool is_expired(const struct event_fields *fields)
+static bool is_expired(const struct redis_reader *r, const struct event_fields *fields)
 {
-    return fields->ttl_ms && fields->id + fields->ttl_ms * 1000 < clock_wall_us();
+    return fields->ttl_ms && fields->id + fields->ttl_ms * 1000 < redis_clock_now_us(r->clock);
 }
 
 static bool entry_fill(struct redis_reader *r, const struct store_range *range,
@@ -199,11 +200,11 @@ static bool entry_fill(struct redis_reader *r, const struct store_range *range,
     if (envelope_from_entry(redis_reply_text(redis_reply_at(reply, 0)), fields, count,
                             slice_of(range->ns), slice_of(range->topic), &event))
         return false;
-    *out =
-        (struct store_entry){.event = is_expired(&event) ? NULL : store_event(r->config, &event, 0),
-                             .id = event.id,
-                             .prev = event.prev,
-                             .has_prev = event.has_prev};
+    *out = (struct store_entry){.event = is_expired(r, &event) ? NULL
+                                                               : store_event(r->config, &event, 0),
+                                .id = event.id,
+                                .prev = event.prev,
+                                .has_prev = event.has_prev};
     return true;
 }
 
@@ -285,12 +286,14 @@ void redis_reader_range(struct redis_reader *r, struct store_range *range)
 
 /* --- life ------------------------------------------------------------------------------------ */
 
-struct redis_reader *redis_reader_new(struct redis_conn *conn, struct config *config,
+struct redis_reader *redis_reader_new(struct redis_conn *conn, const struct redis_clock *clock,
+                                      struct config *config,
                                       const struct redis_reader_handler *handler, void *arg,
                                       struct metrics *metrics)
 {
     struct redis_reader *r = mem_zero(1, sizeof(*r));
     r->conn = conn;
+    r->clock = clock;
     r->config = config_ref(config);
     r->handler = handler;
     r->arg = arg;

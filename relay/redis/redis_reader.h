@@ -3,6 +3,7 @@
  * once in a while, and passed over. Bus thread. */
 #pragma once
 #include "relay/bus/store.h"
+#include "relay/redis/redis_clock.h"
 #include "relay/redis/redis_conn.h"
 
 struct redis_reader;
@@ -16,8 +17,9 @@ struct redis_reader_handler {
     void (*looked)(void *arg, const struct redis_reply *reply);
 };
 
-/* @conn is borrowed. */
-struct redis_reader *redis_reader_new(struct redis_conn *conn, struct config *config,
+/* @conn and @clock are borrowed. */
+struct redis_reader *redis_reader_new(struct redis_conn *conn, const struct redis_clock *clock,
+                                      struct config *config,
                                       const struct redis_reader_handler *handler, void *arg,
                                       struct metrics *metrics);
 /* After the connection is closed, which ends every read with ERR_AGAIN. */

@@ -12,6 +12,7 @@
 #include "relay/kit/log.h"
 #include "relay/kit/timer.h"
 #include "relay/redis/redis_channels.h"
+#include "relay/redis/redis_clock.h"
 #include "relay/redis/redis_inbox.h"
 #include "relay/redis/redis_library.h"
 #include "relay/redis/redis_posts.h"
@@ -30,6 +31,7 @@ struct store_redis {
     struct redis_target *target;
     struct redis_sentinel *sentinel; /* NULL: the URL has the address */
     struct redis_conn *commands;
+    struct redis_clock *clock;
     struct redis_channels *channels;
     struct redis_library *library;
     struct redis_inbox *inbox;
@@ -54,6 +56,11 @@ static enum store_condition op_condition(const void *impl)
 {
     const struct store_redis *s = impl;
     return (enum store_condition)atomic_load_explicit(&s->condition, memory_order_relaxed);
+}
+
+static int64_t op_clock_offset_us(const void *impl)
+{
+    return redis_clock_offset_us(((const struct store_redis *)impl)->clock);
 }
 
 static void set_condition(struct store_redis *s, enum store_condition condition)
@@ -304,6 +311,7 @@ static void on_commands_up(void *arg)
      * is raised a publisher may get an id that is too low from a new primary. */
     s->unopened = false;
     s->events->reachable(s->bus);
+    redis_clock_ask(s->clock);
     redis_library_ensure(s->library);
     redis_channels_commands_up(s->channels);
 }
@@ -424,6 +432,7 @@ static void op_configure(void *impl, struct config *config)
     redis_channels_configure(s->channels, config);
     redis_inbox_configure(s->inbox, config);
     redis_reader_configure(s->reader, config);
+    redis_clock_configure(s->clock, config);
 }
 
 static void op_free(void *impl)
@@ -437,6 +446,7 @@ static void op_free(void *impl)
     redis_inbox_free(s->inbox);
     redis_library_free(s->library);
     redis_reader_free(s->reader);
+    redis_clock_free(s->clock);
     redis_posts_free(s->posts);
     redis_target_free(s->target);
     redis_url_reset(&s->url);
@@ -461,7 +471,8 @@ static const struct store_ops ops = {.kind = "redis",
                                      .hold = op_hold,
                                      .mark = op_mark,
                                      .resume = op_resume,
-                                     .condition = op_condition};
+                                     .condition = op_condition,
+                                     .clock_offset_us = op_clock_offset_us};
 
 struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
                              const struct store_events *events, struct config *config,
@@ -490,7 +501,8 @@ struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
     s->commands = redis_conn_new(loop, s->target, "commands", &commands_handler, s, metrics);
     s->library = redis_library_new(loop, s->commands, config->prefix, on_library_ready,
                                    on_library_failed, s);
-    s->reader = redis_reader_new(s->commands, config, &reader_handler, s, metrics);
+    s->clock = redis_clock_new(loop, s->commands, config, metrics);
+    s->reader = redis_reader_new(s->commands, s->clock, config, &reader_handler, s, metrics);
     s->inbox = redis_inbox_new(loop, s->target, config, metrics);
     s->channels =
         redis_channels_new(loop, s->target, s->commands, config, &channels_handler, s, metrics);
