@@ -84,7 +84,10 @@ static enum err parse_login(struct slice login, struct redis_url *out)
     struct slice user = take_until(&login, ':', &has_password);
     if (user.len && !(out->user = decode(user)))
         return ERR_INVALID;
-    if (has_password && !(out->password = decode(login)))
+    /* "redis://:@host", of a template, means that there is none. With a user, an empty one is sent:
+     * there are users of whom Redis wants none. */
+    bool none = !user.len && !login.len;
+    if (has_password && !none && !(out->password = decode(login)))
         return ERR_INVALID;
     return OK;
 }

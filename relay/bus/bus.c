@@ -334,6 +334,8 @@ static void on_flush(struct ev_loop *loop, ev_prepare *w, int revents)
     (void)loop, (void)revents;
     struct bus *bus = w->data;
     bus_names_sweep(bus);
+    if (bus->missed && bus->store_up && !bus->repairing)
+        bus_check_missed(bus);
     if (bus->recheck)
         bus_reads_start(bus);
     if (bus->recheck) { /* again: what comes of it must not wait for somebody to wake the loop */
@@ -365,7 +367,8 @@ struct bus *bus_new(struct config *config, struct inbox *const *inboxes, unsigne
                                                .reachable = bus_spaces_open,
                                                .up = bus_store_up,
                                                .down = bus_store_down,
-                                               .passed = bus_store_passed};
+                                               .passed = bus_store_passed,
+                                               .missed = bus_store_missed};
     struct bus *bus = mem_zero(1, sizeof(*bus));
     bus->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
     if (!bus->loop)

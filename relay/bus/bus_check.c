@@ -158,14 +158,44 @@ static void check_start(struct bus *bus, struct space *space)
     ask_page(check, by_name);
 }
 
+static bool can_check(const struct space *space)
+{
+    return space->checked && space->names && !space->unrepaired && !space->checking;
+}
+
 void bus_check_all(struct bus *bus)
 {
     struct space *space, *tmp;
     if (!bus->store_up || bus->repairing)
         return;
     HASH_ITER (hh, bus->spaces, space, tmp)
-        if (space->checked && space->names && !space->unrepaired && !space->checking)
+        if (can_check(space))
             check_start(bus, space);
+}
+
+void bus_store_missed(struct bus *bus, struct slice ns)
+{
+    struct space *space = bus_space_find(bus, ns);
+    if (space)
+        bus->missed = space->missed = true;
+}
+
+/* A check that is under way may have looked before it was published: another follows it. */
+void bus_check_missed(struct bus *bus)
+{
+    struct space *space, *tmp;
+    bus->missed = false;
+    HASH_ITER (hh, bus->spaces, space, tmp) {
+        if (!space->missed)
+            continue;
+        if (space->checking) {
+            bus->missed = true;
+            continue;
+        }
+        space->missed = false;
+        if (can_check(space))
+            check_start(bus, space);
+    }
 }
 
 /* The connection that the marks went by is gone, or everything ends. */

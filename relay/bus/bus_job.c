@@ -53,6 +53,13 @@ void bus_job_fill_unknown(struct job *job, const struct replay *r)
     note->final = true;
 }
 
+/* Nobody has the cursor 0 from us: who gives it asks for all that there is, and claims to have been
+ * there before none of it. */
+static bool is_before_all(uint64_t cursor, const struct replay_item *gap)
+{
+    return cursor == 0 && gap->from == 0 && gap->reason != GAP_OVERFLOW;
+}
+
 /* The flight's page began at the lowest cursor of all: this job has what is above its own. */
 void bus_job_fill(struct job *job, const struct replay *r)
 {
@@ -67,12 +74,14 @@ void bus_job_fill(struct job *job, const struct replay *r)
         if (item->event) {
             note->events[note->count++] = event_ref(item->event);
             metrics_add(job->bus->metrics, M_EVENTS_REPLAYED, 1);
-        } else if (item->id > note->gap_told) {
+        } else if (item->id > note->gap_told && !(resumes && is_before_all(cursor, item))) {
             note->gap_told = item->id;
             note_put_gap(job, item->from > cursor ? item->from : cursor, item);
         }
     }
     note->start = resumes ? cursor : r->start;
+    if (resumes && !cursor && !note->count && r->final) /* from here on it has been there */
+        note->start = r->end;
     note->end = r->end;
     note->final = r->final;
 }
@@ -129,8 +138,9 @@ bool bus_job_from_tails(struct job *job)
     struct bus *bus = job->bus;
     struct note_read *note = job->note;
     const struct strings *names = &subscription_request(note->sub)->topics;
-    if (note->kind != CURSOR_ID || note->cursor > job->space->seen || job->space->unrepaired ||
-        bus->repairing || note->budget < note->max_events || !tails_have_all(job))
+    if (note->kind != CURSOR_ID || !note->cursor || note->cursor > job->space->seen ||
+        job->space->unrepaired || bus->repairing || note->budget < note->max_events ||
+        !tails_have_all(job))
         return false;
     size_t each = (size_t)note->max_events + 1, count = 0;
     struct event **events = NULL;

@@ -33,6 +33,7 @@ struct space {
     bool unrepaired;      /* something may have been missed that the log has not brought yet */
     bool moved;           /* to another server, since it was repaired */
     bool checking;
+    bool missed; /* it is to be checked, whatever a check that is under way has seen */
     struct name_list watched;
     unsigned names;               /* in `watched` … */
     struct topic_index *patterns; /* … and those of them that are patterns; NULL: none yet */
@@ -83,6 +84,7 @@ struct bus {
     unsigned repairs_left;
     struct check_list checks;
     bool lost_pattern; /* some namespace has: bus_names_sweep() */
+    bool missed;       /* some namespace has: bus_check_missed() */
     struct log_limit hole_limit, invalid_limit;
     bool paused;
     atomic_bool up;
@@ -148,4 +150,7 @@ void bus_store_down(struct bus *bus);
 /* bus_check.c */
 void bus_store_passed(struct bus *bus, uint64_t mark); /* for struct store_events */
 void bus_check_all(struct bus *bus);
-void bus_checks_drop(struct bus *bus); /* those that wait for a mark: the store is down, or ends */
+/* For struct store_events: one namespace, as soon as that can be. */
+void bus_store_missed(struct bus *bus, struct slice ns);
+void bus_check_missed(struct bus *bus); /* when bus->missed, and nothing is being repaired */
+void bus_checks_drop(struct bus *bus);  /* those that wait for a mark: the store is down, or ends */

@@ -105,6 +105,8 @@ struct store_events {
      * has stopped listening (paused itself) until the bus has read that and calls resume(). */
     void (*up)(struct bus *bus, enum store_loss loss);
     void (*down)(struct bus *bus);
+    /* A live event of this namespace was let go, perhaps: the log is to be looked at, at once. */
+    void (*missed)(struct bus *bus, struct slice ns);
     /* All that was published before mark() gave this number has been delivered. */
     void (*passed)(struct bus *bus, uint64_t mark);
 };

@@ -18,6 +18,7 @@
 #include "relay/redis/redis_posts.h"
 #include "relay/redis/redis_reader.h"
 #include "relay/redis/redis_sentinel.h"
+#include "relay/redis/redis_settings.h"
 
 static const double RETRY_S = 1.0;
 
@@ -37,6 +38,7 @@ struct store_redis {
     struct redis_inbox *inbox;
     struct redis_reader *reader;
     struct redis_posts *posts;
+    struct redis_settings *settings; /* NULL: an account was made for the relay, and may not ask */
     bool library_ready, channels_ready;
     bool unopened;        /* the functions were not there when the namespaces were to be opened */
     bool unrepaired;      /* the subscriber was away, and what it missed has not been read yet */
@@ -133,6 +135,8 @@ static void on_library_ready(void *arg)
         s->events->reachable(s->bus);
     s->unopened = false;
     redis_inbox_enable(s->inbox, true);
+    if (s->settings)
+        redis_settings_look(s->settings);
     check_up(s);
     redis_posts_enable(s->posts, true);
 }
@@ -365,6 +369,12 @@ static void on_event(void *arg, struct event *ev, uint64_t workers)
     s->events->deliver(s->bus, ev, workers);
 }
 
+static void on_oversize(void *arg, struct slice ns)
+{
+    struct store_redis *s = arg;
+    s->events->missed(s->bus, ns);
+}
+
 static void on_passed(void *arg, uint64_t mark)
 {
     struct store_redis *s = arg;
@@ -448,6 +458,7 @@ static void op_free(void *impl)
     redis_reader_free(s->reader);
     redis_clock_free(s->clock);
     redis_posts_free(s->posts);
+    redis_settings_free(s->settings);
     redis_target_free(s->target);
     redis_url_reset(&s->url);
     config_unref(s->config);
@@ -481,7 +492,8 @@ struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
     static const struct redis_conn_handler commands_handler = {on_commands_up, on_commands_down,
                                                                NULL};
     static const struct redis_channels_handler channels_handler = {
-        on_heard, on_event, on_channels_ready, on_channels_down, on_passed, on_replica};
+        on_heard,         on_event,  on_oversize, on_channels_ready,
+        on_channels_down, on_passed, on_replica};
     static const struct redis_posts_handler posts_handler = {on_post_opens, on_post_lost_library,
                                                              on_post_answered};
     static const struct redis_reader_handler reader_handler = {on_read_refused, on_looked};
@@ -503,6 +515,8 @@ struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
                                    on_library_failed, s);
     s->clock = redis_clock_new(loop, s->commands, config, metrics);
     s->reader = redis_reader_new(s->commands, s->clock, config, &reader_handler, s, metrics);
+    if (!s->target->user)
+        s->settings = redis_settings_new(s->commands);
     s->inbox = redis_inbox_new(loop, s->target, config, metrics);
     s->channels =
         redis_channels_new(loop, s->target, s->commands, config, &channels_handler, s, metrics);

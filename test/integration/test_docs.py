@@ -85,7 +85,7 @@ def test_log_lines_are_those_of_the_source():
     literal = r'("(?:[^"\\\n]|\\.)*"(?:\s*"(?:[^"\\\n]|\\.)*")*)'
     calls = (
         r"(?:log_put\(\s*LOG_(?:WARN|ERROR),|say_no\(\w,|count_invalid\(\w, [^;]*?,"
-        rf"|log_error\(inbox,|complain\(\s*library, \w+,)\s*{literal}"
+        rf"|count_invalid\(ch,|log_error\(inbox,|complain\(\s*library, \w+,)\s*{literal}"
     )
     found = 0
     for path in sorted(RELAY.rglob("*.c")):
