@@ -151,7 +151,7 @@ void bus_deliver(struct bus *bus, struct event *ev, uint64_t workers)
 
 static uint64_t id_now(const struct bus *bus)
 {
-    return clock_wall_us() + (uint64_t)bus_clock_offset_us(bus);
+    return clock_wall_us() + (uint64_t)store_clock_offset_us(&bus->store);
 }
 
 void bus_send(struct bus *bus, struct space *space, struct event *ev, uint64_t workers)
@@ -470,12 +470,10 @@ const char *bus_kind(const struct bus *bus)
 
 enum store_condition bus_condition(const struct bus *bus)
 {
-    const struct store *store = &bus->store;
-    return store->ops->condition ? store->ops->condition(store->impl) : STORE_GOOD;
+    return store_condition(&bus->store);
 }
 
 int64_t bus_clock_offset_us(const struct bus *bus)
 {
-    const struct store *store = &bus->store;
-    return store->ops->clock_offset_us ? store->ops->clock_offset_us(store->impl) : 0;
+    return store_clock_offset_us(&bus->store);
 }

@@ -72,7 +72,7 @@ static void note_date(const struct bus *bus, struct note_read *note)
     const struct subscription_request *request = subscription_request(note->sub);
     if (note->kind != CURSOR_SINCE || !request->cursor_is_local || !request->cursor_value)
         return;
-    int64_t cursor = (int64_t)request->cursor_value + bus_clock_offset_us(bus);
+    int64_t cursor = (int64_t)request->cursor_value + store_clock_offset_us(&bus->store);
     note->cursor = cursor > 0 ? (uint64_t)cursor : 0;
 }
 

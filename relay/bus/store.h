@@ -150,6 +150,10 @@ struct store {
     void *impl;
 };
 
+/* Any thread, as the operations are. */
+enum store_condition store_condition(const struct store *store);
+int64_t store_clock_offset_us(const struct store *store);
+
 /* One topic or pattern that some worker wants. The bus owns it; `impl` is the store's. */
 struct store_name {
     char *ns, *name;

@@ -1,7 +1,6 @@
 #include "relay/redis/store_redis.h"
 
 #include <assert.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include "relay/kit/timer.h"
 #include "relay/redis/redis_channels.h"
 #include "relay/redis/redis_clock.h"
+#include "relay/redis/redis_condition.h"
 #include "relay/redis/redis_inbox.h"
 #include "relay/redis/redis_library.h"
 #include "relay/redis/redis_posts.h"
@@ -40,15 +40,15 @@ struct store_redis {
     struct redis_posts *posts;
     struct redis_settings *settings; /* NULL: an account was made for the relay, and may not ask */
     bool library_ready, channels_ready;
-    bool unopened;        /* the functions were not there when the namespaces were to be opened */
-    bool unrepaired;      /* the subscriber was away, and what it missed has not been read yet */
-    bool up;              /* the bus has been told */
-    bool moved;           /* it is another server than the one before */
-    char server[64];      /* which one */
-    atomic_int condition; /* enum store_condition; other threads read it */
+    bool unopened;   /* the functions were not there when the namespaces were to be opened */
+    bool unrepaired; /* the subscriber was away, and what it missed has not been read yet */
+    bool up;         /* the bus has been told */
+    bool moved;      /* it is another server than the one before */
+    char server[64]; /* which one */
+    struct redis_condition *condition;
     char opened_ns[NAME_NS_MAX + 1]; /* the last that was to be opened: what is asked again to see
                                         whether Redis takes writes */
-    struct log_limit error_limit, writes_limit;
+    struct log_limit error_limit;
     ev_timer retry; /* after an answer that said "not now" */
 };
 
@@ -56,8 +56,7 @@ struct store_redis {
 
 static enum store_condition op_condition(const void *impl)
 {
-    const struct store_redis *s = impl;
-    return (enum store_condition)atomic_load_explicit(&s->condition, memory_order_relaxed);
+    return redis_condition(((const struct store_redis *)impl)->condition);
 }
 
 static int64_t op_clock_offset_us(const void *impl)
@@ -65,34 +64,14 @@ static int64_t op_clock_offset_us(const void *impl)
     return redis_clock_offset_us(((const struct store_redis *)impl)->clock);
 }
 
-static void set_condition(struct store_redis *s, enum store_condition condition)
-{
-    atomic_store_explicit(&s->condition, (int)condition, memory_order_relaxed);
-}
-
-/* @reply is to a call that writes. True: Redis answers readers only; it is asked again until it
- * takes writes. */
+/* @reply is to a call that writes. True: Redis refuses that, and is asked again until it does not.
+ */
 static bool refuses_writes(struct store_redis *s, const struct redis_reply *reply)
 {
-    uint64_t held;
-    bool error = redis_reply_type(reply) == REDIS_ERROR, was = op_condition(s) == STORE_READ_ONLY;
-    if (!error || !redis_error_refuses_writes(redis_reply_text(reply))) {
-        if (was && !error) {
-            set_condition(s, STORE_GOOD);
-            log_put(LOG_INFO, "Redis takes writes again", NULL);
-            timer_once(s->loop, &s->retry, 0.);
-        }
-        return false;
-    }
-    set_condition(s, STORE_READ_ONLY);
-    if (!was && log_limit_pass(&s->writes_limit, clock_mono_us(), &held)) {
-        char *text = slice_dup(redis_reply_text(reply));
-        log_put(LOG_WARN, "Redis refuses writes; streams are served from what it holds", "reply",
-                text, "not_logged", log_u64(held), NULL);
-        free(text);
-    }
-    timer_once(s->loop, &s->retry, RETRY_S);
-    return true;
+    enum redis_writes writes = redis_condition_hear(s->condition, reply);
+    if (writes != WRITES_TAKEN)
+        timer_once(s->loop, &s->retry, writes == WRITES_BACK ? 0. : RETRY_S);
+    return writes == WRITES_REFUSED;
 }
 
 /* --- going up and down ----------------------------------------------------------------------- */
@@ -128,8 +107,8 @@ static void on_library_ready(void *arg)
 {
     struct store_redis *s = arg;
     s->library_ready = true;
-    if (op_condition(s) == STORE_CLUSTER)
-        set_condition(s, STORE_GOOD);
+    if (redis_condition(s->condition) == STORE_CLUSTER)
+        redis_condition_set(s->condition, STORE_GOOD);
     redis_posts_refuse(s->posts, false);
     if (s->unopened)
         s->events->reachable(s->bus);
@@ -145,7 +124,7 @@ static void on_library_failed(void *arg, const char *why)
 {
     struct store_redis *s = arg;
     bool cluster = redis_library_is_in_cluster(s->library);
-    set_condition(s, cluster ? STORE_CLUSTER : STORE_GOOD);
+    redis_condition_set(s->condition, cluster ? STORE_CLUSTER : STORE_GOOD);
     if (cluster)
         redis_posts_obstacle(s->posts, why,
                              "this version does not follow a cluster; it needs a Redis that is "
@@ -229,7 +208,7 @@ static void on_retry(struct ev_loop *loop, ev_timer *w, int revents)
     struct store_redis *s = w->data;
     if (!s->up)
         return;
-    if (op_condition(s) == STORE_READ_ONLY) {
+    if (redis_condition(s->condition) == STORE_READ_ONLY) {
         namespace_open(s, s->opened_ns, 0);
         return;
     }
@@ -328,7 +307,7 @@ static void on_commands_down(void *arg, const char *why)
     library_not_ready(s);
     redis_posts_obstacle(s->posts, "Redis cannot be reached", why);
     redis_posts_refuse(s->posts, false);
-    set_condition(s, STORE_GOOD);
+    redis_condition_set(s->condition, STORE_GOOD);
     go_down(s);
 }
 
@@ -459,6 +438,7 @@ static void op_free(void *impl)
     redis_clock_free(s->clock);
     redis_posts_free(s->posts);
     redis_settings_free(s->settings);
+    redis_condition_free(s->condition);
     redis_target_free(s->target);
     redis_url_reset(&s->url);
     config_unref(s->config);
@@ -513,6 +493,7 @@ struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
     s->commands = redis_conn_new(loop, s->target, "commands", &commands_handler, s, metrics);
     s->library = redis_library_new(loop, s->commands, config->prefix, on_library_ready,
                                    on_library_failed, s);
+    s->condition = redis_condition_new();
     s->clock = redis_clock_new(loop, s->commands, config, metrics);
     s->reader = redis_reader_new(s->commands, s->clock, config, &reader_handler, s, metrics);
     if (!s->target->user)
