@@ -190,6 +190,7 @@ static enum err parse_since(struct slice text, uint64_t now_us, struct subscript
     if (text.len > 1 && text.ptr[0] == '-' &&
         slice_duration_ms((struct slice){text.ptr + 1, text.len - 1}, &n) == OK) {
         r->cursor_value = n < now_us / 1000 ? now_us - n * 1000 : 0;
+        r->cursor_is_local = true;
         return OK;
     }
     if (parse_time(text, &r->cursor_value) == OK) {
