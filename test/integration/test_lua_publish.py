@@ -320,18 +320,18 @@ def test_once_ttl_is_of_this_publish_alone(r):
     assert 0 < r.pttl(f"{KEY}:once:in") <= 60000
 
 
-@pytest.mark.parametrize("options", [{}, {"ephemeral": "1"}])
+@pytest.mark.parametrize("options", [{}, {"ephemeral": "1", "once_ttl": "90000"}], ids=["logged", "a relay's own"])
 def test_repeated_once_writes_what_changes_nothing_so_that_wait_counts_it(r, raw, options):
     """Newer servers let WAIT count only what its own connection has written (and replicas are sent what is)."""
-    first = publish(r, "a", once="k", **options)
-    publish(r, "a", once="short", once_ttl="60000", **options)
-    r.set(f"{KEY}:once:endless", first or "")
+    first = publish(r, "a", once="~k", **options)
+    publish(r, "a", once="~short", **{**options, "once_ttl": "60000"})
+    r.set(f"{KEY}:once:~endless", first or "")
 
     def writes():
         return r.info("persistence")["rdb_changes_since_last_save"]
 
     before = snapshot(raw)
-    expiry = {k: r.execute_command("PEXPIRETIME", f"{KEY}:once:{k}") for k in ("k", "short", "endless")}
+    expiry = {k: r.execute_command("PEXPIRETIME", f"{KEY}:once:{k}") for k in ("~k", "~short", "~endless")}
     for key in expiry:
         written = writes()
         publish(r, "a", once=key, **options)
