@@ -65,6 +65,13 @@ static size_t append_type(struct buf *b, struct slice type)
     return at;
 }
 
+bool event_type_is_reserved(struct slice type, const char *prefix)
+{
+    struct slice own = slice_of(prefix);
+    return type.ptr && (slice_has_prefix(type, SLICE_LIT("relay.")) ||
+                        (own.len && slice_has_prefix(type, own)));
+}
+
 struct event *event_new(const struct event_fields *fields, uint64_t arrival_us)
 {
     struct buf b = event_open(fields->ns.len + fields->topic.len + 2 * fields->type.len +

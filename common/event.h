@@ -22,6 +22,10 @@ struct event_fields {
     struct slice ns, topic, type, data;
 };
 
+/* Whether a type is one of those that only the relay sends: it begins with "relay.", or with
+ * @prefix (control_prefix; NULL or "": none). docs/protocol.md, 6. */
+bool event_type_is_reserved(struct slice type, const char *prefix);
+
 /* Immutable after event_new(); any thread may read. What event_block() adds is added once. */
 struct event;
 

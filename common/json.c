@@ -4,10 +4,11 @@
 
 /* cJSON checks the grammar but is lax about the words: it takes any byte in strings, `\uZZZZ` for
  * NUL, control bytes for white space, and 01 for a number. What clients read must be JSON, so the
- * words are checked here, before cJSON. */
+ * words are checked here, before cJSON. In one thing it is too strict: half of a surrogate pair is
+ * JSON (RFC 8259, 8.2), and what cuts texts anywhere, such as a language model, gives such. */
 struct scan {
     const char *at, *end;
-    size_t nul_escapes; /* escaped NULs seen */
+    size_t odd_escapes; /* seen: those that cJSON cannot be given */
     size_t values;      /* at most, by their commas and brackets */
 };
 
@@ -26,9 +27,33 @@ static bool is_hex(char c)
     return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
 }
 
-static bool is_nul_escape(const char *at, const char *end)
+/* Whether a `\uXXXX` with XXXX of @low to @high (four hexadecimal digits each) stands at @at. */
+static bool is_escape_of(const char *at, const char *end, unsigned low, unsigned high)
 {
-    return end - at >= 6 && memcmp(at, "\\u0000", 6) == 0;
+    unsigned unit = 0;
+    if (end - at < 6 || at[0] != '\\' || at[1] != 'u')
+        return false;
+    for (int i = 2; i < 6; i++) {
+        if (!is_hex(at[i]))
+            return false;
+        unit = unit * 16 + (unsigned)(is_digit(at[i]) ? at[i] - '0' : (at[i] | 0x20) - 'a' + 10);
+    }
+    return unit >= low && unit <= high;
+}
+
+/* At a backslash: how many bytes the escape takes, a pair of surrogates as one. *odd becomes what
+ * cJSON cannot be given: NUL, or a surrogate without its other half. */
+enum odd_escape { ODD_NONE, ODD_NUL, ODD_HALF };
+static size_t escape_length(const char *at, const char *end, enum odd_escape *odd)
+{
+    *odd = ODD_NONE;
+    if (is_escape_of(at, end, 0xD800, 0xDBFF) && is_escape_of(at + 6, end, 0xDC00, 0xDFFF))
+        return 12;
+    if (is_escape_of(at, end, 0xD800, 0xDFFF))
+        *odd = ODD_HALF;
+    else if (is_escape_of(at, end, 0, 0))
+        *odd = ODD_NUL;
+    return end - at >= 2 && at[1] == 'u' ? 6 : 2;
 }
 
 /* At the backslash. The next character is known to be there: a closing quote must follow. */
@@ -46,8 +71,9 @@ static bool scan_escape(struct scan *s)
     for (int i = 2; i < 6; i++)
         if (!is_hex(s->at[i]))
             return false;
-    s->nul_escapes += is_nul_escape(s->at, s->end);
-    s->at += 6;
+    enum odd_escape odd;
+    s->at += escape_length(s->at, s->end, &odd);
+    s->odd_escapes += odd != ODD_NONE;
     return true;
 }
 
@@ -128,29 +154,36 @@ static struct slice without_bom(struct slice text)
     return text;
 }
 
-/* A copy with each escaped NUL replaced. Only for text that scan_words() accepted. */
-static struct slice replace_nul_escapes(struct slice text, const char *by)
+/* What cJSON is given in place of them. */
+struct stand_ins {
+    const char *nul, *half;
+};
+
+/* A copy with each odd escape replaced. Only for text that scan_words() accepted. */
+static struct slice replace_odd_escapes(struct slice text, const struct stand_ins *by)
 {
     struct buf b = {0};
     buf_reserve(&b, text.len + 1);
     const char *at = text.ptr, *end = text.ptr + text.len, *from = at;
     while (at < end) {
+        enum odd_escape odd;
         if (*at != '\\') {
             at++;
-        } else if (!is_nul_escape(at, end)) {
-            at += 2; /* also over an escaped backslash: what follows it is no escape */
-        } else {
-            buf_put(&b, from, (size_t)(at - from));
-            buf_puts(&b, by);
-            at += 6;
-            from = at;
+            continue;
         }
+        size_t len = escape_length(at, end, &odd);
+        if (odd != ODD_NONE) {
+            buf_put(&b, from, (size_t)(at - from));
+            buf_puts(&b, odd == ODD_NUL ? by->nul : by->half);
+            from = at + len;
+        }
+        at += len;
     }
     buf_put(&b, from, (size_t)(end - from));
     return (struct slice){b.ptr, b.len};
 }
 
-static enum err parse(struct slice text, const char *nul_becomes, cJSON **out)
+static enum err parse(struct slice text, const struct stand_ins *by, cJSON **out)
 {
     text = without_bom(text);
     if (text.len == 0)
@@ -162,8 +195,8 @@ static enum err parse(struct slice text, const char *nul_becomes, cJSON **out)
         return ERR_RANGE;
 
     struct slice copy = SLICE_NONE;
-    if (s.nul_escapes > 0)
-        text = copy = replace_nul_escapes(text, nul_becomes);
+    if (s.odd_escapes > 0)
+        text = copy = replace_odd_escapes(text, by);
     const char *rest = NULL;
     cJSON *tree = cJSON_ParseWithLengthOpts(text.ptr, text.len, &rest, 0);
     enum err e = tree != NULL ? OK : ERR_INVALID;
@@ -182,12 +215,12 @@ enum err json_parse(struct slice text, cJSON **out)
 {
     if (!slice_utf8_valid(text))
         return ERR_INVALID;
-    return parse(text, "\\u000a", out);
+    return parse(text, &(struct stand_ins){.nul = "\\u000a", .half = "\\u000a"}, out);
 }
 
 enum err json_parse_lenient(struct slice text, cJSON **out)
 {
-    return parse(text, "", out);
+    return parse(text, &(struct stand_ins){.nul = "", .half = "\\ufffd"}, out);
 }
 
 static void skip_space(struct scan *s)

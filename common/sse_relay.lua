@@ -10,6 +10,7 @@
 --   FCALL sse_drain 1 P:{ns} [count N]
 --       → {published, rejected, left, "" or "<entry>: <why>" of the last one rejected}
 --   FCALL sse_position 1 P:{ns} [seen ID] [max_events N] [log_ttl MS] [index_ttl MS] [once_ttl MS]
+--         [control_prefix TEXT]
 --       → {position, horizon, the counter as this call found it or "0"}: a counter below what the
 --          caller has seen is how it learns that Redis has forgotten something
 --   FCALL sse_since 1 P:{ns} cursor C [topic T …] [prefix S …] [limit N]
@@ -35,6 +36,7 @@ local MAX_TOPIC_BYTES = 512
 local MAX_TEXT_BYTES = 256      -- of event, once, key, and a name in match
 local MAX_MATCH_BYTES = 4096    -- as JSON without white space
 local MAX_RETRY_MS = 86400000
+local MAX_PREFIX_BYTES = 32     -- of control_prefix
 local PRUNE_STEP = 8            -- index entries at a time: bounds the work of one call
 local DRAIN_COUNT = 100
 local MAX_DRAIN_COUNT = 10000
@@ -120,18 +122,21 @@ local function space_open(keys)
     return last_space
 end
 
--- Sets max_events, log_ttl, index_ttl, once_ttl of @space. Anybody can write the hash: what is not
+-- Sets max_events, log_ttl, index_ttl, once_ttl and control_prefix of @space. Anybody can write the hash: what is not
 -- a positive integer would make XADD or PEXPIRE fail half-way, so the default stands in for it.
 -- Checked again only when the text has changed.
 local function space_load_settings(space, now)
     local raw = space.raw
     space.settings_read = nil -- if this fails, the next caller tries, too
-    local c = call('HMGET', space.config, 'max_events', 'log_ttl', 'index_ttl', 'once_ttl')
+    local c = call('HMGET', space.config, 'max_events', 'log_ttl', 'index_ttl', 'once_ttl',
+        'control_prefix')
     space.settings_read = now
-    if c[1] == raw[1] and c[2] == raw[2] and c[3] == raw[3] and c[4] == raw[4] then
+    if c[1] == raw[1] and c[2] == raw[2] and c[3] == raw[3] and c[4] == raw[4]
+        and c[5] == raw[5] then
         return
     end
     space.raw = c
+    space.control_prefix = c[5] and c[5] ~= '' and c[5]
     for i, name in ipairs({ 'max_events', 'log_ttl', 'index_ttl', 'once_ttl' }) do
         local n = c[i] and integer(c[i], 1, MAX_ID)
         space[name] = n and id_text(n) or SETTINGS[name]
@@ -378,12 +383,14 @@ end
 
 -- What would end a line is dropped here, and what is not UTF-8 is replaced by who renders it (section
 -- 5); over HTTP both are refused.
-local function event_type(value)
+local function event_type(value, prefix)
     if find(value, '[^ -~]') then
         value = gsub(value, '[%z\r\n]', '')
     end
     if value == '' or #value > MAX_TEXT_BYTES then
         return nil, 'not 1 to 256 bytes'
+    elseif find(value, '^relay%.') or (prefix and string.sub(value, 1, #prefix) == prefix) then
+        return nil, "begins like the types of the relay's own events"
     end
     return value, json(value)
 end
@@ -481,7 +488,7 @@ local function event_set_option(e, name, value)
         e.ephemeral = FLAGS[value]
         fault = e.ephemeral == nil and 'not one of 1, true, 0, false'
     elseif OPTIONS[name] then
-        local written, in_json = OPTIONS[name](value)
+        local written, in_json = OPTIONS[name](value, e.control_prefix)
         if written then
             local fields = e.fields == NO_FIELDS and {} or e.fields
             fields[#fields + 1] = name
@@ -504,8 +511,9 @@ end
 
 -- @args: alternating names and values, of FCALL or of an inbox entry. An event, or nil and
 -- "argument: reason".
-local function event_parse(args)
+local function event_parse(space, args)
     local e = {
+        control_prefix = space.control_prefix,
         topics = {}, fields = NO_FIELDS, json = '',
         -- What it gets later stands here, too: a table that grows is made anew.
         data = false, once = false, once_ttl = false, ephemeral = false, tail = false,
@@ -746,12 +754,12 @@ local function sse_publish(keys, args)
     if not space then
         return fail('sse_publish', 'key: not one key of the form prefix:{namespace}')
     end
-    local e, fault = event_parse(args)
+    local now = clock_us()
+    space_keep_settings(space, now)
+    local e, fault = event_parse(space, args)
     if not e then
         return fail('sse_publish', fault)
     end
-    local now = clock_us()
-    space_keep_settings(space, now)
     return event_publish(space, e, now)
 end
 
@@ -765,7 +773,7 @@ end
 
 -- nil when published, else why not.
 local function inbox_move(space, fields, now)
-    local e, fault = event_parse(fields)
+    local e, fault = event_parse(space, fields)
     if not e then
         return fault
     end
@@ -856,20 +864,24 @@ local function position_parse(args)
     local wanted, seen, given = {}, 0, {}
     for i = 1, #args, 2 do
         local name, value = args[i], args[i + 1]
-        if name ~= 'seen' and not SETTINGS[name] then
+        if name ~= 'seen' and name ~= 'control_prefix' and not SETTINGS[name] then
             return nil, quote(name) .. ': unknown argument'
         elseif not value then
             return nil, name .. ': has no value'
         elseif given[name] then
             return nil, name .. ': given twice'
         end
-        local low = name == 'seen' and 0 or 1
-        local n = integer(value, low, MAX_ID)
-        if not n then
-            return nil, name .. ': not an integer from ' .. low .. ' to 2^53 - 1'
-        end
         given[name] = true
-        if name == 'seen' then
+        local low = name == 'seen' and 0 or 1
+        local n = name ~= 'control_prefix' and integer(value, low, MAX_ID)
+        if name == 'control_prefix' then
+            if #value > MAX_PREFIX_BYTES then
+                return nil, name .. ': more than ' .. MAX_PREFIX_BYTES .. ' bytes'
+            end
+            wanted[#wanted + 1] = { name, value }
+        elseif not n then
+            return nil, name .. ': not an integer from ' .. low .. ' to 2^53 - 1'
+        elseif name == 'seen' then
             seen = n
         else
             wanted[#wanted + 1] = { name, id_text(n) }

@@ -35,7 +35,8 @@ static struct event *parse_message(struct redis_channels *ch, struct slice chann
         return NULL;
     }
     enum err e = envelope_parse(&ch->envelope, payload, ns, topic, &fields);
-    if (e && e != ERR_NOT_FOUND)
+    if ((e && e != ERR_NOT_FOUND) ||
+        event_type_is_reserved(fields.type, ch->config->control_prefix))
         goto invalid;
     if (ch->deaf && fields.id)
         return NULL;

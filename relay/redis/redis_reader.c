@@ -200,8 +200,9 @@ static bool entry_fill(struct redis_reader *r, const struct store_range *range,
     if (envelope_from_entry(redis_reply_text(redis_reply_at(reply, 0)), fields, count,
                             slice_of(range->ns), slice_of(range->topic), &event))
         return false;
-    *out = (struct store_entry){.event = is_expired(r, &event) ? NULL
-                                                               : store_event(r->config, &event, 0),
+    bool hidden =
+        is_expired(r, &event) || event_type_is_reserved(event.type, r->config->control_prefix);
+    *out = (struct store_entry){.event = hidden ? NULL : store_event(r->config, &event, 0),
                                 .id = event.id,
                                 .prev = event.prev,
                                 .has_prev = event.has_prev};

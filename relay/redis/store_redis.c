@@ -191,14 +191,23 @@ static void namespace_open(struct store_redis *s, const char *ns, uint64_t seen)
     if (ns != s->opened_ns)
         snprintf(s->opened_ns, sizeof(s->opened_ns), "%s", ns);
     name_put_key(&key, config->prefix, slice_of(ns));
-    struct slice argv[] = {SLICE_LIT("FCALL"),      SLICE_LIT("sse_position"),
-                           SLICE_LIT("1"),          buf_slice(&key),
-                           SLICE_LIT("max_events"), slice_of(log_u64(config->log_max_events)),
-                           SLICE_LIT("log_ttl"),    slice_of(log_u64(config->log_ttl_ms)),
-                           SLICE_LIT("index_ttl"),  slice_of(log_u64(config->index_ttl_ms)),
-                           SLICE_LIT("once_ttl"),   slice_of(log_u64(config->once_ttl_ms)),
-                           SLICE_LIT("seen"),       slice_of(log_u64(seen))};
-    redis_conn_send(s->commands, argv, seen ? 14 : 12, on_opened, s);
+    struct slice argv[] = {SLICE_LIT("FCALL"),
+                           SLICE_LIT("sse_position"),
+                           SLICE_LIT("1"),
+                           buf_slice(&key),
+                           SLICE_LIT("max_events"),
+                           slice_of(log_u64(config->log_max_events)),
+                           SLICE_LIT("log_ttl"),
+                           slice_of(log_u64(config->log_ttl_ms)),
+                           SLICE_LIT("index_ttl"),
+                           slice_of(log_u64(config->index_ttl_ms)),
+                           SLICE_LIT("once_ttl"),
+                           slice_of(log_u64(config->once_ttl_ms)),
+                           SLICE_LIT("control_prefix"),
+                           slice_of(config->control_prefix),
+                           SLICE_LIT("seen"),
+                           slice_of(log_u64(seen))};
+    redis_conn_send(s->commands, argv, seen ? 16 : 14, on_opened, s);
     buf_reset(&key);
 }
 

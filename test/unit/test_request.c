@@ -461,7 +461,17 @@ END_TEST
 START_TEST(test_broken_utf8_in_json_is_refused)
 {
     refuse_json("{\"topic\":\"a\",\"data\":\"\xff\"}", "body:", "UTF-8");
-    refuse_json("{\"topic\":\"a\",\"data\":\"\\ud800\"}", "body:", "JSON");
+}
+END_TEST
+
+START_TEST(test_half_of_a_surrogate_pair_is_data_and_no_name)
+{
+    char *text = publish_text("application/json", "",
+                              slice_of("{\"topic\":\"a\",\"data\":{\"delta\":\"\\ud83d\"}}"));
+    ck_assert_str_eq(text, "topic|a|data|{\"delta\":\"\\ud83d\"}");
+    free(text);
+    refuse_json("{\"topic\":\"\\ud83d\",\"data\":1}", "topic:", "UTF-8");
+    refuse_json("{\"topic\":\"a\",\"data\":1,\"once\":\"\\ud83d\"}", "once:", "control");
 }
 END_TEST
 
@@ -589,6 +599,7 @@ int main(void)
     tcase_add_test(cases, test_limits_of_publishing_are_reached);
     tcase_add_test(cases, test_lengths_of_names_are_limited);
     tcase_add_test(cases, test_broken_utf8_in_json_is_refused);
+    tcase_add_test(cases, test_half_of_a_surrogate_pair_is_data_and_no_name);
     tcase_add_test(cases, test_content_type_decides);
     tcase_add_test(cases, test_raw_body_is_the_data);
     tcase_add_test(cases, test_forms_are_decoded);
