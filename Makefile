@@ -49,16 +49,24 @@ endif
 .SUFFIXES:
 
 # --- flags -----------------------------------------------------------------------------------------------------------
-CFLAGS ?= -O2 -g
-WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wformat=2 -Werror
+# What a packager gives in CFLAGS, CPPFLAGS and LDFLAGS comes behind our own, and so wins.
+CFLAGS ?= $(if $(filter normal,$(VARIANT)),-O2,-O1) -g
+# Warnings are errors in CI and `make test` only: other compilers warn of other things. WERROR=1 for a build by hand.
+WERROR ?=
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wformat=2 $(if $(WERROR),-Werror)
+# Not where a level is given already (a second definition is a warning), nor without optimization (so is that).
+OPTIMIZED = $(filter-out -O0,$(lastword $(filter -O%,$(CPPFLAGS) $(CFLAGS))))
+FORTIFY = $(if $(OPTIMIZED),$(if $(findstring _FORTIFY_SOURCE,$(CPPFLAGS) $(CFLAGS)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2))
 # The relay is linked as one program (LTO): a third of what a delivery costs outside of the kernel. Fat objects, so that
-# tests and tools link as ever.
-VARIANT_CFLAGS_normal := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -flto=auto -ffat-lto-objects
-VARIANT_CFLAGS_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-VARIANT_CFLAGS_tsan := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
-VARIANT_CFLAGS_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -Wno-error
-VARIANT_LDFLAGS_normal := -pie -Wl,-z,relro,-z,now -fno-lto
-BINARY_LDFLAGS_normal := -flto=auto
+# tests and tools link as ever. Not where -fno-lto is given, nor with clang, which needs a linker of its own for it.
+HAS_LTO = $(if $(filter normal,$(VARIANT)),$(if $(filter -fno-lto,$(CFLAGS) $(LDFLAGS)),,$(shell echo __clang__ | $(CC) -E -P - | grep -x __clang__)))
+LTO = $(eval LTO := $$(if $$(HAS_LTO),-flto=auto))$(LTO)
+LINK_LTO = $(if $(LTO),-fno-lto)
+VARIANT_CFLAGS_normal = $(FORTIFY) -fstack-protector-strong $(if $(LTO),$(LTO) -ffat-lto-objects)
+VARIANT_CFLAGS_asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+VARIANT_CFLAGS_tsan := -fsanitize=thread -fno-omit-frame-pointer
+VARIANT_CFLAGS_fuzz := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -Wno-error
+VARIANT_LDFLAGS_normal := -pie -Wl,-z,relro,-z,now
 VARIANT_LDFLAGS_asan := -fsanitize=address,undefined
 VARIANT_LDFLAGS_tsan := -fsanitize=thread
 VARIANT_LDFLAGS_fuzz := -fsanitize=fuzzer,address,undefined
@@ -76,8 +84,9 @@ CHECK_CFLAGS = $(eval CHECK_CFLAGS := $$(shell pkg-config --cflags check))$(CHEC
 CHECK_LIBS = $(eval CHECK_LIBS := $$(shell pkg-config --libs --static check))$(CHECK_LIBS)
 
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DSSE_RELAY_VERSION='"$(VERSION)"' -I. $(WARNINGS) $(PKG_CFLAGS) $(if $(TLS_PACKAGES),-DSSE_RELAY_REDIS_TLS) $(if $(URING_PACKAGES),-DSSE_RELAY_IO_URING) -pthread -fPIE \
-             $(CFLAGS) $(VARIANT_CFLAGS_$(VARIANT)) $(CPPFLAGS)
-ALL_LDFLAGS = -pthread $(VARIANT_LDFLAGS_$(VARIANT)) $(LDFLAGS)
+             $(VARIANT_CFLAGS_$(VARIANT)) $(CPPFLAGS) $(CFLAGS)
+# With CFLAGS, as some of them are for the linker, too (-m32, -fsanitize=…, -flto).
+ALL_LDFLAGS = -pthread $(VARIANT_LDFLAGS_$(VARIANT)) $(LINK_LTO) $(CFLAGS) $(LDFLAGS)
 LIBS = $(PKG_LIBS) -lev -lm
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -104,10 +113,11 @@ SCRIPTS := tools/embed deploy/install-deps deploy/run deploy/stack deploy/lib.sh
 .PHONY: all
 all: $(BINARY) ## build the relay: build/sse-relay
 
-# gcc leaves out its linker plugin, and with it all of this, where it sees -fno-lto, whatever comes after that.
+# Not both: gcc leaves out its linker plugin, and with it all of this, where it sees -fno-lto, whatever comes after that.
+$(BINARY): private LINK_LTO = $(LTO)
 $(BINARY): $(OBJ)/relay/main.o $(LIBRARY)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(filter-out -fno-lto,$(ALL_LDFLAGS)) $(BINARY_LDFLAGS_$(VARIANT)) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
 # Made anew each time: a file that was deleted must not live on in the archive.
 $(LIBRARY): $(OBJECTS)
@@ -227,6 +237,7 @@ shellcheck: ## check the shell scripts
 test: deps ## everything, from nothing: dependencies, build, checks, all tests
 	@rm -f build/*/unit.count build/*/integration*.xml
 	@+status=0; $(MAKE) --no-print-directory test-steps || status=$$?; test/total build || status=1; exit $$status
+test-steps: export WERROR = 1
 test-steps:
 	@+$(MAKE) --no-print-directory all
 	@+$(MAKE) --no-print-directory layers
