@@ -208,8 +208,7 @@ def clients():
     """Everything that holds streams open, so that it is gone before the relays end."""
     open_clients = []
     yield open_clients
-    for client in open_clients:
-        client.close()
+    sse_client.close_all(open_clients)
 
 
 @pytest.fixture
