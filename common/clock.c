@@ -82,26 +82,13 @@ static bool take_zone(struct slice *s, int *offset_s)
     return true;
 }
 
-static int month_days(int year, int month)
+/* The start of a day of the Gregorian calendar, years 0 to 9999, in Unix time. timegm() takes
+ * February 30 for March 2, so what is no date comes back as another. */
+static bool day_start(int year, int month, int day, int64_t *seconds)
 {
-    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    bool leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    return month == 2 && leap ? 29 : days[month - 1];
-}
-
-/* Days from 1970-01-01 to a date of the Gregorian calendar, years 0 to 9999. timegm() would do, but
- * is in no standard. */
-static int64_t days_since_epoch(int year, int month, int day)
-{
-    int64_t days = 0;
-    /* 400 years are 146,097 days: move into one span of years, then count. */
-    int64_t spans = (year - 1970) / 400 - (year < 1970 ? 5 : 0);
-    days += spans * 146097;
-    for (int y = 1970 + (int)spans * 400; y < year; y++)
-        days += month_days(y, 2) == 29 ? 366 : 365;
-    for (int m = 1; m < month; m++)
-        days += month_days(year, m);
-    return days + day - 1;
+    struct tm date = {.tm_year = year - 1900, .tm_mon = month - 1, .tm_mday = day};
+    *seconds = timegm(&date);
+    return date.tm_mon == month - 1 && date.tm_mday == day;
 }
 
 enum err clock_parse_rfc3339(struct slice s, uint64_t *out_us)
@@ -117,12 +104,11 @@ enum err clock_parse_rfc3339(struct slice s, uint64_t *out_us)
         return ERR_INVALID;
     if (!take_fraction(&s, &us) || !take_zone(&s, &offset_s) || s.len > 0)
         return ERR_INVALID;
+    int64_t seconds;
     /* Second 60 is a leap second: Unix time counts it as the first of the next minute. */
-    if (month < 1 || month > 12 || day < 1 || day > month_days(year, month) || hour > 23 ||
-        minute > 59 || second > 60)
+    if (!day_start(year, month, day, &seconds) || hour > 23 || minute > 59 || second > 60)
         return ERR_INVALID;
-    int64_t seconds =
-        days_since_epoch(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset_s;
+    seconds += hour * 3600 + minute * 60 + second - offset_s;
     if (seconds < 0)
         return ERR_RANGE;
     *out_us = (uint64_t)seconds * 1000000 + (uint64_t)us;

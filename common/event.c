@@ -1,6 +1,7 @@
 #include "common/event.h"
 #include "common/buf.h"
 #include "common/mem.h"
+#include "common/names.h"
 #include "common/sse.h"
 #include <assert.h>
 #include <stdatomic.h>
@@ -68,9 +69,8 @@ struct event *event_new(const struct event_fields *fields, uint64_t arrival_us)
 {
     struct buf b = event_open(fields->ns.len + fields->topic.len + 2 * fields->type.len +
                               fields->data.len + 81);
-    size_t ns = append(&b, fields->ns);
-    buf_putc(&b, '\0'); /* event_key() */
-    size_t topic = append(&b, fields->topic);
+    size_t ns = b.len, topic = ns + fields->ns.len + 1;
+    name_put_lookup(&b, fields->ns, fields->topic); /* event_key() */
     size_t type = fields->type.len > 0 ? append_type(&b, fields->type) : b.len;
     size_t frame = b.len;
     sse_put_frame(&b, fields);

@@ -267,18 +267,11 @@ static bool key_is(struct slice raw, const char *name)
     return same;
 }
 
-enum err json_raw_member(struct slice text, size_t index, const char *name, struct slice *out)
+enum err json_raw_member(struct slice text, const char *name, struct slice *out)
 {
     text = without_bom(text);
     struct scan s = {.at = text.ptr, .end = text.ptr + text.len};
     struct slice key, value;
-    if (skip_char(&s, '[')) {
-        for (; index > 0; index--)
-            if (!skip_value(&s, &value) || !skip_char(&s, ','))
-                return ERR_NOT_FOUND;
-    } else if (index > 0) {
-        return ERR_NOT_FOUND;
-    }
     if (!skip_char(&s, '{'))
         return ERR_NOT_FOUND;
     do {
@@ -292,6 +285,18 @@ enum err json_raw_member(struct slice text, size_t index, const char *name, stru
         }
     } while (skip_char(&s, ','));
     return ERR_NOT_FOUND;
+}
+
+bool json_raw_next(struct slice *rest, struct slice *out)
+{
+    struct slice text = without_bom(*rest), element;
+    struct scan s = {.at = text.ptr, .end = text.ptr + text.len};
+    /* Behind an element stands a comma, or the end. */
+    if ((!skip_char(&s, '[') && !skip_char(&s, ',')) || !skip_value(&s, &element))
+        return false;
+    *rest = (struct slice){s.at, (size_t)(s.end - s.at)};
+    *out = element;
+    return true;
 }
 
 enum err json_put_data(struct buf *b, struct slice raw)

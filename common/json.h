@@ -18,11 +18,13 @@ NODISCARD enum err json_parse(struct slice text, cJSON **out);
  * dropped. The same errors. */
 NODISCARD enum err json_parse_lenient(struct slice text, cJSON **out);
 
-/* Raw text of member @name of the @index-th object of @text: an object (@index 0) or an array of
- * objects. Only for text that json_parse() accepted. Numbers keep their digits this way (cJSON has
- * doubles only). ERR_NOT_FOUND. */
-NODISCARD enum err json_raw_member(struct slice text, size_t index, const char *name,
-                                   struct slice *out);
+/* Raw text is what a value was written as: numbers keep their digits this way (cJSON has doubles
+ * only). These two are for text that json_parse() accepted. */
+/* That of member @name of the object @text. ERR_NOT_FOUND, also where @text is no object. */
+NODISCARD enum err json_raw_member(struct slice text, const char *name, struct slice *out);
+/* That of the next element: cut off *rest, which is the whole array's at first. False: there was
+ * none left, or @rest is no array's. */
+bool json_raw_next(struct slice *rest, struct slice *out);
 
 /* Appends what is sent for a raw JSON value: a string's own text with NUL dropped, other JSON
  * without white space. */

@@ -33,6 +33,13 @@ void *mem_resize(void *ptr, size_t size)
     return or_die(realloc(ptr, at_least_one(size)), size);
 }
 
+void *mem_grow(void *items, size_t count, size_t size)
+{
+    if ((count & (count - 1)) != 0) /* 0 counts as a power here: the first slot */
+        return items;
+    return mem_resize(items, (count > 0 ? count * 2 : 1) * size);
+}
+
 char *mem_dup(const void *bytes, size_t len)
 {
     char *copy = mem_alloc(len + 1);

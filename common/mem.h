@@ -7,5 +7,8 @@
 void *mem_alloc(size_t size);
 void *mem_zero(size_t count, size_t size);
 void *mem_resize(void *ptr, size_t size);
+/* Room for one more in an array of @count items of @size bytes, which only this function grows: it
+ * does at powers of two, so that nobody keeps a capacity. */
+void *mem_grow(void *items, size_t count, size_t size);
 /* Copies @len bytes and adds a NUL behind them. */
 char *mem_dup(const void *bytes, size_t len);

@@ -27,17 +27,6 @@ bool name_prefix_valid(struct slice p)
     return true;
 }
 
-/* Control bytes and the space. (U+0080 to U+009F are two bytes each in UTF-8, and allowed.) */
-static bool has_control(struct slice s)
-{
-    for (size_t i = 0; i < s.len; i++) {
-        unsigned char c = (unsigned char)s.ptr[i];
-        if (c <= 0x20 || c == 0x7F)
-            return true;
-    }
-    return false;
-}
-
 /* @last: no token follows. Empty tokens are never valid. */
 static bool token_valid(struct slice token, bool last, bool wildcards)
 {
@@ -50,17 +39,15 @@ static bool token_valid(struct slice token, bool last, bool wildcards)
 
 static bool name_valid(struct slice name, bool wildcards)
 {
-    if (name.len < 1 || name.len > NAME_TOPIC_MAX || has_control(name) || !slice_utf8_valid(name))
+    if (name.len < 1 || name.len > NAME_TOPIC_MAX || slice_has_control(name) ||
+        memchr(name.ptr, ' ', name.len) || !slice_utf8_valid(name))
         return false;
-    for (;;) {
-        const char *dot = memchr(name.ptr, '.', name.len);
-        size_t len = dot != NULL ? (size_t)(dot - name.ptr) : name.len;
-        if (!token_valid((struct slice){name.ptr, len}, dot == NULL, wildcards))
+    while (name.ptr) {
+        struct slice token = slice_cut(&name, '.');
+        if (!token_valid(token, !name.ptr, wildcards))
             return false;
-        if (dot == NULL)
-            return true;
-        name = (struct slice){dot + 1, name.len - len - 1};
     }
+    return true;
 }
 
 bool name_topic_valid(struct slice topic)
@@ -78,6 +65,14 @@ bool name_is_pattern(struct slice valid_pattern)
     /* In a valid name these two are whole tokens or absent. */
     return memchr(valid_pattern.ptr, '*', valid_pattern.len) != NULL ||
            valid_pattern.ptr[valid_pattern.len - 1] == '>';
+}
+
+void name_put_lookup(struct buf *b, struct slice ns, struct slice name)
+{
+    buf_reserve(b, ns.len + name.len + 2); /* all at once, with room for a NUL behind it */
+    buf_put_slice(b, ns);
+    buf_putc(b, '\0');
+    buf_put_slice(b, name);
 }
 
 void name_put_key(struct buf *b, const char *prefix, struct slice ns)
@@ -127,14 +122,10 @@ enum err name_split_channel(struct slice channel, const char *prefix, struct sli
     if (!slice_has_prefix(name, SLICE_LIT(":{")))
         return ERR_INVALID;
     name = (struct slice){name.ptr + 2, name.len - 2};
-    const char *brace = memchr(name.ptr, '}', name.len);
-    if (brace == NULL)
+    struct slice space = slice_cut(&name, '}');
+    if (!slice_has_prefix(name, SLICE_LIT(":ch:")))
         return ERR_INVALID;
-    struct slice space = {name.ptr, (size_t)(brace - name.ptr)};
-    name = (struct slice){brace, name.len - space.len};
-    if (!slice_has_prefix(name, SLICE_LIT("}:ch:")))
-        return ERR_INVALID;
-    name = (struct slice){name.ptr + 5, name.len - 5};
+    name = (struct slice){name.ptr + 4, name.len - 4};
     if (!name_ns_valid(space) || !name_topic_valid(name))
         return ERR_INVALID;
     *ns = space;

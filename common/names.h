@@ -14,6 +14,8 @@ bool name_topic_valid(struct slice topic);        /* docs/protocol.md, "Topics" 
 bool name_pattern_valid(struct slice pattern);    /* a topic is a pattern, too */
 bool name_is_pattern(struct slice valid_pattern); /* has a wildcard token */
 
+/* Appends ns, NUL, name: what tables over all namespaces are looked up by. */
+void name_put_lookup(struct buf *b, struct slice ns, struct slice name);
 /* Appends P:{ns} */
 void name_put_key(struct buf *b, const char *prefix, struct slice ns);
 /* Appends P:{ns}:log:<topic> */

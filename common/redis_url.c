@@ -3,42 +3,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/buf.h"
 #include "common/mem.h"
+#include "common/url.h"
 
 enum { PORT_REDIS = 6379, PORT_SENTINEL = 26379 };
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
-/* Percent-decoding (RFC 3986, 2.1). NULL when it is malformed or hides a NUL. */
+/* Percent-decoded. NULL when it is malformed or hides a NUL. */
 static char *decode(struct slice s)
 {
-    struct buf out = {0};
-    for (size_t i = 0; i < s.len; i++) {
-        char c = s.ptr[i];
-        if (c == '%') {
-            int high = i + 2 < s.len ? hex_digit(s.ptr[i + 1]) : -1;
-            int low = i + 2 < s.len ? hex_digit(s.ptr[i + 2]) : -1;
-            if (high < 0 || low < 0 || (high == 0 && low == 0)) {
-                buf_reset(&out);
-                return NULL;
-            }
-            c = (char)(high * 16 + low);
-            i += 2;
-        }
-        buf_putc(&out, c);
-    }
-    size_t len;
-    return buf_take(&out, &len);
+    char *room = mem_zero(s.len + 1, 1);
+    struct slice out;
+    if (url_decode(s, URL_PLUS_IS_PLUS, room, &out) == OK && !memchr(out.ptr, '\0', out.len))
+        return room;
+    free(room);
+    return NULL;
 }
 
 static enum err parse_db(struct slice s, unsigned *db)
@@ -50,25 +28,12 @@ static enum err parse_db(struct slice s, unsigned *db)
     return OK;
 }
 
-static struct slice take_until(struct slice *s, char stop, bool *found)
-{
-    const char *at = memchr(s->ptr, stop, s->len);
-    *found = at != NULL;
-    struct slice head = {s->ptr, at ? (size_t)(at - s->ptr) : s->len};
-    if (at)
-        *s = (struct slice){at + 1, s->len - head.len - 1};
-    else
-        *s = (struct slice){s->ptr + s->len, 0};
-    return head;
-}
-
 static enum err parse_unix(struct slice rest, struct redis_url *out)
 {
-    bool found;
-    struct slice path = take_until(&rest, '?', &found);
+    struct slice path = slice_cut(&rest, '?');
     if (path.len < 2 || path.ptr[0] != '/')
         return ERR_INVALID;
-    if (found) {
+    if (rest.ptr) {
         if (!slice_has_prefix(rest, SLICE_LIT("db=")))
             return ERR_INVALID;
         if (parse_db((struct slice){rest.ptr + 3, rest.len - 3}, &out->db))
@@ -80,11 +45,10 @@ static enum err parse_unix(struct slice rest, struct redis_url *out)
 
 static enum err parse_login(struct slice login, struct redis_url *out)
 {
-    bool has_password;
-    struct slice user = take_until(&login, ':', &has_password);
+    struct slice user = slice_cut(&login, ':');
     if (user.len && !(out->user = decode(user)))
         return ERR_INVALID;
-    if (has_password && !(out->password = decode(login)))
+    if (login.ptr && !(out->password = decode(login)))
         return ERR_INVALID;
     return OK;
 }
@@ -92,25 +56,19 @@ static enum err parse_login(struct slice login, struct redis_url *out)
 /* host, host:port, [v6], [v6]:port */
 static enum err parse_address(struct slice address, unsigned port, struct redis_address *out)
 {
-    bool found;
-    struct slice host;
-    out->port = port;
+    struct slice host, rest = address;
+    uint64_t given = port;
     if (address.len && address.ptr[0] == '[') {
-        address = (struct slice){address.ptr + 1, address.len - 1};
-        host = take_until(&address, ']', &found);
-        if (!found || (address.len && address.ptr[0] != ':'))
+        rest = (struct slice){address.ptr + 1, address.len - 1};
+        host = slice_cut(&rest, ']');
+        if (!rest.ptr || slice_cut(&rest, ':').len)
             return ERR_INVALID;
-        found = address.len > 0;
-        if (found)
-            address = (struct slice){address.ptr + 1, address.len - 1};
     } else {
-        host = take_until(&address, ':', &found);
+        host = slice_cut(&rest, ':');
     }
-    uint64_t given = 0;
-    if (found && (slice_u64(address, 65535, &given) || given == 0))
+    if (rest.ptr && (slice_u64(rest, 65535, &given) || given == 0))
         return ERR_INVALID;
-    if (found)
-        out->port = (unsigned)given;
+    out->port = (unsigned)given;
     out->host = host.len ? decode(host) : NULL;
     return out->host ? OK : ERR_INVALID;
 }
@@ -128,9 +86,8 @@ static enum err take_login(struct slice *authority, struct redis_url *out)
 
 static enum err parse_tcp(struct slice rest, struct redis_url *out)
 {
-    bool found;
     struct redis_address address = {0};
-    struct slice authority = take_until(&rest, '/', &found);
+    struct slice authority = slice_cut(&rest, '/');
     if (parse_db(rest, &out->db) || take_login(&authority, out) ||
         parse_address(authority, PORT_REDIS, &address))
         return ERR_INVALID;
@@ -141,15 +98,13 @@ static enum err parse_tcp(struct slice rest, struct redis_url *out)
 
 static enum err parse_sentinel(struct slice rest, struct redis_url *out)
 {
-    bool found, more = true;
-    struct slice authority = take_until(&rest, '/', &found);
-    struct slice master = take_until(&rest, '/', &found);
+    struct slice authority = slice_cut(&rest, '/'), master = slice_cut(&rest, '/');
     if (!master.len || !(out->master = decode(master)) || parse_db(rest, &out->db) ||
         take_login(&authority, out))
         return ERR_INVALID;
     out->sentinels = mem_zero(REDIS_SENTINELS_MAX, sizeof(*out->sentinels));
-    while (more) {
-        struct slice item = take_until(&authority, ',', &more);
+    while (authority.ptr) {
+        struct slice item = slice_cut(&authority, ',');
         if (out->sentinel_count == REDIS_SENTINELS_MAX ||
             parse_address(item, PORT_SENTINEL, &out->sentinels[out->sentinel_count]))
             return ERR_INVALID;

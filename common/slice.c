@@ -66,6 +66,14 @@ struct slice slice_cut(struct slice *rest, char mark)
     return (struct slice){whole.ptr, len};
 }
 
+bool slice_has_control(struct slice s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if ((unsigned char)s.ptr[i] < 0x20 || s.ptr[i] == 0x7F)
+            return true;
+    return false;
+}
+
 char *slice_dup(struct slice s)
 {
     return s.ptr == NULL ? NULL : mem_dup(s.ptr, s.len);

@@ -24,6 +24,9 @@ struct slice slice_trim(struct slice s);
 /* Cuts off and returns what stands before the first @mark in *rest, which is then what follows that
  * mark; SLICE_NONE: there was none, so this was the last part. */
 struct slice slice_cut(struct slice *rest, char mark);
+/* A byte below 0x20, or 0x7F (DEL). The space is none; U+0080 to U+009F, two bytes each in UTF-8,
+ * are none either. */
+bool slice_has_control(struct slice s);
 char *slice_dup(struct slice s); /* NUL added; SLICE_NONE gives NULL */
 
 /* Strict UTF-8 (RFC 3629: no surrogates, no overlong forms, at most U+10FFFF). */

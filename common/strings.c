@@ -6,9 +6,7 @@
 
 void strings_add(struct strings *list, struct slice item)
 {
-    /* Grows by doubling: full whenever the count is a power of two. */
-    if ((list->count & (list->count - 1)) == 0)
-        list->items = mem_resize(list->items, (list->count ? list->count * 2 : 1) * sizeof(char *));
+    list->items = mem_grow(list->items, list->count, sizeof(*list->items));
     list->items[list->count++] = mem_dup(item.ptr ? item.ptr : "", item.len);
 }
 

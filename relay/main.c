@@ -6,8 +6,10 @@
 #include <unistd.h>
 
 #include "common/hash.h"
+#include "relay/config/config_print.h"
 #include "relay/hub.h"
 #include "relay/kit/log.h"
+#include "relay/redis/redis_target.h"
 
 enum { EXIT_RUN_FAILED = 1, EXIT_USAGE = 2 };
 
@@ -18,14 +20,33 @@ struct command_line {
     char **argv;
 };
 
+/* The same at the start and at each SIGHUP. On an error *why (caller frees) is a sentence. */
+static enum err load(const struct command_line *line, struct config **out,
+                     enum config_action *action, char **why)
+{
+    struct config *config;
+    enum err e = config_load(line->argc, line->argv, environ, &config, action, why);
+    if (e)
+        return e;
+    struct buf wrong = {0};
+    e = redis_target_check(config, &wrong);
+    if (e) {
+        config_unref(config);
+        *why = buf_take(&wrong, NULL);
+    } else {
+        *out = config;
+    }
+    buf_reset(&wrong);
+    return e;
+}
+
 /* SIGHUP: the same sources as at the start. */
 static struct config *reload(void *arg)
 {
-    struct command_line *line = arg;
     struct config *config = NULL;
     enum config_action action;
     char *why = NULL;
-    if (config_load(line->argc, line->argv, environ, &config, &action, &why)) {
+    if (load(arg, &config, &action, &why)) {
         log_put(LOG_ERROR, "the configuration was not read again: it has an error", "error", why,
                 NULL);
         free(why);
@@ -47,7 +68,7 @@ static int run(struct config *config, struct command_line *line)
     struct hub *hub;
     log_setup(config->logging_level, config->logging_format);
     struct buf url = {0};
-    config_put_redacted_url(&url, config->redis);
+    config_print_url(&url, config->redis);
     buf_putc(&url, '\0');
     log_put(LOG_INFO, "starting", "version", SSE_RELAY_VERSION, "node", config->node, "redis",
             url.ptr, NULL);
@@ -75,16 +96,16 @@ static int act(enum config_action action, struct config *config, struct command_
         buf_puts(&text, "the configuration is valid\n");
         break;
     case CONFIG_PRINT:
-        config_put_file(&text, config);
+        config_print_file(&text, config);
         break;
     case CONFIG_HELP:
-        config_put_help(&text);
+        config_print_help(&text);
         break;
     case CONFIG_VERSION:
         buf_puts(&text, "sse-relay " SSE_RELAY_VERSION "\n");
         break;
     case CONFIG_DOCS:
-        config_put_docs(&text);
+        config_print_docs(&text);
         break;
     }
     return print(&text);
@@ -98,7 +119,7 @@ int main(int argc, char **argv)
     char *why = NULL;
     signal(SIGPIPE, SIG_IGN);
     hash_seed_init();
-    if (config_load(argc, argv, environ, &config, &action, &why)) {
+    if (load(&line, &config, &action, &why)) {
         fprintf(stderr, "sse-relay: %s\n", why);
         free(why);
         return EXIT_USAGE;

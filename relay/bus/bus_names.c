@@ -1,223 +1,167 @@
+#include "relay/bus/bus_names.h"
+
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/hash.h"
 #include "common/mem.h"
 #include "common/names.h"
-#include "relay/bus/bus_parts.h"
+#include "relay/core/topic_index.h"
 
-struct space *bus_space_find(struct bus *bus, struct slice ns)
+struct entry {
+    struct store_name store; /* first: the store hands this pointer back */
+    uint64_t since;          /* the position at its first read: whoever is live on it came later */
+    bool was_heard, lost;
+    struct topic_sub sub; /* of a pattern, in names->patterns */
+    UT_hash_handle hh;
+};
+
+struct bus_names {
+    struct entry *entries;        /* by their text */
+    struct topic_index *patterns; /* NULL: none yet */
+};
+
+struct bus_names *bus_names_new(void)
 {
-    struct space *space = bus->last_space;
-    if (space && slice_is(ns, space->ns))
-        return space;
-    HASH_FIND(hh, bus->spaces, ns.ptr, ns.len, space);
-    if (space)
-        bus->last_space = space;
-    return space;
+    return mem_zero(1, sizeof(struct bus_names));
 }
 
-struct name *bus_name_find(struct bus *bus, const char *ns, struct slice text)
+void bus_names_free(struct bus_names *names)
 {
-    struct buf key = {0};
-    buf_put(&key, ns, strlen(ns) + 1);
-    buf_put(&key, text.ptr, text.len);
-    struct name *name;
-    HASH_FIND(hh, bus->names, key.ptr, key.len, name);
-    buf_reset(&key);
-    return name;
-}
-
-bool bus_has_patterns(const struct space *space)
-{
-    return space->patterns && topic_index_names(space->patterns);
-}
-
-static void take_earliest(void *owner, void *arg)
-{
-    const struct name *name = owner;
-    uint64_t *since = arg;
-    if (name && name->since && name->since < *since)
-        *since = name->since;
-}
-
-uint64_t bus_known_up_to(struct bus *bus, const struct space *space, struct slice topic)
-{
-    uint64_t since = UINT64_MAX;
-    take_earliest(bus_name_find(bus, space->ns, topic), &since);
-    if (space->patterns)
-        topic_index_match(space->patterns, topic, take_earliest, &since);
-    return since > space->checked ? since : space->checked;
-}
-
-static void space_free(struct space *space)
-{
-    if (space->patterns)
-        topic_index_free(space->patterns);
-    free(space->ns);
-    free(space);
-}
-
-void bus_space_release(struct bus *bus, struct space *space)
-{
-    if (space->names || space->jobs)
+    struct entry *entry, *next;
+    if (!names)
         return;
-    if (bus->last_space == space)
-        bus->last_space = NULL;
-    if (bus->store.impl) /* it goes first at the end */
-        bus->store.ops->close(bus->store.impl, space->ns);
-    HASH_DEL(bus->spaces, space);
-    space_free(space);
+    HASH_ITER (hh, names->entries, entry, next)
+        bus_names_remove(names, &entry->store);
+    if (names->patterns)
+        topic_index_free(names->patterns);
+    free(names);
 }
 
-static struct space *space_get(struct bus *bus, const char *ns)
+static void pattern_add(struct bus_names *names, struct entry *entry)
 {
-    struct space *space = bus_space_find(bus, slice_of(ns));
-    if (space)
-        return space;
-    space = mem_zero(1, sizeof(*space));
-    space->ns = mem_dup(ns, strlen(ns));
-    LIST_INIT(&space->watched);
-    HASH_ADD_KEYPTR(hh, bus->spaces, space->ns, strlen(space->ns), space);
-    bus->store.ops->open(bus->store.impl, space->ns, 0, true);
-    return space;
+    if (!names->patterns)
+        names->patterns = topic_index_new();
+    topic_index_add(names->patterns, slice_of(entry->store.name), &entry->sub, entry);
 }
 
-static void pattern_add(struct name *name)
-{
-    struct space *space = name->space;
-    if (!space->patterns)
-        space->patterns = topic_index_new();
-    topic_index_add(space->patterns, slice_of(name->store.name), &name->sub, name);
-}
-
-static struct name *name_new(struct bus *bus, const char *ns, const char *text)
+struct store_name *bus_names_add(struct bus_names *names, const char *ns, const char *text)
 {
     size_t ns_len = strlen(ns) + 1, text_len = strlen(text) + 1;
-    struct name *name = mem_zero(1, sizeof(*name));
-    name->store.ns = mem_alloc(ns_len + text_len);
-    name->store.name = name->store.ns + ns_len;
-    memcpy(name->store.ns, ns, ns_len);
-    memcpy(name->store.name, text, text_len);
-    name->space = space_get(bus, ns);
-    LIST_INSERT_HEAD(&name->space->watched, name, link);
-    name->space->names++;
+    struct entry *entry = mem_zero(1, sizeof(*entry));
+    entry->store.ns = mem_alloc(ns_len + text_len);
+    entry->store.name = entry->store.ns + ns_len;
+    memcpy(entry->store.ns, ns, ns_len);
+    memcpy(entry->store.name, text, text_len);
     if (name_is_pattern(slice_of(text)))
-        pattern_add(name);
-    HASH_ADD_KEYPTR(hh, bus->names, name->store.ns, ns_len + text_len - 1, name);
-    return name;
+        pattern_add(names, entry);
+    HASH_ADD_KEYPTR(hh, names->entries, entry->store.name, text_len - 1, entry);
+    return &entry->store;
 }
 
-/* Whether the topic with this key is heard without the patterns that have gone. */
-static bool is_still_heard(void *arg, struct slice key)
+void bus_names_remove(struct bus_names *names, struct store_name *name)
 {
-    struct bus *bus = arg;
-    struct name *name;
-    HASH_FIND(hh, bus->names, key.ptr, key.len, name);
-    if (name && name->store.heard)
-        return true;
-    const struct space *space = bus_space_find(bus, slice_of(key.ptr));
-    return space && !space->lost_pattern;
+    struct entry *entry = (struct entry *)name;
+    HASH_DEL(names->entries, entry);
+    if (entry->sub.node)
+        topic_index_remove(names->patterns, &entry->sub);
+    free(entry->store.ns);
+    free(entry);
 }
 
-/* Many patterns may go at a time, and there may be very many tails: one look at them for all. */
-void bus_names_sweep(struct bus *bus)
+static struct entry *entry_find(const struct bus_names *names, struct slice text)
 {
-    struct space *space, *next;
-    if (!bus->lost_pattern)
-        return;
-    tails_drop_unless(bus->tails, is_still_heard, bus);
-    HASH_ITER (hh, bus->spaces, space, next)
-        space->lost_pattern = false;
-    bus->lost_pattern = false;
+    struct entry *entry;
+    HASH_FIND(hh, names->entries, text.ptr, text.len, entry);
+    return entry;
+}
+
+struct store_name *bus_names_find(const struct bus_names *names, struct slice text)
+{
+    struct entry *entry = entry_find(names, text);
+    return entry ? &entry->store : NULL;
+}
+
+size_t bus_names_count(const struct bus_names *names)
+{
+    return HASH_COUNT(names->entries);
+}
+
+bool bus_names_have_patterns(const struct bus_names *names)
+{
+    return names->patterns && topic_index_names(names->patterns);
+}
+
+void bus_names_copy(const struct bus_names *names, struct strings *out)
+{
+    const struct entry *entry;
+    for (entry = names->entries; entry; entry = entry->hh.next)
+        strings_add(out, slice_of(entry->store.name));
 }
 
 static void note_heard(void *owner, void *arg)
 {
-    *(bool *)arg |= ((const struct name *)owner)->store.heard;
+    *(bool *)arg |= ((const struct entry *)owner)->store.heard;
 }
 
-static bool is_heard_by_pattern(const struct space *space, struct slice topic)
+bool bus_names_hear_by_pattern(const struct bus_names *names, struct slice topic)
 {
     bool heard = false;
-    if (space->patterns)
-        topic_index_match(space->patterns, topic, note_heard, &heard);
+    if (names->patterns)
+        topic_index_match(names->patterns, topic, note_heard, &heard);
     return heard;
 }
 
-/* What only this name brought is not heard any more. */
-static void forget_tails(struct bus *bus, struct name *name)
+/* --- since when ------------------------------------------------------------------------------- */
+
+void bus_names_date(struct bus_names *names, const struct strings *texts, uint64_t position)
 {
-    struct slice text = slice_of(name->store.name);
-    if (name_is_pattern(text)) {
-        topic_index_remove(name->space->patterns, &name->sub);
-        name->space->lost_pattern = bus->lost_pattern = true;
-    } else if (!is_heard_by_pattern(name->space, text)) {
-        tails_drop(bus->tails, slice_of(name->store.ns), text);
+    for (size_t i = 0; i < texts->count; i++) {
+        struct entry *entry = entry_find(names, slice_of(texts->items[i]));
+        if (entry && !entry->since)
+            entry->since = position;
     }
 }
 
-void bus_take_watch(struct bus *bus, struct note_name *note)
+uint64_t bus_names_since(const struct store_name *name)
 {
-    struct name *name = bus_name_find(bus, note->ns, slice_of(note->name));
-    bool is_new = !name;
-    if (is_new)
-        name = name_new(bus, note->ns, note->name);
-    name->store.workers |= UINT64_C(1) << note->worker;
-    if (is_new)
-        bus->store.ops->watch(bus->store.impl, &name->store);
-    else
-        bus->store.ops->rewatch(bus->store.impl, &name->store);
-    note_name_free(note);
+    return ((const struct entry *)name)->since;
 }
 
-void bus_take_unwatch(struct bus *bus, struct note_name *note)
+static void take_earliest(void *owner, void *arg)
 {
-    struct name *name = bus_name_find(bus, note->ns, slice_of(note->name));
-    if (name) {
-        name->store.workers &= ~(UINT64_C(1) << note->worker);
-        if (name->store.workers) {
-            bus->store.ops->rewatch(bus->store.impl, &name->store);
-        } else {
-            bus->store.ops->unwatch(bus->store.impl, &name->store);
-            HASH_DEL(bus->names, name);
-            LIST_REMOVE(name, link);
-            name->space->names--;
-            forget_tails(bus, name);
-            bus_space_release(bus, name->space);
-            free(name->store.ns);
-            free(name);
-            bus->recheck = true;
-        }
-    }
-    note_name_free(note);
+    const struct entry *entry = owner;
+    uint64_t *since = arg;
+    if (entry && entry->since && entry->since < *since)
+        *since = entry->since;
 }
 
-/* Hands the settings of every namespace that concerns this node to the store: after a connect, and
- * now and then, as somebody may have flushed them away. */
-void bus_spaces_open(struct bus *bus)
+uint64_t bus_names_earliest(const struct bus_names *names, struct slice topic)
 {
-    struct space *space, *tmp;
-    HASH_ITER (hh, bus->spaces, space, tmp)
-        bus->store.ops->open(bus->store.impl, space->ns, space->seen, true);
-    const struct strings *fixed = &bus->config->inbox_namespaces;
-    for (size_t i = 0; i < fixed->count; i++)
-        if (!bus_space_find(bus, slice_of(fixed->items[i])))
-            bus->store.ops->open(bus->store.impl, fixed->items[i], 0, false);
+    uint64_t since = UINT64_MAX;
+    take_earliest(entry_find(names, topic), &since);
+    if (names->patterns)
+        topic_index_match(names->patterns, topic, take_earliest, &since);
+    return since;
 }
 
-void bus_names_free(struct bus *bus)
+/* --- what is lost ----------------------------------------------------------------------------- */
+
+void bus_names_lose(struct bus_names *names)
 {
-    struct name *name, *next_name;
-    HASH_ITER (hh, bus->names, name, next_name) {
-        HASH_DEL(bus->names, name);
-        if (name->sub.node)
-            topic_index_remove(name->space->patterns, &name->sub);
-        free(name->store.ns);
-        free(name);
-    }
-    struct space *space, *next_space;
-    HASH_ITER (hh, bus->spaces, space, next_space) {
-        HASH_DEL(bus->spaces, space);
-        space_free(space);
-    }
+    struct entry *entry;
+    for (entry = names->entries; entry; entry = entry->hh.next)
+        entry->lost |= entry->was_heard && !entry->store.heard;
+}
+
+bool bus_names_take_heard(struct store_name *name)
+{
+    struct entry *entry = (struct entry *)name;
+    entry->was_heard = true;
+    return entry->lost;
+}
+
+void bus_names_take_found(struct store_name *name)
+{
+    ((struct entry *)name)->lost = false;
 }

@@ -6,12 +6,18 @@
 #include "common/names.h"
 #include "relay/bus/replay_parts.h"
 
+/* What a page holds, and how far it is complete. The log is one list for each topic, each trimmed
+ * and expired by itself, while a client wants one order over all of its topics and must be told of
+ * each loss once, exactly. So a page merges the lists by id, and stops at the lowest place where
+ * any of them may go on: what is said to be complete is. A gap is an item among the events, at the
+ * place where the loss begins. docs/architecture.md, "Many reads, few commands"; docs/protocol.md,
+ * "Replay". */
+
 static const struct strings no_names = {NULL, 0};
 
 static struct replay_item *item_add(struct replay *r)
 {
-    if ((r->count & (r->count - 1)) == 0) /* grows at powers of two */
-        r->items = mem_resize(r->items, (r->count ? r->count * 2 : 1) * sizeof(*r->items));
+    r->items = mem_grow(r->items, r->count, sizeof(*r->items));
     struct replay_item *item = &r->items[r->count++];
     *item = (struct replay_item){0};
     return item;
@@ -159,7 +165,7 @@ enum page_fit { PAGE_FITS, PAGE_FULL, PAGE_OVER_BUDGET };
 
 static enum page_fit page_fit(const struct replay *r, struct event *ev)
 {
-    const struct page *page = &r->page;
+    const struct replay_page *page = &r->page;
     if (page->events >= r->budget)
         return PAGE_OVER_BUDGET;
     bool full = page->events >= r->max_events || page->bytes + event_frame(ev).len > r->max_bytes;
@@ -178,7 +184,7 @@ static void add_overflow(struct replay *r)
 /* Takes the sorted items from @first on into the page, up to @bound and as far as they fit. */
 static enum page_fit take_items(struct replay *r, size_t first, uint64_t bound)
 {
-    struct page *page = &r->page;
+    struct replay_page *page = &r->page;
     enum page_fit fit = PAGE_FITS;
     size_t kept = first, next = first;
     for (; next < r->count && item_place(&r->items[next]) <= bound; next++) {
@@ -300,7 +306,7 @@ static void merge(struct replay *r)
     if (!first)
         set_start(r, bound);
     if (!r->stepped)
-        r->page = (struct page){.last = r->start};
+        r->page = (struct replay_page){.last = r->start};
     bool room = cut_page(r, first, bound, more);
     replay_ranges_note_next(r);
     if (!room || (r->stale && r->end >= r->position)) {
@@ -313,57 +319,32 @@ static void merge(struct replay *r)
     read_forward(r);
 }
 
-/* --- the last N: walk back by pages, for their ids only -----------------------------------------
- */
+static void on_forward(struct replay *r)
+{
+    if (r->error)
+        finish(r, r->error);
+    else
+        merge(r);
+}
 
 /* One step of a page: few entries of each topic, as they may be large; then further while there is
  * room. */
 static void read_forward(struct replay *r)
 {
     replay_ranges_make(r, r->max_events, false);
-    replay_ranges_read(r);
+    replay_ranges_read(r, on_forward);
 }
 
-static int compare_downwards(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x < y) - (x > y);
-}
+/* --- the last N: walk back by pages, for their ids only -----------------------------------------
+ */
 
-static bool walk_counts(const struct replay *r, const struct event *ev)
-{
-    return ev && !event_has_match(ev) &&
-           (!r->sub || subscription_wants_type(r->sub, event_type(ev)));
-}
-
-/* Takes the ids of what the ranges brought; keeps the highest, each once. */
-void replay_walk_collect(struct replay *r)
-{
-    struct walk *walk = &r->walk;
-    size_t more = 0;
-    for (size_t i = 0; i < r->range_count; i++)
-        more += r->ranges[i].count;
-    walk->ids = mem_resize(walk->ids, (walk->count + more + 1) * sizeof(*walk->ids));
-    for (size_t i = 0; i < r->range_count; i++) {
-        struct store_range *range = &r->ranges[i];
-        for (size_t j = 0; j < range->count; j++)
-            if (walk_counts(r, range->entries[j].event))
-                walk->ids[walk->count++] = range->entries[j].id;
-        store_range_reset(range);
-    }
-    qsort(walk->ids, walk->count, sizeof(*walk->ids), compare_downwards);
-    size_t kept = 0;
-    for (size_t i = 0; i < walk->count && kept < walk->wanted; i++)
-        if (!kept || walk->ids[kept - 1] != walk->ids[i])
-            walk->ids[kept++] = walk->ids[i];
-    walk->count = kept;
-}
+static void on_walk(struct replay *r);
 
 /* Reads further back where that may still bring one of the last N; then forward from the first of
  * them. */
 static void walk_on(struct replay *r)
 {
-    struct walk *walk = &r->walk;
+    struct replay_walk *walk = &r->walk;
     bool more = false;
     uint64_t first = walk->count == walk->wanted ? walk->ids[walk->count - 1] : 0;
     for (size_t i = 0; i < r->range_count; i++) {
@@ -374,7 +355,7 @@ static void walk_on(struct replay *r)
         more |= !exhausted;
     }
     if (more) {
-        replay_ranges_read(r);
+        replay_ranges_read(r, on_walk);
         return;
     }
     replay_ranges_free(r);
@@ -383,25 +364,22 @@ static void walk_on(struct replay *r)
     read_forward(r);
 }
 
-static void read_last(struct replay *r)
-{
-    r->walk = (struct walk){.wanted = r->cursor};
-    r->kind = CURSOR_ALL;
-    r->cursor = 0;
-    replay_ranges_make(r, r->walk.wanted, true);
-    replay_ranges_read(r);
-}
-
-/* --- what was read ---------------------------------------------------------------------------- */
-
-void replay_ranges_done(struct replay *r)
+static void on_walk(struct replay *r)
 {
     if (r->error)
         finish(r, r->error);
-    else if (r->walk.wanted)
-        walk_on(r);
     else
-        merge(r);
+        walk_on(r);
+}
+
+static void read_last(struct replay *r)
+{
+    assert(r->cursor > 0); /* who wants none of the last asks for CURSOR_NONE */
+    r->walk = (struct replay_walk){.wanted = r->cursor};
+    r->kind = CURSOR_ALL;
+    r->cursor = 0;
+    replay_ranges_make(r, r->walk.wanted, true);
+    replay_ranges_read(r, on_walk);
 }
 
 /* --- beginning -------------------------------------------------------------------------------- */

@@ -19,14 +19,14 @@ struct replay_item {
 };
 
 /* The way back to the last N: the highest ids so far. */
-struct walk {
+struct replay_walk {
     uint64_t wanted; /* 0: not under way */
     uint64_t *ids;
     size_t count;
 };
 
 /* What a page holds so far. */
-struct page {
+struct replay_page {
     size_t bytes;
     uint64_t events, last; /* last: the id of its last event */
 };
@@ -44,7 +44,7 @@ void replay_survey_reset(struct replay_survey *survey);
 
 struct replay {
     /* what to read; set by the caller, borrowed until `done` */
-    struct store *store;
+    const struct store *store;
     const char *ns;
     const struct strings *names;
     const struct subscription *sub; /* which types count for CURSOR_LAST; NULL: all */
@@ -77,10 +77,11 @@ struct replay {
     struct store_range *ranges;
     struct store_topic **sources; /* the topic behind each range */
     size_t range_count, next_range, waiting;
+    void (*ranges_done)(struct replay *replay); /* r->error, or all of them are read */
     uint64_t narrowed; /* what is above has been let go: the page is full before */
     uint64_t left_out; /* topics that were not read may have something above */
-    struct walk walk;
-    struct page page;
+    struct replay_walk walk;
+    struct replay_page page;
     bool stepped; /* this is not the page's first step */
     enum err error;
 };

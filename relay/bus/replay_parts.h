@@ -1,5 +1,5 @@
 /* What the parts of replay share: replay.c (what a page holds), replay_ranges.c (reading the logs
- * of many topics). Bus thread. */
+ * of many topics), replay_walk.c (the ids of the last N). Bus thread. */
 #pragma once
 #include "relay/bus/replay.h"
 
@@ -7,12 +7,14 @@
 /* A range for each topic that has moved past the cursor and may have one of the next @wanted
  * events, with about as many entries in all. */
 void replay_ranges_make(struct replay *r, uint64_t wanted, bool reverse);
-/* Reads those that have a limit; replay_ranges_done() follows, perhaps before this returns. */
-void replay_ranges_read(struct replay *r);
+/* Reads those that have a limit. @done: r->error, or all of it is there; perhaps before this
+ * returns. */
+void replay_ranges_read(struct replay *r, void (*done)(struct replay *r));
 /* Notes of each topic that was read where it goes on behind the page. */
 void replay_ranges_note_next(struct replay *r);
 void replay_ranges_free(struct replay *r);
 
-/* replay.c */
-void replay_ranges_done(struct replay *r);  /* r->error, or all that was asked for is there */
-void replay_walk_collect(struct replay *r); /* some of it is, and may go */
+/* replay_walk.c */
+/* Takes the ids of what the ranges brought so far, and lets that go; keeps the highest, each once.
+ */
+void replay_walk_collect(struct replay *r);

@@ -177,7 +177,7 @@ static bool batch_done(struct replay *r)
         narrow(r);
     if (!r->error && r->next_range < r->range_count)
         return true;
-    replay_ranges_done(r);
+    r->ranges_done(r);
     return false;
 }
 
@@ -207,8 +207,9 @@ static void batches_read(struct replay *r)
     } while (--r->waiting == 0 && batch_done(r));
 }
 
-void replay_ranges_read(struct replay *r)
+void replay_ranges_read(struct replay *r, void (*done)(struct replay *r))
 {
+    r->ranges_done = done;
     r->next_range = 0;
     r->narrowed = UINT64_MAX;
     batches_read(r);

@@ -22,9 +22,7 @@ struct event *store_event(const struct config *config, const struct event_fields
 
 static struct store_topic *topic_add(struct store_look *look)
 {
-    if ((look->count & (look->count - 1)) == 0) /* grows at powers of two */
-        look->topics =
-            mem_resize(look->topics, (look->count ? look->count * 2 : 1) * sizeof(*look->topics));
+    look->topics = mem_grow(look->topics, look->count, sizeof(*look->topics));
     return &look->topics[look->count++];
 }
 

@@ -1,56 +1,9 @@
-/* The configuration: one table (config.c) makes flags, environment, file, --help, --print-config
- * and the docs. Flag beats environment (SSE_RELAY_…) beats JSON file beats default. Immutable once
- * loaded; shared by reference count. */
+/* The configuration: one table (config_table.c) makes flags, environment, file, --help,
+ * --print-config and the docs. Flag beats environment (SSE_RELAY_…) beats JSON file beats default.
+ * Immutable once loaded; shared by reference count. */
 #pragma once
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include "common/buf.h"
-#include "common/strings.h"
-#include "relay/kit/log.h"
-
-enum config_park { PARK_SUSPENDED, PARK_HANDOVER };
-
-struct config {
-    struct strings listen;
-    char *redis; /* URL, may hold a password: print with config_redacted_url() */
-    char *redis_user, *redis_password, *redis_password_file;  /* "": as the URL says */
-    char *redis_ca, *redis_cert, *redis_key, *redis_tls_name; /* "": none, or the default */
-    char *sentinel_user, *sentinel_password, *sentinel_password_file;
-    bool password_on_command_line; /* not an option: what the start warns of */
-    char *prefix, *node;
-    uint64_t workers; /* resolved: never 0 */
-    uint64_t heartbeat_ms, retry_ms, max_lifetime_ms, drain_ms;
-    char *heartbeat_event; /* "" : comment heartbeats */
-    uint64_t queue_max_events, queue_max_bytes;
-    uint64_t redis_check_ms;
-    uint64_t tail_max_events, tail_max_bytes;
-    uint64_t log_max_events, log_ttl_ms, index_ttl_ms, once_ttl_ms;
-    uint64_t replay_max_events, redis_probe_ms;
-    uint64_t publish_timeout_ms /* 0: nothing waits */, publish_max_waiting,
-        publish_max_waiting_bytes;
-    uint64_t publish_wait_replicas; /* 0: do not ask for confirmation */
-    uint64_t max_event_bytes, max_topics, max_clients /* 0: by the file limit */, max_header_bytes;
-    enum config_park park;           /* of the connections of streams: front.h */
-    uint64_t accept_rate;            /* per second and address; 0: no limit */
-    uint64_t publish_max_held_bytes; /* 0: by max_event_bytes */
-    struct strings cors_origins, inbox_namespaces;
-    struct strings compress; /* patterns; empty: nothing */
-    bool io_uring, control_events, events_type_from_topic;
-    char *control_prefix;
-    enum log_level logging_level;
-    enum log_format logging_format;
-};
-
-/* What the command line asks for besides running. */
-enum config_action {
-    CONFIG_RUN,
-    CONFIG_CHECK,
-    CONFIG_PRINT,
-    CONFIG_HELP,
-    CONFIG_VERSION,
-    CONFIG_DOCS
-};
+#include "relay/config/config_settings.h"
 
 /* Loads from the arguments, the environment and the file that --config or SSE_RELAY_CONFIG names.
  * On an error *err_msg (caller frees) is a sentence that names the option, where it was set, the
@@ -65,10 +18,3 @@ void config_unref(struct config *c); /* any thread */
  * Appends to @needs_restart a comma-separated list of the changed options that need one. */
 struct config *config_merge_reload(const struct config *running, const struct config *fresh,
                                    struct buf *needs_restart);
-
-void config_put_help(struct buf *b);
-void config_put_docs(struct buf *b); /* a Markdown table */
-void config_put_file(
-    struct buf *b,
-    const struct config *c); /* JSON with a // comment per option; the password is masked */
-void config_put_redacted_url(struct buf *b, const char *url);

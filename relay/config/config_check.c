@@ -1,9 +1,7 @@
-/* Checks of single texts in the configuration: addresses, URLs, origins, names. */
+#include "relay/config/config_check.h"
 #include <arpa/inet.h>
 #include <string.h>
 #include "common/names.h"
-#include "relay/config/config_table.h"
-#include "relay/redis/redis_tls.h"
 #include "common/redis_url.h"
 
 static bool all_of(struct slice s, const char *also)
@@ -71,18 +69,12 @@ const char *config_check_redis(const char *item)
 {
     struct slice url = slice_of(item);
     struct redis_url parts = {0};
-    for (size_t i = 0; i < url.len; i++)
-        if ((unsigned char)item[i] <= ' ' || item[i] == 0x7f)
-            return "expected a URL without spaces or control characters";
+    if (slice_has_control(url) || strchr(item, ' '))
+        return "expected a URL without spaces or control characters";
     if (slice_is(url, "memory:"))
         return NULL;
     enum err e = redis_url_parse(item, &parts);
-    bool tls = parts.tls;
     redis_url_reset(&parts);
-    if (e == OK && tls && !redis_tls_is_built_in())
-        return "this build cannot use TLS to Redis: it needs a hiredis with TLS (1.0 or newer, as "
-               "in "
-               "Debian 13). Use such a build, or a local TLS tunnel (stunnel) and redis:// to that";
     if (e == OK)
         return NULL;
     if (slice_has_prefix(url, SLICE_LIT("redis://")))
@@ -141,10 +133,7 @@ const char *config_check_printable(const char *item)
 {
     if (!slice_utf8_valid(slice_of(item)))
         return "expected valid UTF-8";
-    for (const char *p = item; *p; p++)
-        if ((unsigned char)*p < ' ' || *p == 0x7f)
-            return "expected text without control characters";
-    return NULL;
+    return slice_has_control(slice_of(item)) ? "expected text without control characters" : NULL;
 }
 
 const char *config_check_word(const char *item)

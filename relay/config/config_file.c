@@ -1,4 +1,4 @@
-/* The configuration file: JSON with comments, nested objects or dotted keys. */
+#include "relay/config/config_file.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -6,11 +6,11 @@
 #include <string.h>
 #include <unistd.h>
 #include "common/json.h"
-#include "relay/config/config_load.h"
+#include "relay/config/config_value.h"
 
 #define FILE_MAX ((size_t)1024 * 1024)
 
-static enum err file_read(struct config_load *l, const char *path, struct buf *out)
+static enum err file_read(struct config_loader *l, const char *path, struct buf *out)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n = -1;
@@ -66,7 +66,7 @@ static unsigned error_line(const struct buf *text)
     return line;
 }
 
-static enum err unknown_key(struct config_load *l, struct slice key, const char *path)
+static enum err unknown_key(struct config_loader *l, struct slice key, const char *path)
 {
     const char *guess = config_load_nearest(key, false);
     buf_puts(&l->err, "unknown key \"");
@@ -99,7 +99,8 @@ static bool scalar_text(const cJSON *value, enum config_type type, char number[s
     return !text_only;
 }
 
-static enum err wrong_type(struct config_load *l, const struct config_option *opt, const char *path)
+static enum err wrong_type(struct config_loader *l, const struct config_option *opt,
+                           const char *path)
 {
     static const char *const kinds[] = {
         [CONFIG_STRING] = "a string",
@@ -115,12 +116,12 @@ static enum err wrong_type(struct config_load *l, const struct config_option *op
     return ERR_INVALID;
 }
 
-static enum err file_option(struct config_load *l, const struct config_option *opt,
+static enum err file_option(struct config_loader *l, const struct config_option *opt,
                             const cJSON *value, const char *path)
 {
     char number[32];
     struct slice text;
-    if (l->seen[opt - config_options]) {
+    if (l->seen[opt - config_table]) {
         buf_printf(&l->err, "%s stands twice in %s", opt->name, path);
         return ERR_INVALID;
     }
@@ -140,15 +141,15 @@ static enum err file_option(struct config_load *l, const struct config_option *o
 
 static bool group_exists(struct slice dotted)
 {
-    for (size_t i = 0; i < config_option_count; i++)
-        if (slice_has_prefix(slice_of(config_options[i].name), dotted))
+    for (size_t i = 0; i < config_table_count; i++)
+        if (slice_has_prefix(slice_of(config_table[i].name), dotted))
             return true;
     return false;
 }
 
 /* Nested objects and dotted keys mean the same. The depth is bounded: every level is a group of the
  * table. */
-static enum err file_object(struct config_load *l, const cJSON *object, struct slice above,
+static enum err file_object(struct config_loader *l, const cJSON *object, struct slice above,
                             const char *path)
 {
     enum err e = OK;
@@ -156,7 +157,7 @@ static enum err file_object(struct config_load *l, const cJSON *object, struct s
         struct buf key = {0};
         buf_put_slice(&key, above);
         buf_puts(&key, item->string);
-        const struct config_option *opt = config_option_find(buf_slice(&key));
+        const struct config_option *opt = config_table_find(buf_slice(&key));
         if (cJSON_IsObject(item)) {
             buf_putc(&key, '.');
             if (group_exists(buf_slice(&key))) {
@@ -174,7 +175,7 @@ static enum err file_object(struct config_load *l, const cJSON *object, struct s
     return e;
 }
 
-enum err config_load_file(struct config_load *l)
+enum err config_file_apply(struct config_loader *l)
 {
     char *path = slice_dup(l->path);
     struct buf text = {0};

@@ -1,9 +1,9 @@
-/* The table for people: --help, the page in the docs, and a file with everything in it. */
+#include "relay/config/config_print.h"
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include "common/json.h"
-#include "relay/config/config_table.h"
+#include "relay/config/config_value.h"
 
 static const char *default_text(const struct config_option *opt)
 {
@@ -12,7 +12,7 @@ static const char *default_text(const struct config_option *opt)
     return opt->initial[0] ? opt->initial : "none";
 }
 
-void config_put_help(struct buf *b)
+void config_print_help(struct buf *b)
 {
     const char *group = "";
     buf_puts(b, "Usage: sse-relay [--config FILE] [--KEY VALUE ...]\n"
@@ -24,8 +24,8 @@ void config_put_help(struct buf *b)
                 "  --print-config    print the configuration in effect as such a file, and end\n"
                 "  --version         print the version, and end\n"
                 "  --help            print this, and end\n");
-    for (size_t i = 0; i < config_option_count; i++) {
-        const struct config_option *opt = &config_options[i];
+    for (size_t i = 0; i < config_table_count; i++) {
+        const struct config_option *opt = &config_table[i];
         if (strcmp(group, opt->group) != 0)
             buf_printf(b, "\n%s\n", opt->group);
         group = opt->group;
@@ -68,12 +68,12 @@ static void put_cell(struct buf *b, const char *text)
     }
 }
 
-void config_put_docs(struct buf *b)
+void config_print_docs(struct buf *b)
 {
     buf_puts(b, "| key | environment | default | allowed | SIGHUP | what |\n"
                 "|---|---|---|---|---|---|\n");
-    for (size_t i = 0; i < config_option_count; i++) {
-        const struct config_option *opt = &config_options[i];
+    for (size_t i = 0; i < config_table_count; i++) {
+        const struct config_option *opt = &config_table[i];
         struct buf allowed = {0};
         bool literal = !opt->described && opt->initial[0];
         config_value_put_allowed(&allowed, opt);
@@ -94,20 +94,19 @@ static void put_secret(struct buf *b, const struct config *c, const struct confi
 {
     bool redis = opt->offset == offsetof(struct config, redis_password);
     const char *file = redis ? c->redis_password_file : c->sentinel_password_file;
-    const char *value = *(char *const *)config_field(c, opt);
+    const char *value = *(char *const *)config_table_field(c, opt);
     buf_puts(b, value[0] && !file[0] ? "\"***\"" : "\"\"");
 }
 
 static void put_file_value(struct buf *b, const struct config *c, const struct config_option *opt)
 {
-    const struct config_box *box = (const struct config_box *)c;
-    if (opt->offset == offsetof(struct config, node) && box->node_is_default) {
+    if (opt->offset == offsetof(struct config, node) && c->node_is_default) {
         buf_puts(b, "\"\"");
-    } else if (opt->offset == offsetof(struct config, workers) && box->workers_is_default) {
+    } else if (opt->offset == offsetof(struct config, workers) && c->workers_is_default) {
         buf_putc(b, '0');
     } else if (opt->offset == offsetof(struct config, redis)) {
         struct buf url = {0};
-        config_put_redacted_url(&url, c->redis);
+        config_print_url(&url, c->redis);
         json_put_string(b, buf_slice(&url));
         buf_reset(&url);
     } else if (opt->secret) {
@@ -117,14 +116,14 @@ static void put_file_value(struct buf *b, const struct config *c, const struct c
     }
 }
 
-void config_put_file(struct buf *b, const struct config *c)
+void config_print_file(struct buf *b, const struct config *c)
 {
     const char *group = "";
     buf_puts(b, "// Configuration of sse-relay: JSON with comments. A flag --KEY or a variable "
                 "SSE_RELAY_KEY\n// beats what stands here. \"log.ttl\": \"1h\" and "
                 "\"log\": {\"ttl\": \"1h\"} are the same.\n{\n");
-    for (size_t i = 0; i < config_option_count; i++) {
-        const struct config_option *opt = &config_options[i];
+    for (size_t i = 0; i < config_table_count; i++) {
+        const struct config_option *opt = &config_table[i];
         if (strcmp(group, opt->group) != 0)
             buf_printf(b, "%s    // --- %s ---\n", i > 0 ? "\n" : "", opt->group);
         group = opt->group;
@@ -132,12 +131,12 @@ void config_put_file(struct buf *b, const struct config *c)
         config_value_put_allowed(b, opt);
         buf_printf(b, "\n    \"%s\": ", opt->name);
         put_file_value(b, c, opt);
-        buf_puts(b, i + 1 < config_option_count ? ",\n" : "\n");
+        buf_puts(b, i + 1 < config_table_count ? ",\n" : "\n");
     }
     buf_puts(b, "}\n");
 }
 
-void config_put_redacted_url(struct buf *b, const char *url)
+void config_print_url(struct buf *b, const char *url)
 {
     const char *user = strstr(url, "://");
     const char *at = strrchr(url, '@'); /* the last: a password may hold others */

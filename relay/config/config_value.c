@@ -1,9 +1,8 @@
-/* One option's value: from text, to JSON, copied, compared. */
+#include "relay/config/config_value.h"
 #include <stdlib.h>
 #include <string.h>
 #include "common/json.h"
 #include "common/mem.h"
-#include "relay/config/config_table.h"
 
 static void put_duration(struct buf *b, uint64_t ms)
 {
@@ -150,27 +149,15 @@ static enum err set_string(char **field, const struct config_option *opt, struct
     return OK;
 }
 
-static struct slice trim(const char *from, const char *to)
-{
-    while (from < to && (*from == ' ' || *from == '\t'))
-        from++;
-    while (to > from && (to[-1] == ' ' || to[-1] == '\t'))
-        to--;
-    return (struct slice){from, (size_t)(to - from)};
-}
-
 static enum err set_strings(struct strings *field, const struct config_option *opt,
                             struct slice text, bool append, struct buf *why)
 {
     struct strings list = {0};
-    const char *end = text.ptr + text.len;
     enum err e = OK;
     for (size_t i = 0; append && i < field->count; i++)
         strings_add(&list, slice_of(field->items[i]));
-    for (const char *p = text.ptr; p < end && e == OK;) {
-        const char *comma = memchr(p, ',', (size_t)(end - p));
-        struct slice item = trim(p, comma ? comma : end);
-        p = comma ? comma + 1 : end;
+    for (struct slice rest = text; rest.ptr && e == OK;) {
+        struct slice item = slice_trim(slice_cut(&rest, ','));
         if (item.len == 0)
             continue;
         strings_add(&list, item);
@@ -193,7 +180,7 @@ static enum err set_strings(struct strings *field, const struct config_option *o
 enum err config_value_set(struct config *c, const struct config_option *opt, struct slice text,
                           bool append, struct buf *why)
 {
-    void *field = config_field(c, opt);
+    void *field = config_table_field(c, opt);
     enum err e = ERR_INVALID;
     switch (opt->type) {
     case CONFIG_STRING:
@@ -221,7 +208,7 @@ enum err config_value_set(struct config *c, const struct config_option *opt, str
 
 void config_value_free(struct config *c, const struct config_option *opt)
 {
-    void *field = config_field(c, opt);
+    void *field = config_table_field(c, opt);
     if (opt->type == CONFIG_STRING) {
         free(*(char **)field);
         *(char **)field = NULL;
@@ -233,8 +220,8 @@ void config_value_free(struct config *c, const struct config_option *opt)
 void config_value_copy(struct config *to, const struct config *from,
                        const struct config_option *opt)
 {
-    void *target = config_field(to, opt);
-    const void *source = config_field(from, opt);
+    void *target = config_table_field(to, opt);
+    const void *source = config_table_field(from, opt);
     config_value_free(to, opt);
     switch (opt->type) {
     case CONFIG_STRING:
@@ -273,7 +260,7 @@ static bool strings_equal(const struct strings *a, const struct strings *b)
 bool config_value_equal(const struct config *a, const struct config *b,
                         const struct config_option *opt)
 {
-    const void *x = config_field(a, opt), *y = config_field(b, opt);
+    const void *x = config_table_field(a, opt), *y = config_table_field(b, opt);
     switch (opt->type) {
     case CONFIG_STRING:
         return strcmp(*(char *const *)x, *(char *const *)y) == 0;
@@ -304,7 +291,7 @@ static void put_json_strings(struct buf *b, const struct strings *list)
 
 void config_value_put_json(struct buf *b, const struct config *c, const struct config_option *opt)
 {
-    const void *field = config_field(c, opt);
+    const void *field = config_table_field(c, opt);
     switch (opt->type) {
     case CONFIG_STRING:
         json_put_string(b, slice_of(*(char *const *)field));

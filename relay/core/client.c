@@ -6,53 +6,51 @@
 
 enum { RING_START = 8 };
 
-static struct event *ring_at(const struct event_ring *ring, uint32_t i)
+static struct event *event_at(const struct client_queue *q, uint32_t i)
 {
-    return ring->cap ? ring->slots[(ring->head + i) & (ring->cap - 1)] : ring->one;
+    return q->ring.cap ? q->slots[ring_at(&q->ring, i)] : q->one;
 }
 
-static void ring_grow(struct event_ring *ring)
+static void events_grow(struct client_queue *q)
 {
-    uint32_t cap = ring->cap ? ring->cap * 2 : RING_START;
-    struct event **slots = mem_alloc(cap * sizeof(struct event *));
-    for (uint32_t i = 0; i < ring->count; i++)
-        slots[i] = ring_at(ring, i);
-    if (ring->cap)
-        free(ring->slots);
-    *ring = (struct event_ring){.slots = slots, .cap = cap, .count = ring->count};
+    struct event *one = q->ring.cap ? NULL : q->one;
+    if (one)
+        *q = (struct client_queue){0};
+    q->slots = ring_grow(&q->ring, q->slots, sizeof(*q->slots), RING_START);
+    if (one)
+        q->slots[ring_push(&q->ring)] = one;
 }
 
-static void ring_put(struct event_ring *ring, struct event *ev)
+static void events_put(struct client_queue *q, struct event *ev)
 {
-    if (ring->count == 0 && !ring->cap) {
-        ring->one = ev;
-        ring->count = 1;
+    if (q->ring.count == 0 && !q->ring.cap) {
+        q->one = ev;
+        q->ring.count = 1;
         return;
     }
-    if (ring->count >= ring->cap)
-        ring_grow(ring);
-    ring->slots[(ring->head + ring->count) & (ring->cap - 1)] = ev;
-    ring->count++;
+    if (q->ring.count >= q->ring.cap)
+        events_grow(q);
+    q->slots[ring_push(&q->ring)] = ev;
 }
 
-/* The memory goes back once the ring is empty: an idle client costs no queue. */
-static struct event *ring_take(struct event_ring *ring)
+/* The memory goes back once it is empty: an idle client costs no queue. */
+static struct event *events_take(struct client_queue *q)
 {
-    struct event *ev = ring_at(ring, 0);
-    if (--ring->count) {
-        ring->head = (ring->head + 1) & (ring->cap - 1);
+    struct event *ev = event_at(q, 0);
+    if (q->ring.count > 1) {
+        ring_pop(&q->ring);
     } else {
-        if (ring->cap)
-            free(ring->slots);
-        *ring = (struct event_ring){0};
+        if (q->ring.cap)
+            free(q->slots);
+        *q = (struct client_queue){0};
     }
     return ev;
 }
 
-static void ring_clear(struct event_ring *ring)
+static void events_clear(struct client_queue *q)
 {
-    while (ring->count)
-        event_unref(ring_take(ring));
+    while (q->ring.count)
+        event_unref(events_take(q));
 }
 
 void client_init(struct client *c, struct subscription *sub)
@@ -64,8 +62,8 @@ void client_init(struct client *c, struct subscription *sub)
 
 void client_reset(struct client *c)
 {
-    ring_clear(&c->queue);
-    ring_clear(&c->held);
+    events_clear(&c->queue);
+    events_clear(&c->held);
     subscription_unref(c->sub);
     free(c->gzip);
     *c = (struct client){.state = CLIENT_CLOSING};
@@ -93,16 +91,16 @@ static void queue_put(struct client *c, struct event *ev)
     if (event_frame(ev).len == 0)
         return; /* a gap that is not told (control events off): no write would take it off again */
     c->queued_bytes += event_frame(ev).len;
-    ring_put(&c->queue, event_ref(ev));
+    events_put(&c->queue, event_ref(ev));
 }
 
 static bool queue_fits(const struct client *c, const struct client_limits *limits, size_t bytes)
 {
     /* An empty queue takes any event: one that is larger than the limit must not be stuck forever.
      */
-    if (c->queue.count == 0)
+    if (c->queue.ring.count == 0)
         return true;
-    return c->queue.count < limits->max_events && c->queued_bytes + bytes <= limits->max_bytes;
+    return c->queue.ring.count < limits->max_events && c->queued_bytes + bytes <= limits->max_bytes;
 }
 
 static bool is_wanted(const struct client *c, const struct event *ev)
@@ -117,15 +115,15 @@ static enum client_push hold(struct client *c, const struct client_limits *limit
     if (c->hold_overflow)
         return CLIENT_SKIPPED;
     size_t bytes = event_frame(ev).len;
-    if (c->held.count >= limits->max_events ||
-        (c->held.count && c->held_bytes + bytes > limits->max_bytes)) {
+    if (c->held.ring.count >= limits->max_events ||
+        (c->held.ring.count && c->held_bytes + bytes > limits->max_bytes)) {
         /* Not a loss: these events are in the log, and it will be read again. */
         c->hold_overflow = true;
-        ring_clear(&c->held);
+        events_clear(&c->held);
         return CLIENT_SKIPPED;
     }
     c->held_bytes += bytes;
-    ring_put(&c->held, event_ref(ev));
+    events_put(&c->held, event_ref(ev));
     return CLIENT_HELD;
 }
 
@@ -179,7 +177,8 @@ void client_read_begin(struct client *c)
 void client_room(const struct client *c, const struct client_limits *limits, uint32_t *events,
                  size_t *bytes)
 {
-    *events = c->queue.count < limits->max_events ? limits->max_events - c->queue.count : 1;
+    *events =
+        c->queue.ring.count < limits->max_events ? limits->max_events - c->queue.ring.count : 1;
     *bytes = c->queued_bytes < limits->max_bytes ? limits->max_bytes - c->queued_bytes : 1;
 }
 
@@ -187,9 +186,9 @@ void client_room(const struct client *c, const struct client_limits *limits, uin
 static bool release_held(struct client *c, const struct client_limits *limits)
 {
     size_t bytes = c->queued_bytes;
-    uint32_t count = c->queue.count;
-    for (uint32_t i = 0; i < c->held.count; i++) {
-        struct event *ev = ring_at(&c->held, i);
+    uint32_t count = c->queue.ring.count;
+    for (uint32_t i = 0; i < c->held.ring.count; i++) {
+        struct event *ev = event_at(&c->held, i);
         if (event_id(ev) && event_id(ev) <= c->cursor)
             continue;
         bytes += event_frame(ev).len;
@@ -197,8 +196,8 @@ static bool release_held(struct client *c, const struct client_limits *limits)
     }
     if (count > limits->max_events || (count > 1 && bytes > limits->max_bytes))
         return false;
-    while (c->held.count) {
-        struct event *ev = ring_take(&c->held);
+    while (c->held.ring.count) {
+        struct event *ev = events_take(&c->held);
         if (!event_id(ev) || event_id(ev) > c->cursor)
             queue_put(c, ev);
         event_unref(ev);
@@ -224,7 +223,7 @@ bool client_page(struct client *c, const struct client_limits *limits, struct ev
         c->state = CLIENT_LIVE;
         return true;
     }
-    ring_clear(&c->held);
+    events_clear(&c->held);
     c->state = CLIENT_REPLAY;
     return false;
 }
@@ -232,7 +231,7 @@ bool client_page(struct client *c, const struct client_limits *limits, struct ev
 /* The bytes of a queued event on this stream; SLICE_NONE: another thread is making them. */
 static struct slice wire_frame(const struct client *c, uint32_t i)
 {
-    struct event *ev = ring_at(&c->queue, i);
+    struct event *ev = event_at(&c->queue, i);
     if (!c->gzip)
         return event_frame(ev);
     const struct gzip_block *block = event_block(ev, c->gzip->packer);
@@ -253,9 +252,9 @@ int client_frames(const struct client *c, struct iovec *iov, int max_frames, siz
     int n = 0;
     size_t bytes = 0;
     size_t skip = c->head_sent;
-    if (c->queue.count == 0)
+    if (c->queue.ring.count == 0)
         return end_frame(c, iov);
-    for (uint32_t i = 0; i < c->queue.count && n < max_frames && bytes < max_bytes; i++) {
+    for (uint32_t i = 0; i < c->queue.ring.count && n < max_frames && bytes < max_bytes; i++) {
         struct slice frame = wire_frame(c, i);
         if (!frame.ptr)
             break;
@@ -263,7 +262,7 @@ int client_frames(const struct client *c, struct iovec *iov, int max_frames, siz
         iov[n].iov_base = (void *)(uintptr_t)(frame.ptr + skip);
         iov[n].iov_len = frame.len - skip;
         /* Plain bytes: deflating takes its time, too. */
-        bytes += event_frame(ring_at(&c->queue, i)).len - (c->gzip ? 0 : skip);
+        bytes += event_frame(event_at(&c->queue, i)).len - (c->gzip ? 0 : skip);
         skip = 0;
         n++;
     }
@@ -273,8 +272,8 @@ int client_frames(const struct client *c, struct iovec *iov, int max_frames, siz
 size_t client_sent(struct client *c, size_t bytes)
 {
     size_t events = 0;
-    while (bytes > 0 && c->queue.count) {
-        struct event *ev = ring_at(&c->queue, 0);
+    while (bytes > 0 && c->queue.ring.count) {
+        struct event *ev = event_at(&c->queue, 0);
         size_t left = wire_frame(c, 0).len - c->head_sent;
         if (bytes < left) {
             c->head_sent += (uint32_t)bytes;
@@ -286,7 +285,7 @@ size_t client_sent(struct client *c, size_t bytes)
             gzip_sum_add(&c->gzip->sum, event_block(ev, c->gzip->packer));
         c->queued_bytes -= event_frame(ev).len;
         events += !is_control(ev);
-        event_unref(ring_take(&c->queue));
+        event_unref(events_take(&c->queue));
     }
     if (bytes > 0) { /* of the end */
         c->head_sent += (uint32_t)bytes;
@@ -299,19 +298,19 @@ size_t client_close(struct client *c, bool keep_queue)
 {
     c->state = CLIENT_CLOSING;
     c->reading = false;
-    ring_clear(&c->held);
+    events_clear(&c->held);
     if (keep_queue)
         return 0;
     size_t dropped = 0;
-    struct event *begun = c->head_sent ? ring_take(&c->queue) : NULL;
-    while (c->queue.count) {
-        struct event *ev = ring_take(&c->queue);
+    struct event *begun = c->head_sent ? events_take(&c->queue) : NULL;
+    while (c->queue.ring.count) {
+        struct event *ev = events_take(&c->queue);
         dropped += !is_control(ev);
         event_unref(ev);
     }
     c->queued_bytes = 0;
     if (begun) {
-        ring_put(&c->queue, begun);
+        events_put(&c->queue, begun);
         c->queued_bytes = event_frame(begun).len;
     }
     return dropped;

@@ -13,6 +13,7 @@
 #include <sys/uio.h>
 
 #include "common/event.h"
+#include "common/ring.h"
 #include "relay/core/subscription.h"
 
 enum client_state { CLIENT_OPENING, CLIENT_REPLAY, CLIENT_LIVE, CLIENT_CLOSING };
@@ -22,13 +23,13 @@ struct client_limits {
     size_t max_bytes;
 };
 
-/* A growing ring of counted events; owns no memory while it holds one or none. */
-struct event_ring {
+/* Counted events in their order; owns no memory while it holds one or none. */
+struct client_queue {
     union {
         struct event **slots;
-        struct event *one; /* cap is 0 */
+        struct event *one; /* ring.cap is 0 */
     };
-    uint32_t cap, head, count;
+    struct ring ring;
 };
 
 /* Of a stream that is sent compressed. */
@@ -50,11 +51,11 @@ struct client {
     uint32_t head_sent; /* bytes, as sent, of the first queued frame that the socket has */
     uint64_t cursor;    /* everything wanted up to this id has been queued */
     uint64_t told;      /* the highest id that the client has been sent, or will from the queue */
-    struct event_ring queue;
+    struct client_queue queue;
     size_t queued_bytes;      /* plain, also where the stream is compressed */
     struct client_gzip *gzip; /* NULL: the stream is plain */
 
-    struct event_ring held;
+    struct client_queue held;
     size_t held_bytes;
     uint64_t replayed; /* events that came from the log */
     struct subscription *sub;
@@ -107,5 +108,5 @@ size_t client_close(struct client *c, bool keep_queue);
 
 static inline bool client_has_output(const struct client *c)
 {
-    return c->queue.count > 0 || (c->gzip && c->state == CLIENT_CLOSING && !c->gzip->ended);
+    return c->queue.ring.count > 0 || (c->gzip && c->state == CLIENT_CLOSING && !c->gzip->ended);
 }

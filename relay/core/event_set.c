@@ -5,6 +5,13 @@
 #include "common/hash.h"
 #include "common/mem.h"
 
+/* After a broken connection the log is read again from a while before the last event, and the live
+ * path may bring what a repair has sent already: ids alone cannot tell which of those were sent,
+ * since a new primary may give ids below those of the old one. So what was sent must be remembered,
+ * for each event, at little cost on the way of every one: a hash, its era, and no list to keep in
+ * order. Two generations stand for "lately": the old one goes as a whole when the young one is
+ * full. docs/architecture.md, "What the live path lost". */
+
 enum { SLOTS_START = 64 }; /* powers of two */
 
 struct entry {
@@ -19,7 +26,6 @@ struct generation {
     uint64_t highest; /* id */
 };
 
-/* Forgets a generation at a time: when the young one is full the old one goes. */
 struct event_set {
     struct generation young, old;
     size_t generation_max;

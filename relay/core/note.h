@@ -5,7 +5,7 @@
 #include "common/event.h"
 #include "relay/config/config.h"
 #include "relay/kit/inbox.h"
-#include "relay/kit/metrics.h"
+#include "relay/core/gap.h"
 #include "relay/core/publication.h"
 #include "relay/core/subscription.h"
 
@@ -74,8 +74,6 @@ struct note_publish {
     unsigned worker;
     void *owner;           /* worker thread only; NULL once the HTTP client is gone … */
     atomic_bool cancelled; /* … which the bus learns from this */
-    int fd; /* the HTTP client's socket, to look whether it hung up; stays open while the note
-               is with the bus, as its call is suspended */
     struct publication_request request;
     /* filled by the bus */
     unsigned status; /* 200, or an HTTP error */
@@ -91,8 +89,6 @@ struct note_events {
     size_t count;
     struct event *events[NOTE_EVENTS_MAX];
 };
-
-enum gap_reason { GAP_TRIMMED, GAP_EXPIRED, GAP_UNKNOWN_ID, GAP_OVERFLOW, GAP_REDIS_LOST };
 
 /* Events in (from, to] are gone for whoever is at or below `from` … */
 struct note_gap {
@@ -129,11 +125,3 @@ void note_events_free(struct note_events *events);
 void note_gap_free(struct note_gap *gap);
 /* Any of them, with what it holds; but for NOTE_CENSUS, whose counts are not ours. */
 void note_free(struct note *note);
-
-const char *gap_reason_text(enum gap_reason reason);
-enum metric gap_metric(enum gap_reason reason); /* which counts it */
-/* The control event that tells of a gap. @id: 0 when the cursor must not move. @from: UINT64_MAX
- * when it is not known. With control events off: a position block, or an event without bytes when
- * there is no id. */
-struct event *gap_event(const struct config *config, uint64_t id, uint64_t from, uint64_t to,
-                        enum gap_reason reason);

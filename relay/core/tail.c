@@ -8,6 +8,8 @@
 #include "common/buf.h"
 #include "common/hash.h"
 #include "common/mem.h"
+#include "common/names.h"
+#include "common/ring.h"
 
 enum {
     TOPICS_MAX = 65536,
@@ -22,8 +24,8 @@ struct tail {
     size_t key_len;
     uint64_t from, last; /* every event with from < id <= last is in the ring, in order of ids */
     size_t bytes;
-    struct event **ring;
-    uint32_t cap, head, count;
+    struct ring ring;
+    struct event **events;  /* its slots */
     TAILQ_ENTRY(tail) link; /* by when it was last added to */
     UT_hash_handle hh;
 };
@@ -40,21 +42,9 @@ struct tails {
 
 /* --- one topic -------------------------------------------------------------------------------- */
 
-static struct event **ring_slot(const struct tail *t, uint32_t i)
+static struct event **slot_at(const struct tail *t, uint32_t i)
 {
-    return &t->ring[(t->head + i) & (t->cap - 1)];
-}
-
-static void ring_grow(struct tail *t)
-{
-    uint32_t cap = t->cap ? t->cap * 2 : RING_START;
-    struct event **ring = mem_alloc(cap * sizeof(struct event *));
-    for (uint32_t i = 0; i < t->count; i++)
-        ring[i] = *ring_slot(t, i);
-    free(t->ring);
-    t->ring = ring;
-    t->cap = cap;
-    t->head = 0;
+    return &t->events[ring_at(&t->ring, i)];
 }
 
 static void account(struct tails *tails, struct tail *t, size_t more, size_t less)
@@ -69,12 +59,12 @@ static size_t event_cost(const struct event *ev)
 }
 
 /* How many of the ring's events have an id up to @id. */
-static uint32_t ring_upto(const struct tail *t, uint64_t id)
+static uint32_t events_upto(const struct tail *t, uint64_t id)
 {
-    uint32_t low = 0, high = t->count;
+    uint32_t low = 0, high = t->ring.count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (event_id(*ring_slot(t, middle)) <= id)
+        if (event_id(*slot_at(t, middle)) <= id)
             low = middle + 1;
         else
             high = middle;
@@ -82,10 +72,10 @@ static uint32_t ring_upto(const struct tail *t, uint64_t id)
     return low;
 }
 
-static bool ring_has(const struct tail *t, uint64_t id)
+static bool events_have(const struct tail *t, uint64_t id)
 {
-    uint32_t upto = ring_upto(t, id);
-    return upto && event_id(*ring_slot(t, upto - 1)) == id;
+    uint32_t upto = events_upto(t, id);
+    return upto && event_id(*slot_at(t, upto - 1)) == id;
 }
 
 static bool is_of(const struct tail *t, struct slice ns)
@@ -99,23 +89,20 @@ static struct slice topic_of(const struct tail *t, struct slice ns)
 }
 
 /* Puts it at index @at; what is behind moves up. */
-static void ring_insert(struct tails *tails, struct tail *t, uint32_t at, struct event *ev)
+static void events_insert(struct tails *tails, struct tail *t, uint32_t at, struct event *ev)
 {
-    if (t->count == t->cap)
-        ring_grow(t);
-    t->count++;
-    for (uint32_t i = t->count - 1; i > at; i--)
-        *ring_slot(t, i) = *ring_slot(t, i - 1);
-    *ring_slot(t, at) = event_ref(ev);
+    if (t->ring.count == t->ring.cap)
+        t->events = ring_grow(&t->ring, t->events, sizeof(*t->events), RING_START);
+    for (uint32_t i = t->ring.count++; i > at; i--)
+        *slot_at(t, i) = *slot_at(t, i - 1);
+    *slot_at(t, at) = event_ref(ev);
     account(tails, t, event_cost(ev), 0);
 }
 
-static void ring_forget_oldest(struct tails *tails, struct tail *t)
+static void events_drop_oldest(struct tails *tails, struct tail *t)
 {
-    struct event *ev = *ring_slot(t, 0);
+    struct event *ev = t->events[ring_pop(&t->ring)];
     t->from = event_id(ev);
-    t->head = (t->head + 1) & (t->cap - 1);
-    t->count--;
     account(tails, t, 0, event_cost(ev));
     event_unref(ev);
 }
@@ -135,18 +122,18 @@ static void order_append(struct tails *tails, struct tail *t)
     tails->full = tails->full ? tails->full : t;
 }
 
-static void ring_empty(struct tails *tails, struct tail *t)
+static void events_drop_all(struct tails *tails, struct tail *t)
 {
-    while (t->count)
-        ring_forget_oldest(tails, t);
-    free(t->ring);
-    t->ring = NULL;
-    t->cap = t->head = 0;
+    while (t->ring.count)
+        events_drop_oldest(tails, t);
+    free(t->events);
+    t->events = NULL;
+    t->ring = (struct ring){0};
 }
 
 static void tail_free(struct tails *tails, struct tail *t)
 {
-    ring_empty(tails, t);
+    events_drop_all(tails, t);
     account(tails, t, 0, TAIL_COST + t->key_len);
     HASH_DEL(tails->table, t);
     order_remove(tails, t);
@@ -165,9 +152,7 @@ static struct tail *find_key(struct tails *tails, struct slice key)
 static struct tail *find(struct tails *tails, struct slice ns, struct slice topic)
 {
     buf_clear(&tails->key);
-    buf_put_slice(&tails->key, ns);
-    buf_putc(&tails->key, '\0');
-    buf_put_slice(&tails->key, topic);
+    name_put_lookup(&tails->key, ns, topic);
     return find_key(tails, buf_slice(&tails->key));
 }
 
@@ -187,15 +172,16 @@ static struct tail *tail_new(struct tails *tails, struct slice key, uint64_t las
 /* @t has just been used: it goes last. */
 static void trim(struct tails *tails, struct tail *t)
 {
-    while (t->count > tails->max_events || (t->count && t->bytes > tails->max_bytes / TOPIC_SHARE))
-        ring_forget_oldest(tails, t);
+    while (t->ring.count > tails->max_events ||
+           (t->ring.count && t->bytes > tails->max_bytes / TOPIC_SHARE))
+        events_drop_oldest(tails, t);
     if (TAILQ_NEXT(t, link)) {
         order_remove(tails, t);
         order_append(tails, t);
     }
     /* Events go first: the chains cost little, and without them nobody sees what is missing. */
     while (tails->bytes > tails->max_bytes && tails->full && tails->full != t) {
-        ring_empty(tails, tails->full);
+        events_drop_all(tails, tails->full);
         tails->full = TAILQ_NEXT(tails->full, link);
     }
     while (tails->count > TOPICS_MAX || tails->bytes > tails->max_bytes) {
@@ -231,8 +217,8 @@ void tails_limit(struct tails *tails, uint32_t max_events, size_t max_bytes)
     tails->max_bytes = max_bytes;
     for (t = TAILQ_FIRST(&tails->order); t; t = next) {
         next = TAILQ_NEXT(t, link);
-        while (t->count > max_events)
-            ring_forget_oldest(tails, t);
+        while (t->ring.count > max_events)
+            events_drop_oldest(tails, t);
         if (tails->bytes > max_bytes)
             tail_free(tails, t);
     }
@@ -249,13 +235,13 @@ enum tail_add tails_add(struct tails *tails, struct event *ev)
     if (!t)
         t = tail_new(tails, event_key(ev), prev && prev < id ? prev : id - 1);
     if (id <= t->last)
-        return id <= t->from || ring_has(t, id) ? TAIL_KNOWN : TAIL_LATE;
+        return id <= t->from || events_have(t, id) ? TAIL_KNOWN : TAIL_LATE;
     /* A `prev` that is not below the id says nothing; one below the last that is known comes from a
      * Redis that has forgotten it: what we have heard is whole all the same. */
     if (prev < id && prev > t->last)
         return TAIL_HOLE;
     t->last = id;
-    ring_insert(tails, t, t->count, ev);
+    events_insert(tails, t, t->ring.count, ev);
     trim(tails, t);
     return TAIL_NEXT;
 }
@@ -265,7 +251,7 @@ void tails_insert(struct tails *tails, struct event *ev)
     struct tail *t = find_key(tails, event_key(ev));
     if (!t || event_id(ev) <= t->from)
         return; /* that far back it is not whole anyway */
-    ring_insert(tails, t, ring_upto(t, event_id(ev)), ev);
+    events_insert(tails, t, events_upto(t, event_id(ev)), ev);
     trim(tails, t);
 }
 
@@ -282,10 +268,10 @@ void tails_fill(struct tails *tails, struct slice ns, struct slice topic, uint64
         return; /* brings nothing, or leaves something out between */
     while (count && event_id(events[count - 1]) > t->from)
         count--;
-    size_t room = t->count < tails->max_events ? tails->max_events - t->count : 0;
+    size_t room = t->ring.count < tails->max_events ? tails->max_events - t->ring.count : 0;
     size_t first = count > room ? count - room : 0;
     for (size_t i = first; i < count; i++)
-        ring_insert(tails, t, (uint32_t)(i - first), events[i]);
+        events_insert(tails, t, (uint32_t)(i - first), events[i]);
     t->from = first ? event_id(events[first - 1]) : from;
     trim(tails, t);
 }
@@ -296,7 +282,7 @@ char *tails_twin(struct tails *tails, struct event *ev)
     const struct tail *t;
     TAILQ_FOREACH (t, &tails->order, link) {
         if (is_of(t, ns) && !slice_eq(topic_of(t, ns), event_topic(ev)) &&
-            ring_has(t, event_id(ev)))
+            events_have(t, event_id(ev)))
             return slice_dup(topic_of(t, ns));
     }
     return NULL;
@@ -323,8 +309,8 @@ size_t tails_read(struct tails *tails, struct slice ns, struct slice topic, uint
     size_t count = 0;
     if (!t)
         return 0;
-    for (uint32_t i = ring_upto(t, cursor); i < t->count && count < max; i++)
-        out[count++] = *ring_slot(t, i);
+    for (uint32_t i = events_upto(t, cursor); i < t->ring.count && count < max; i++)
+        out[count++] = *slot_at(t, i);
     return count;
 }
 

@@ -122,15 +122,11 @@ static void tree_prune(struct topic_index *index, struct tree_node *node)
 static size_t tokens_split(struct slice name, struct slice *tokens)
 {
     size_t count = 0;
-    for (;;) {
-        const char *dot = memchr(name.ptr, '.', name.len);
+    while (name.ptr) {
         assert(count < TOKENS_MAX);
-        tokens[count] = (struct slice){name.ptr, dot != NULL ? (size_t)(dot - name.ptr) : name.len};
-        if (dot == NULL)
-            return count + 1;
-        name = (struct slice){dot + 1, name.len - tokens[count].len - 1};
-        count++;
+        tokens[count++] = slice_cut(&name, '.');
     }
+    return count;
 }
 
 static void pattern_hang(struct topic_index *index, struct topic_node *node)

@@ -5,6 +5,7 @@
 #include "common/hash.h"
 #include "common/json.h"
 #include "common/mem.h"
+#include "common/names.h"
 
 struct census_name {
     char *key; /* ns, NUL, name */
@@ -39,9 +40,7 @@ void census_add(struct census *census, struct slice ns, struct slice text, size_
 {
     struct buf key = {0};
     struct census_name *name;
-    buf_put_slice(&key, ns);
-    buf_putc(&key, '\0');
-    buf_put_slice(&key, text);
+    name_put_lookup(&key, ns, text);
     HASH_FIND(hh, census->names, key.ptr, key.len, name);
     if (!name && HASH_COUNT(census->names) >= CENSUS_NAMES_MAX) {
         census->left_out++;

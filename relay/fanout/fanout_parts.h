@@ -1,87 +1,34 @@
-/* What the parts of the fan-out share: fanout.c (events in, the turn's flush, life),
- * fanout_stream.c (one client: opening, reading, sending, ending). Worker thread, all of it. */
+/* What the parts of the fan-out share, for them only: fanout.c (events in, the turn's flush, life),
+ * fanout_gap.c (what did not come). Worker thread, all of it. */
 #pragma once
-#include "relay/core/client.h"
 #include "relay/fanout/fanout.h"
-#include "relay/kit/wheel.h"
-#include "relay/kit/writer.h"
+#include "relay/fanout/stream.h"
+#include "relay/kit/log.h"
 
 enum {
     FANOUT_EVENTS_PER_TURN = 64,
-    FANOUT_FRAMES_PER_WRITE = 64,
     FANOUT_FRAMES_PER_BATCH = 1024,
 };
 
-enum close_reason { CLOSE_CLIENT, CLOSE_SLOW, CLOSE_LIFETIME, CLOSE_DRAIN, CLOSE_ERROR };
-
-struct stream {
-    /* What each delivery touches comes first, with the first half of client: 128 bytes. */
-    struct fanout *fanout;
-    TAILQ_ENTRY(stream) dirty_link;
-    uint64_t stamp; /* the last event it was offered: names that overlap offer it again */
-    uint64_t last_write_ms;
-    int fd; /* -1: the preamble is still on its way */
-    bool dirty, blocked, doomed, over_soon;
-    enum client_state counted_state : 8;
-    uint32_t counted_events;
-    struct client client;
-
-    size_t counted_bytes;
-    struct wheel_entry timer;
-    void *connection;       /* whose it is: fanout.end */
-    uint64_t gap_told;      /* up to here it has been told of gaps */
-    unsigned era;           /* note_read.era, of its last page */
-    uint64_t start;         /* it is owed what came after this */
-    uint64_t live_from;     /* what is above must come by the live path */
-    struct note_read *read; /* under way at the bus */
-    uint64_t end_ms;        /* max_lifetime; UINT64_MAX: none */
-    uint32_t heartbeat_ms;
-    uint32_t received; /* bytes that the client sent */
-    ev_io io;
-    TAILQ_ENTRY(stream) doomed_link;
-    LIST_ENTRY(stream) all_link;
-    size_t sub_count;
-    struct topic_sub subs[];
-};
-
-TAILQ_HEAD(stream_queue, stream);
-LIST_HEAD(stream_list, stream);
-
 /* What was fanned out in this turn, for the histograms. */
-struct mark {
+struct fanout_mark {
     uint64_t arrival_us, id;
 };
 
 /* Streams whose writes are made together. */
-struct batch {
+struct fanout_batch {
     struct stream *streams[WRITER_BATCH];
-    struct write writes[WRITER_BATCH];
+    struct writer_write writes[WRITER_BATCH];
     size_t count, frames;
     struct iovec iov[FANOUT_FRAMES_PER_BATCH];
 };
 
 struct fanout {
-    struct ev_loop *loop;
-    unsigned worker;
-    struct node *node;
-    void (*end)(void *connection);
-    struct config *config;
-    struct metrics *metrics;
-    struct interest *interest;
-    struct client_limits limits;
-    struct event *heartbeat, *comment; /* comment: the heartbeat of a stream that has no id yet */
-    struct wheel *wheel;
-    struct stream_list all;
-    size_t count;
-    struct stream_queue dirty, doomed;
-    uint64_t turn_ms; /* when the flush under way began */
+    struct stream_shared shared;
     struct writer *writer;
-    struct batch batch;   /* empty, but while that runs */
-    uint64_t stamp, twin; /* of the event before */
-    bool draining;
-    struct gzip *gzip; /* there is one while there are streams that need it */
-    size_t gzip_streams;
-    struct mark marks[FANOUT_EVENTS_PER_TURN + NOTE_EVENTS_MAX];
+    struct fanout_batch batch; /* empty, but while the flush runs */
+    uint64_t stamp, twin;      /* of the event before */
+    struct fanout_mark marks[FANOUT_EVENTS_PER_TURN + NOTE_EVENTS_MAX];
     size_t mark_count;
     struct log_limit slow_limit;
     ev_prepare flush;
@@ -89,30 +36,7 @@ struct fanout {
     ev_timer tick;
 };
 
-/* Roughly uniform in [low, high]; for spreading only. */
-uint64_t stream_spread(uint64_t low, uint64_t high);
-
-/* Brings the gauges up to what the stream is now. */
-void stream_account(struct stream *s);
-/* It has something to send: it is flushed at the end of the turn, unless its socket is not ready.
- */
-void stream_mark_dirty(struct stream *s);
-/* Describes the stream's next write to w->iov, which has room for FANOUT_FRAMES_PER_WRITE. False:
- * there is nothing to write now; stream_settle() then. */
-bool stream_offer(struct stream *s, struct write *w);
-/* The write has been made: what follows from its result. */
-void stream_written(struct stream *s, const struct write *w);
-/* Once a stream has written what it could: the rest in the next turn, or the next page of the log,
- * or its end. */
-void stream_settle(struct stream *s);
-/* From here on nothing is added; with @keep_queue what is queued is still sent, then the stream
- * ends. */
-void stream_close(struct stream *s, enum close_reason reason, bool keep_queue);
-/* Nothing more will be sent: gives the connection back to be closed; fanout_over() follows. */
-void stream_finish(struct stream *s);
-/* Its wheel entry fired: heartbeat, end of life, or the end of its patience while closing. */
-void stream_timer(struct wheel_entry *entry, void *fanout);
-/* Sets heartbeat and timer anew after a change of configuration. */
-void stream_configure(struct stream *s);
-/* Ends it by @end_ms, with relay.shutdown. */
-void stream_drain(struct stream *s, uint64_t end_ms);
+/* The stream's queue is full. It ends after the matching that goes on, which must not lose streams
+ * under way: fanout_close_doomed(). */
+void fanout_doom(struct fanout *f, struct stream *s);
+void fanout_close_doomed(struct fanout *f);

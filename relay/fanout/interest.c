@@ -6,6 +6,7 @@
 #include "common/clock.h"
 #include "common/hash.h"
 #include "common/mem.h"
+#include "common/names.h"
 #include "relay/kit/wheel.h"
 
 enum { LINGER_MS = 10000, TICK_MS = 1000 };
@@ -64,9 +65,7 @@ static struct watched *watched_find(struct interest *interest, struct slice ns, 
 {
     struct buf key = {0};
     struct watched *w;
-    buf_put_slice(&key, ns);
-    buf_putc(&key, '\0');
-    buf_put_slice(&key, name);
+    name_put_lookup(&key, ns, name);
     HASH_FIND(hh, interest->watched, key.ptr, key.len, w);
     if (!w && create) {
         w = mem_zero(1, sizeof(*w));

@@ -27,6 +27,10 @@ struct front_handler {
     /* The preamble has been taken by the kernel: from here to front_end() the socket @fd is the
      * handler's to use, not to close. */
     void (*stream)(void *arg, struct front_call *call, int fd);
+    /* The peer has hung up, or closed its sending half, while its answer is due. Not noticed within
+     * the first second, unless front_expect_slow() was called. The call goes on: answer it as any
+     * other. */
+    void (*gone)(void *arg, struct front_call *call);
     /* The call is over, however it ended; @call is gone after this. Called for each call that
      * request() saw. */
     void (*over)(void *arg, struct front_call *call);
@@ -66,7 +70,6 @@ struct slice front_method(const struct front_call *call);
 struct slice front_path(const struct front_call *call);
 struct slice front_header(const struct front_call *call, const char *name);
 const struct request_view *front_view(const struct front_call *call);
-int front_fd(const struct front_call *call); /* its socket; only to look at */
 /* Whether front_stream() was its answer; the only question that over() may ask. */
 bool front_is_stream(const struct front_call *call);
 
@@ -74,6 +77,8 @@ bool front_is_stream(const struct front_call *call);
 void front_set_user(struct front_call *call, void *user);
 void *front_user(const struct front_call *call);
 
+/* In request(): the answer will take a while, so gone() is of use from now on. */
+void front_expect_slow(struct front_call *call);
 /* Answers in whole. Takes @body's bytes over and leaves it empty; NULL: none. */
 void front_reply(struct front_call *call, unsigned status, const struct front_header *headers,
                  size_t count, struct buf *body);

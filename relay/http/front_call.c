@@ -21,7 +21,7 @@ static enum MHD_Result add_query(void *cls, enum MHD_ValueKind kind, const char 
     return MHD_YES;
 }
 
-static struct peer *peer_of(struct MHD_Connection *connection)
+static struct front_peer *peer_of(struct MHD_Connection *connection)
 {
     return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 }
@@ -40,7 +40,7 @@ static struct front_call *call_new(struct front *front, struct MHD_Connection *c
     call->request->method = mem_dup(method, strlen(method));
     call->request->path = mem_dup(path, strlen(path));
     call->peer->call = call;
-    peer_set_state(call->peer, PEER_BUSY);
+    front_peer_set_state(call->peer, PEER_BUSY);
     wheel_set(front->wheel, &call->peer->deadline, clock_mono_ms() + REQUEST_DEADLINE_MS);
     return call;
 }
@@ -54,11 +54,12 @@ static void body_drop(struct front_call *call)
     request->held = 0;
 }
 
-void call_free_request(struct front_call *call)
+void front_call_free_request(struct front_call *call)
 {
     struct front_request *request = call->request;
     if (!request)
         return;
+    front_hangup_forget(call);
     if (request->response)
         MHD_destroy_response(request->response);
     body_drop(call);
@@ -71,7 +72,7 @@ void call_free_request(struct front_call *call)
     call->request = NULL;
 }
 
-void call_over(struct front_call *call)
+void front_call_over(struct front_call *call)
 {
     struct front *front = call->front;
     if (call->seen) {
@@ -80,7 +81,7 @@ void call_over(struct front_call *call)
     }
     if (call->suspended || call->handed_over)
         LIST_REMOVE(call, parked_link);
-    call_free_request(call);
+    front_call_free_request(call);
     free(call);
 }
 
@@ -99,8 +100,10 @@ static enum MHD_Result handle(struct front_call *call)
     call->in_handler = true;
     call->front->handler->request(call->front->arg, call);
     call->in_handler = false;
-    if (call->state == CALL_HANDLING)
-        call_suspend(call); /* the answer comes later */
+    if (call->state == CALL_HANDLING) { /* the answer comes later */
+        front_drive_suspend(call);
+        front_hangup_expect(call);
+    }
     return MHD_YES;
 }
 
@@ -147,7 +150,7 @@ static size_t count_parameters(const char *target)
 }
 
 /* Straight into the socket, past libmicrohttpd: it has nothing left to answer with. */
-static void refuse_parameters(struct peer *peer, size_t count)
+static void refuse_parameters(struct front_peer *peer, size_t count)
 {
     struct buf body = {0}, detail = {0}, text = {0};
     buf_printf(&detail,
@@ -237,21 +240,21 @@ static void body_add(struct front_call *call, const char *bytes, size_t len)
 
 /* It calls this before it parses the query, each of whose parameters takes PAIR_BYTES of its pool.
  * When the pool is full it closes the connection, or forgets it, without an answer. */
-void *front_on_target(void *cls, const char *target, struct MHD_Connection *connection)
+void *front_call_on_target(void *cls, const char *target, struct MHD_Connection *connection)
 {
     struct front *front = cls;
     size_t count = count_parameters(target);
     size_t need = strlen(target) + (count + HEADERS_EXPECTED) * PAIR_BYTES + ANSWER_BYTES;
     if (count && need > front->pool_bytes)
         refuse_parameters(peer_of(connection), count);
-    return NULL; /* what front_on_request() finds first */
+    return NULL; /* what front_call_on_request() finds first */
 }
 
 /* libmicrohttpd calls this when the headers are there, for each piece of the body, at the body's
  * end, and after a resume. */
-enum MHD_Result front_on_request(void *cls, struct MHD_Connection *connection, const char *url,
-                                 const char *method, const char *version, const char *upload,
-                                 size_t *upload_size, void **req_cls)
+enum MHD_Result front_call_on_request(void *cls, struct MHD_Connection *connection, const char *url,
+                                      const char *method, const char *version, const char *upload,
+                                      size_t *upload_size, void **req_cls)
 {
     (void)version;
     struct front *front = cls;
@@ -296,8 +299,8 @@ static void notice_end(int fd)
         shutdown(fd, SHUT_RD);
 }
 
-void front_on_completed(void *cls, struct MHD_Connection *connection, void **req_cls,
-                        enum MHD_RequestTerminationCode code)
+void front_call_on_completed(void *cls, struct MHD_Connection *connection, void **req_cls,
+                             enum MHD_RequestTerminationCode code)
 {
     (void)connection;
     struct front *front = cls;
@@ -306,15 +309,15 @@ void front_on_completed(void *cls, struct MHD_Connection *connection, void **req
         return;
     *req_cls = NULL;
     front->completed++;
-    struct peer *peer = call->peer;
+    struct front_peer *peer = call->peer;
     peer->call = NULL;
     if (call->handed_over) { /* it lives on, without the connection and its peer */
         call->connection = NULL;
         call->peer = NULL;
         return;
     }
-    call_over(call);
-    peer_set_state(peer, PEER_IDLE);
+    front_call_over(call);
+    front_peer_set_state(peer, PEER_IDLE);
     wheel_set(front->wheel, &peer->deadline, clock_mono_ms() + IDLE_DEADLINE_MS);
     if (code == MHD_REQUEST_TERMINATED_COMPLETED_OK)
         notice_end(peer->fd);
@@ -328,8 +331,8 @@ static void count_status(struct front *front, unsigned status)
     metrics_add(front->metrics, which, 1);
 }
 
-void call_answer(struct front_call *call, unsigned status, struct MHD_Response *response,
-                 const struct front_header *headers, size_t count)
+void front_call_answer(struct front_call *call, unsigned status, struct MHD_Response *response,
+                       const struct front_header *headers, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         MHD_add_response_header(response, headers[i].name, headers[i].value);
@@ -339,7 +342,7 @@ void call_answer(struct front_call *call, unsigned status, struct MHD_Response *
     if (call->in_handler)
         (void)queue_response(call);
     else
-        call_resume(call);
+        front_drive_resume(call);
 }
 
 void front_reply(struct front_call *call, unsigned status, const struct front_header *headers,
@@ -351,15 +354,10 @@ void front_reply(struct front_call *call, unsigned status, const struct front_he
         bytes ? MHD_create_response_from_buffer(len, bytes, MHD_RESPMEM_MUST_FREE)
               : MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
     call->state = CALL_ANSWERED;
-    call_answer(call, status, response, headers, count);
+    front_call_answer(call, status, response, headers, count);
 }
 
 /* --- accessors ------------------------------------------------------------------------------- */
-
-int front_fd(const struct front_call *call)
-{
-    return call->fd;
-}
 
 bool front_is_stream(const struct front_call *call)
 {

@@ -21,16 +21,12 @@ enum {
 
 /* --- the answer's header --------------------------------------------------------------------- */
 
-struct header {
-    const char *name, *value;
-};
-
 static enum MHD_Result take_first(void *cls, enum MHD_ValueKind kind, const char *name,
                                   const char *value)
 {
-    struct header *header = cls;
+    struct front_header *header = cls;
     (void)kind;
-    *header = (struct header){name, value};
+    *header = (struct front_header){name, value};
     return MHD_NO;
 }
 
@@ -38,7 +34,7 @@ static enum MHD_Result take_first(void *cls, enum MHD_ValueKind kind, const char
 static void drop_headers(struct MHD_Response *response)
 {
     for (int i = 0; i < HEADERS_MAX; i++) {
-        struct header header = {0};
+        struct front_header header = {0};
         MHD_get_response_headers(response, take_first, &header);
         if (!header.name || !header.value ||
             MHD_del_response_header(response, header.name, header.value) != MHD_YES)
@@ -107,7 +103,7 @@ static void give_back(uintptr_t from, uintptr_t to)
         madvise((void *)run, page - run, MADV_DONTNEED);
 }
 
-void call_slim(struct front_call *call)
+void front_memory_slim(struct front_call *call)
 {
     uintptr_t from, to;
     drop_headers(call->request->sent);
@@ -118,9 +114,9 @@ void call_slim(struct front_call *call)
 /* --- the heap -------------------------------------------------------------------------------- */
 
 /* malloc keeps what is free below its top for ever. Given back it is not only the system's again:
- * the next pool that is made of it is of zeros, which call_slim() can give back in turn, and not of
- * what was there. */
-void front_trim(struct front *front)
+ * the next pool that is made of it is of zeros, which front_memory_slim() can give back in turn,
+ * and not of what was there. */
+void front_memory_trim(struct front *front)
 {
     uint64_t now_ms = clock_mono_ms();
     if (front->ended < TRIM_AFTER || now_ms - front->trimmed_ms < TRIM_PAUSE_MS)

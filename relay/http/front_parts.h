@@ -1,6 +1,8 @@
-/* What the parts of front share, for them only: front.c drives libmicrohttpd, front_accept.c takes
- * connections and keeps them in bounds, front_call.c takes requests and answers them,
- * front_stream.c sends a stream's preamble and parks its connection. */
+/* What the parts of front share, for them only. From the lowest to the highest: front_hangup.c
+ * notices who hangs up while he waits, front_drive.c runs libmicrohttpd, front_peer.c has its
+ * connections, front_memory.c gives memory back, front_call.c takes requests and answers them,
+ * front_stream.c sends a stream's preamble and parks its connection, front_gate.c accepts, front.c
+ * sets all of it up. */
 #pragma once
 #include <ev.h>
 #include <microhttpd.h>
@@ -24,13 +26,13 @@ enum {
     ANSWER_BYTES = 1024, /* its header */
 };
 
-struct peer;
-LIST_HEAD(call_list, front_call);
-TAILQ_HEAD(ending_list, front_call);
-TAILQ_HEAD(peer_list, peer);
+struct front_peer;
+LIST_HEAD(front_call_list, front_call);
+TAILQ_HEAD(front_ending_list, front_call);
+TAILQ_HEAD(front_peer_list, front_peer);
 
 /* A listening socket. */
-struct gate {
+struct front_gate {
     struct front *front;
     int fd;
     struct bucket bucket;
@@ -47,16 +49,16 @@ struct front {
     struct front_limits limits;
     size_t pool_bytes; /* of libmicrohttpd, for each connection */
     struct wheel *wheel;
-    struct gate *gates;
+    struct front_gate *gates;
     size_t gate_count;
-    struct peer_list others; /* not streams; by the time of their last change, oldest first */
+    struct front_peer_list others; /* not streams; by the time of their last change, oldest first */
     size_t other_count;
     size_t bodies;             /* calls with a body, until they are over */
     atomic_size_t *held_bytes; /* of bodies, over all workers */
     struct log_limit accept_limit, crowd_limit, body_limit;
-    struct call_list suspended;   /* in libmicrohttpd */
-    struct call_list handed_over; /* streams that it knows nothing of any more */
-    struct ending_list ending;
+    struct front_call_list suspended;   /* in libmicrohttpd */
+    struct front_call_list handed_over; /* streams that it knows nothing of any more */
+    struct front_ending_list ending;
     size_t completed;    /* requests, ever */
     size_t ended;        /* connections, since memory was given back… */
     uint64_t trimmed_ms; /* …then */
@@ -66,7 +68,7 @@ struct front {
     ev_timer tick, end_batch, again;
 };
 
-enum peer_state {
+enum front_peer_state {
     PEER_FRESH, /* its first request's headers are not complete */
     PEER_BUSY,
     PEER_IDLE, /* between requests */
@@ -74,18 +76,19 @@ enum peer_state {
 };
 
 /* One TCP connection. */
-struct peer {
-    struct wheel_entry deadline; /* first: the wheel hands this pointer back */
+struct front_peer {
+    struct wheel_entry deadline; /* first: the wheel hands this pointer back. Of a suspended call:
+                                    of our patience, until the peer is watched */
     struct front *front;
     int fd;
-    enum peer_state state;
+    enum front_peer_state state;
     bool evicted, refused;   /* the next: answered without libmicrohttpd */
     uint64_t since_ms;       /* when the state changed */
     struct front_call *call; /* NULL: none */
-    TAILQ_ENTRY(peer) other_link;
+    TAILQ_ENTRY(front_peer) other_link;
 };
 
-enum call_state {
+enum front_call_state {
     CALL_READING,
     CALL_HANDLING,
     CALL_ANSWERED,
@@ -109,57 +112,78 @@ struct front_request {
     struct MHD_Response *sent;         /* of a stream; libmicrohttpd's reference */
     const char *raw_method, *raw_path; /* libmicrohttpd's */
     unsigned status;
+    bool slow;    /* its answer will be, says the handler */
+    ev_io hangup; /* active: the answer is due, and the peer watched */
 };
 
 /* All that a parked stream costs here (beside libmicrohttpd's share, unless it was handed over). */
 struct front_call {
     struct front *front;
     struct MHD_Connection *connection; /* NULL: handed over */
-    struct peer *peer;                 /* NULL: handed over */
+    struct front_peer *peer;           /* NULL: handed over */
     struct front_request *request;     /* NULL: the stream has started */
     void *user;
     int fd;
-    enum call_state state;
+    enum front_call_state state;
     bool suspended, handed_over, in_handler, stream;
     bool seen;                           /* by the handler: it is told when the call is over */
     LIST_ENTRY(front_call) parked_link;  /* in front.suspended or front.handed_over */
     TAILQ_ENTRY(front_call) ending_link; /* in front.ending: while CALL_ENDING, before the resume */
 };
 
-/* front.c. Between libmicrohttpd's callbacks and our own time: */
-void call_suspend(struct front_call *call);
-void call_resume(struct front_call *call);
-void front_run_soon(struct front *front);
+/* front_hangup.c. The call is suspended until its answer comes: handler.gone() is called when the
+ * peer hangs up. Watching begins by itself, soon or at once… */
+void front_hangup_expect(struct front_call *call);
+void front_hangup_watch(struct front_call *call);
+/* …and must end before libmicrohttpd may close the socket. Twice is as good as once. */
+void front_hangup_forget(struct front_call *call);
 
-/* front_call.c. Queues or keeps @response; the handler is told of it as of any other. */
-void call_answer(struct front_call *call, unsigned status, struct MHD_Response *response,
-                 const struct front_header *headers, size_t count);
-void call_free_request(struct front_call *call);
-/* It is over for the handler and for us. */
-void call_over(struct front_call *call);
-/* libmicrohttpd's callbacks: */
-void *front_on_target(void *front, const char *target, struct MHD_Connection *connection);
-enum MHD_Result front_on_request(void *front, struct MHD_Connection *connection, const char *url,
-                                 const char *method, const char *version, const char *upload,
-                                 size_t *upload_size, void **req_cls);
-void front_on_completed(void *front, struct MHD_Connection *connection, void **req_cls,
-                        enum MHD_RequestTerminationCode code);
+/* front_drive.c. What libmicrohttpd reserves for each connection: */
+size_t front_drive_pool_bytes(const struct front_limits *limits);
+/* Begins to run the daemon, whenever it has something to do. */
+void front_drive_start(struct front *front);
+void front_drive_stop(struct front *front);
+/* In this turn of the loop. */
+void front_drive_run_soon(struct front *front);
+/* Between libmicrohttpd's callbacks and our own time. Twice is as good as once. */
+void front_drive_suspend(struct front_call *call);
+void front_drive_resume(struct front_call *call);
 
-/* front_stream.c. Ends what was handed over, at once. */
-void front_end_handed_over(struct front *front);
-void front_on_end_batch(struct ev_loop *loop, ev_timer *w, int revents);
+/* front_peer.c */
+void front_peer_on_connection(void *front, struct MHD_Connection *connection, void **socket_context,
+                              enum MHD_ConnectionNotificationCode code);
+void front_peer_set_state(struct front_peer *peer, enum front_peer_state state);
+/* The wheel's: it took longer than it may, or its answer takes longer than usual. */
+void front_peer_on_deadline(struct wheel_entry *entry, void *front);
+/* Closes some of the connections that can be closed without harm, oldest first; those that idle
+ * before those that are late. They are gone when libmicrohttpd has run. Returns how many. */
+size_t front_peer_evict(struct front *front);
 
 /* front_memory.c. Before the call's request is freed: gives back what its connection will not need
  * while it is suspended. */
-void call_slim(struct front_call *call);
+void front_memory_slim(struct front_call *call);
 /* Now and then, when many connections have ended: gives free memory back to the system. */
-void front_trim(struct front *front);
+void front_memory_trim(struct front *front);
 
-/* front_accept.c */
-void front_on_connection(void *front, struct MHD_Connection *connection, void **socket_context,
-                         enum MHD_ConnectionNotificationCode code);
-void peer_set_state(struct peer *peer, enum peer_state state);
-/* Takes the sockets over and begins to accept. */
-void gates_open(struct front *front, const int *listen_fds, size_t count);
-void gates_configure(struct front *front);
-void gates_close(struct front *front);
+/* front_call.c. Queues or keeps @response; the handler is told of it as of any other. */
+void front_call_answer(struct front_call *call, unsigned status, struct MHD_Response *response,
+                       const struct front_header *headers, size_t count);
+void front_call_free_request(struct front_call *call);
+/* It is over for the handler and for us. */
+void front_call_over(struct front_call *call);
+/* libmicrohttpd's callbacks: */
+void *front_call_on_target(void *front, const char *target, struct MHD_Connection *connection);
+enum MHD_Result front_call_on_request(void *front, struct MHD_Connection *connection,
+                                      const char *url, const char *method, const char *version,
+                                      const char *upload, size_t *upload_size, void **req_cls);
+void front_call_on_completed(void *front, struct MHD_Connection *connection, void **req_cls,
+                             enum MHD_RequestTerminationCode code);
+
+/* front_stream.c. Ends what was handed over, at once. */
+void front_stream_end_handed_over(struct front *front);
+void front_stream_on_end_batch(struct ev_loop *loop, ev_timer *w, int revents);
+
+/* front_gate.c. Takes the sockets over and begins to accept. */
+void front_gate_open(struct front *front, const int *listen_fds, size_t count);
+void front_gate_configure(struct front *front);
+void front_gate_close(struct front *front);

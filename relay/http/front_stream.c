@@ -18,14 +18,14 @@ static void stream_begins(struct front_call *call)
 {
     struct front *front = call->front;
     call->state = CALL_STREAMING;
-    call_free_request(call);
+    front_call_free_request(call);
     front->handler->stream(front->arg, call, call->fd);
 }
 
 static void park_suspended(struct front_call *call)
 {
-    call_suspend(call);
-    call_slim(call);
+    front_drive_suspend(call);
+    front_memory_slim(call);
     stream_begins(call);
 }
 
@@ -81,9 +81,9 @@ void front_stream(struct front_call *call, const struct front_header *headers, s
     if (!slice_is(front_method(call), "HEAD")) {
         call->stream = true;
         call->request->sent = response;
-        peer_set_state(call->peer, PEER_STREAM);
+        front_peer_set_state(call->peer, PEER_STREAM);
     }
-    call_answer(call, 200, response, headers, count);
+    front_call_answer(call, 200, response, headers, count);
 }
 
 /* --- ending ---------------------------------------------------------------------------------- */
@@ -92,11 +92,11 @@ static void end_handed_over(struct front_call *call)
 {
     int fd = call->fd;
     metrics_sub(call->front->metrics, M_CONNECTIONS, 1);
-    call_over(call);
+    front_call_over(call);
     close(fd);
 }
 
-void front_on_end_batch(struct ev_loop *loop, ev_timer *w, int revents)
+void front_stream_on_end_batch(struct ev_loop *loop, ev_timer *w, int revents)
 {
     (void)loop, (void)revents;
     struct front *front = w->data;
@@ -106,7 +106,7 @@ void front_on_end_batch(struct ev_loop *loop, ev_timer *w, int revents)
         if (call->handed_over)
             end_handed_over(call);
         else
-            call_resume(call);
+            front_drive_resume(call);
     }
 }
 
@@ -122,7 +122,7 @@ void front_end(struct front_call *call)
     }
 }
 
-void front_end_handed_over(struct front *front)
+void front_stream_end_handed_over(struct front *front)
 {
     struct front_call *call;
     while ((call = LIST_FIRST(&front->handed_over)))

@@ -93,14 +93,6 @@ enum err request_draft_data(struct request_draft *d, struct slice data)
     return OK;
 }
 
-static bool has_control(struct slice s)
-{
-    for (size_t i = 0; i < s.len; i++)
-        if ((unsigned char)s.ptr[i] < ' ' || s.ptr[i] == 0x7f)
-            return true;
-    return false;
-}
-
 static bool has_line_end(struct slice s)
 {
     return memchr(s.ptr, '\r', s.len) || memchr(s.ptr, '\n', s.len) || memchr(s.ptr, '\0', s.len);
@@ -108,7 +100,7 @@ static bool has_line_end(struct slice s)
 
 static bool name_like(struct slice s)
 {
-    return s.len >= 1 && s.len <= 256 && !has_control(s) && slice_utf8_valid(s);
+    return s.len >= 1 && s.len <= 256 && !slice_has_control(s) && slice_utf8_valid(s);
 }
 
 static bool priority_valid(struct slice s)
@@ -125,7 +117,7 @@ enum err request_draft_match(struct request_draft *d, const cJSON *match)
     if (!cJSON_IsObject(match) || !match->child)
         return refuse(d, FIELD_MATCH, expected);
     for (const cJSON *item = match->child; item; item = item->next) {
-        if (!cJSON_IsString(item) || has_control(slice_of(item->valuestring)) ||
+        if (!cJSON_IsString(item) || slice_has_control(slice_of(item->valuestring)) ||
             !name_like(slice_of(item->string)) || text.len > REQUEST_MATCH_BYTES) {
             buf_reset(&text);
             return refuse(d, FIELD_MATCH, expected);

@@ -31,7 +31,7 @@ static enum err json_data(struct request_draft *d, struct slice object)
 {
     struct slice raw;
     struct buf text = {0};
-    enum err e = json_raw_member(object, 0, "data", &raw);
+    enum err e = json_raw_member(object, "data", &raw);
     if (e == OK)
         e = json_put_data(&text, raw);
     if (e == OK)
@@ -117,44 +117,11 @@ static enum err json_event(struct request_draft *d, const cJSON *object, struct 
     return request_draft_finish(d, out);
 }
 
-/* Cuts the next element off an array's inside. One pass over valid JSON, so that a batch costs what
- * its bytes cost. */
-static struct slice next_element(struct slice *rest)
-{
-    struct slice element = {rest->ptr, 0};
-    size_t depth = 0;
-    bool in_string = false;
-    for (size_t i = 0; i < rest->len; i++) {
-        char c = rest->ptr[i];
-        if (in_string) {
-            if (c == '\\')
-                i++;
-            else if (c == '"')
-                in_string = false;
-        } else if (c == '"') {
-            in_string = true;
-        } else if (c == '{' || c == '[') {
-            depth++;
-        } else if (depth == 0 && (c == ',' || c == ']')) {
-            element.len = i;
-            rest->ptr += i + 1;
-            rest->len -= i + 1;
-            return element;
-        } else if (c == '}' || c == ']') {
-            depth--;
-        }
-    }
-    element.len = rest->len;
-    *rest = (struct slice){rest->ptr + rest->len, 0};
-    return element;
-}
-
 static enum err json_batch(struct request_draft *d, const cJSON *array, struct slice body,
                            struct publication_request *out)
 {
     size_t count = (size_t)cJSON_GetArraySize(array), i = 0;
-    const char *open = memchr(body.ptr, '[', body.len);
-    struct slice rest = {open + 1, body.len - (size_t)(open + 1 - body.ptr)};
+    struct slice element;
     if (count == 0)
         return request_refuse(d->problem, 400, "body: expected at least one event in the array");
     if (count > REQUEST_BATCH_MAX)
@@ -164,7 +131,9 @@ static enum err json_batch(struct request_draft *d, const cJSON *array, struct s
     out->items = mem_zero(count, sizeof(*out->items));
     for (const cJSON *item = array->child; item; item = item->next, i++) {
         snprintf(d->place, sizeof(d->place), "[%zu].", i);
-        enum err e = json_event(d, item, next_element(&rest), &out->items[i]);
+        if (!json_raw_next(&body, &element)) /* one for each item of the tree */
+            element = SLICE_NONE;
+        enum err e = json_event(d, item, element, &out->items[i]);
         if (e != OK)
             return e;
         out->count++;

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/mem.h"
+#include "common/url.h"
 #include "relay/http/request_parts.h"
 
 /* Only UTF-8 travels in event streams, and recoding is the publisher's business. */
@@ -38,36 +39,6 @@ static enum err draft_pair(struct request_draft *d, const char *source, struct s
 
 /* --- application/x-www-form-urlencoded --- */
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-/* Decodes into @room, which holds at least as many bytes as @s. */
-static enum err form_decode(struct slice s, char *room, struct slice *out)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < s.len; i++) {
-        char c = s.ptr[i];
-        if (c == '%') {
-            int high = i + 1 < s.len ? hex_digit(s.ptr[i + 1]) : -1;
-            int low = i + 2 < s.len ? hex_digit(s.ptr[i + 2]) : -1;
-            if (high < 0 || low < 0)
-                return ERR_INVALID;
-            room[n++] = (char)(high * 16 + low);
-            i += 2;
-            continue;
-        }
-        room[n++] = c == '+' ? ' ' : c;
-    }
-    *out = (struct slice){room, n};
-    return OK;
-}
-
 static enum err parse_form(struct request_draft *d, struct slice body)
 {
     char *room = mem_alloc(body.len + 1);
@@ -77,9 +48,9 @@ static enum err parse_form(struct request_draft *d, struct slice body)
         struct slice plain_name, plain_value = SLICE_LIT("");
         if (name.len == 0 && !value.ptr)
             continue; /* nothing between two & */
-        e = form_decode(name, room, &plain_name);
+        e = url_decode(name, URL_PLUS_IS_SPACE, room, &plain_name);
         if (e == OK && value.ptr)
-            e = form_decode(value, room + plain_name.len, &plain_value);
+            e = url_decode(value, URL_PLUS_IS_SPACE, room + plain_name.len, &plain_value);
         if (e != OK)
             e = request_refuse(d->problem, 400, "body: expected two hexadecimal digits after %%");
         else

@@ -9,12 +9,12 @@
 
 static void serve_page(struct routes *r, struct front_call *call)
 {
-    struct headers h = {0};
+    struct routes_headers h = {0};
     struct buf body = {0};
-    header_add(&h, "Content-Security-Policy", relay_page_csp);
-    header_add(&h, "Referrer-Policy", "no-referrer");
+    routes_header_add(&h, "Content-Security-Policy", relay_page_csp);
+    routes_header_add(&h, "Referrer-Policy", "no-referrer");
     buf_put(&body, relay_page, relay_page_len);
-    reply(r, call, 200, "text/html; charset=utf-8", &body, &h);
+    routes_reply(r, call, 200, "text/html; charset=utf-8", &body, &h);
 }
 
 /* --- the table ------------------------------------------------------------------------------- */
@@ -24,9 +24,12 @@ static const struct route {
     bool posts; /* it takes POST; else GET and HEAD */
     void (*serve)(struct routes *r, struct front_call *call);
 } table[] = {
-    {"/events", false, serve_events},   {"/publish", true, serve_publish},
-    {"/health", false, serve_health},   {"/ready", false, serve_ready},
-    {"/metrics", false, serve_metrics}, {"/stats", false, serve_stats},
+    {"/events", false, routes_serve_events},
+    {"/publish", true, routes_serve_publish},
+    {"/health", false, routes_serve_health},
+    {"/ready", false, routes_serve_ready},
+    {"/metrics", false, routes_serve_metrics},
+    {"/stats", false, routes_serve_stats},
     {"/", false, serve_page},
 };
 
@@ -51,16 +54,17 @@ static void on_request(void *arg, struct front_call *call)
     const struct route *route = find_route(front_path(call));
     const char *allow = route && route->posts ? "POST, OPTIONS" : "GET, HEAD, OPTIONS";
     if (!route)
-        reply_problem(r, call, 404,
-                      SLICE_LIT("there is no such path; there are /events, /publish, /health, "
-                                "/ready, /metrics, /stats and /"),
-                      NULL);
+        routes_reply_problem(
+            r, call, 404,
+            SLICE_LIT("there is no such path; there are /events, /publish, /health, /ready, "
+                      "/metrics, /stats and /"),
+            NULL);
     else if (slice_is(front_method(call), "OPTIONS"))
-        reply_options(r, call, allow);
+        routes_reply_options(r, call, allow);
     else if (takes(route, front_method(call)))
         route->serve(r, call);
     else
-        reply_no_method(r, call, allow);
+        routes_reply_no_method(r, call, allow);
 }
 
 /* 503: for its body, and only what is published has one. */
@@ -68,9 +72,9 @@ static void on_refuse(void *arg, struct front_call *call, unsigned status, const
 {
     struct routes *r = arg;
     if (status == 503)
-        reply_unpublished(r, call, slice_of(detail));
+        routes_reply_unpublished(r, call, slice_of(detail));
     else
-        reply_problem(r, call, status, slice_of(detail), NULL);
+        routes_reply_problem(r, call, status, slice_of(detail), NULL);
 }
 
 static void on_stream(void *arg, struct front_call *call, int fd)
@@ -79,10 +83,18 @@ static void on_stream(void *arg, struct front_call *call, int fd)
     fanout_start(front_user(call), fd);
 }
 
+static void on_gone(void *arg, struct front_call *call)
+{
+    (void)arg;
+    struct routes_exchange *x = front_user(call);
+    if (x->publish) /* what waits for its turn need not be published any more */
+        atomic_store_explicit(&x->publish->cancelled, true, memory_order_relaxed);
+}
+
 static void on_over(void *arg, struct front_call *call)
 {
     (void)arg;
-    struct exchange *x = front_user(call);
+    struct routes_exchange *x = front_user(call);
     if (!x)
         return;
     if (front_is_stream(call)) {
@@ -96,7 +108,7 @@ static void on_over(void *arg, struct front_call *call)
     free(x);
 }
 
-const struct front_handler routes_handler = {on_request, on_refuse, on_stream, on_over};
+const struct front_handler routes_handler = {on_request, on_refuse, on_stream, on_gone, on_over};
 
 struct routes *routes_new(struct fanout *fanout, struct node *node, unsigned worker,
                           struct config *config)

@@ -4,9 +4,9 @@
 
 #include "relay/http/routes_parts.h"
 
-void header_add(struct headers *h, const char *name, const char *value)
+void routes_header_add(struct routes_headers *h, const char *name, const char *value)
 {
-    if (h->count < ANSWER_HEADERS_MAX)
+    if (h->count < ROUTES_HEADERS_MAX)
         h->items[h->count++] = (struct front_header){name, value};
 }
 
@@ -23,22 +23,23 @@ static const char *allowed_origin(const struct routes *r, struct slice origin)
     return NULL;
 }
 
-void header_add_cors(const struct routes *r, struct front_call *call, struct headers *h)
+void routes_header_add_cors(const struct routes *r, struct front_call *call,
+                            struct routes_headers *h)
 {
     if (!r->config->cors_origins.count)
         return;
     const char *allowed = allowed_origin(r, front_header(call, "Origin"));
-    header_add(h, "Vary", "Origin");
+    routes_header_add(h, "Vary", "Origin");
     if (!allowed)
         return;
-    header_add(h, "Access-Control-Allow-Origin", allowed);
+    routes_header_add(h, "Access-Control-Allow-Origin", allowed);
     if (strcmp(allowed, "*") != 0)
-        header_add(h, "Access-Control-Allow-Credentials", "true");
+        routes_header_add(h, "Access-Control-Allow-Credentials", "true");
 }
 
 /* A page of a stranger's site can make a browser POST without asking (text/plain is "simple"). So
  * what comes with an Origin must be ours or listed. */
-bool origin_may_publish(const struct routes *r, struct front_call *call)
+bool routes_origin_may_publish(const struct routes *r, struct front_call *call)
 {
     struct slice origin = front_header(call, "Origin"), host = front_header(call, "Host");
     if (!origin.ptr || allowed_origin(r, origin))
@@ -53,47 +54,47 @@ bool origin_may_publish(const struct routes *r, struct front_call *call)
 
 /* --- answers --------------------------------------------------------------------------------- */
 
-void reply(struct routes *r, struct front_call *call, unsigned status, const char *type,
-           struct buf *body, const struct headers *extra)
+void routes_reply(struct routes *r, struct front_call *call, unsigned status, const char *type,
+                  struct buf *body, const struct routes_headers *extra)
 {
-    struct headers h = {0};
+    struct routes_headers h = {0};
     if (extra)
         h = *extra;
     if (type)
-        header_add(&h, "Content-Type", type);
-    header_add(&h, "Cache-Control", "no-store");
-    header_add(&h, "X-Content-Type-Options", "nosniff");
-    header_add_cors(r, call, &h);
+        routes_header_add(&h, "Content-Type", type);
+    routes_header_add(&h, "Cache-Control", "no-store");
+    routes_header_add(&h, "X-Content-Type-Options", "nosniff");
+    routes_header_add_cors(r, call, &h);
     front_reply(call, status, h.items, h.count, body);
 }
 
-void reply_problem(struct routes *r, struct front_call *call, unsigned status, struct slice detail,
-                   const struct headers *extra)
+void routes_reply_problem(struct routes *r, struct front_call *call, unsigned status,
+                          struct slice detail, const struct routes_headers *extra)
 {
     struct buf body = {0};
     request_put_problem(&body, status, detail);
-    reply(r, call, status, "application/problem+json", &body, extra);
+    routes_reply(r, call, status, "application/problem+json", &body, extra);
 }
 
-void reply_no_method(struct routes *r, struct front_call *call, const char *allow)
+void routes_reply_no_method(struct routes *r, struct front_call *call, const char *allow)
 {
-    struct headers h = {0};
+    struct routes_headers h = {0};
     struct buf detail = {0};
-    header_add(&h, "Allow", allow);
+    routes_header_add(&h, "Allow", allow);
     buf_printf(&detail, "this path takes %s", allow);
-    reply_problem(r, call, 405, buf_slice(&detail), &h);
+    routes_reply_problem(r, call, 405, buf_slice(&detail), &h);
     buf_reset(&detail);
 }
 
-void reply_options(struct routes *r, struct front_call *call, const char *allow)
+void routes_reply_options(struct routes *r, struct front_call *call, const char *allow)
 {
-    struct headers h = {0};
-    header_add(&h, "Allow", allow);
+    struct routes_headers h = {0};
+    routes_header_add(&h, "Allow", allow);
     if (allowed_origin(r, front_header(call, "Origin"))) {
-        header_add(&h, "Access-Control-Allow-Methods", allow);
-        header_add(&h, "Access-Control-Allow-Headers",
-                   "Content-Type, Last-Event-ID, Cache-Control, X-SSE-Slow");
-        header_add(&h, "Access-Control-Max-Age", "86400");
+        routes_header_add(&h, "Access-Control-Allow-Methods", allow);
+        routes_header_add(&h, "Access-Control-Allow-Headers",
+                          "Content-Type, Last-Event-ID, Cache-Control, X-SSE-Slow");
+        routes_header_add(&h, "Access-Control-Max-Age", "86400");
     }
-    reply(r, call, 204, NULL, NULL, &h);
+    routes_reply(r, call, 204, NULL, NULL, &h);
 }

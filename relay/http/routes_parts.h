@@ -4,7 +4,7 @@
 #pragma once
 #include "relay/http/routes.h"
 
-enum { ANSWER_HEADERS_MAX = 12 };
+enum { ROUTES_HEADERS_MAX = 12 };
 
 struct routes {
     struct fanout *fanout;
@@ -14,39 +14,40 @@ struct routes {
 };
 
 /* What a call waits for; its front_user(). A stream's call has the stream there. */
-struct exchange {
+struct routes_exchange {
     struct routes *routes;
     struct front_call *call;
     struct note_publish *publish;
     struct note_census *census;
 };
 
-struct headers {
-    struct front_header items[ANSWER_HEADERS_MAX];
+struct routes_headers {
+    struct front_header items[ROUTES_HEADERS_MAX];
     size_t count;
 };
 
 /* routes_answer.c. @name and @value are borrowed; what is too much is left out. */
-void header_add(struct headers *h, const char *name, const char *value);
-void header_add_cors(const struct routes *r, struct front_call *call, struct headers *h);
+void routes_header_add(struct routes_headers *h, const char *name, const char *value);
+void routes_header_add_cors(const struct routes *r, struct front_call *call,
+                            struct routes_headers *h);
 /* Whether a page of the request's Origin may publish: ours, or listed. No page at all: true. */
-bool origin_may_publish(const struct routes *r, struct front_call *call);
+bool routes_origin_may_publish(const struct routes *r, struct front_call *call);
 /* Takes @body's bytes over. @extra: NULL, or headers beside the usual ones. */
-void reply(struct routes *r, struct front_call *call, unsigned status, const char *type,
-           struct buf *body, const struct headers *extra);
-void reply_problem(struct routes *r, struct front_call *call, unsigned status, struct slice detail,
-                   const struct headers *extra);
+void routes_reply(struct routes *r, struct front_call *call, unsigned status, const char *type,
+                  struct buf *body, const struct routes_headers *extra);
+void routes_reply_problem(struct routes *r, struct front_call *call, unsigned status,
+                          struct slice detail, const struct routes_headers *extra);
 /* @allow: the methods of the path, as in the header. */
-void reply_no_method(struct routes *r, struct front_call *call, const char *allow);
-void reply_options(struct routes *r, struct front_call *call, const char *allow);
+void routes_reply_no_method(struct routes *r, struct front_call *call, const char *allow);
+void routes_reply_options(struct routes *r, struct front_call *call, const char *allow);
 
 /* One for each path; the method is among those of the path. */
-void serve_events(struct routes *r, struct front_call *call);
-void serve_publish(struct routes *r, struct front_call *call);
-void serve_health(struct routes *r, struct front_call *call);
-void serve_ready(struct routes *r, struct front_call *call);
-void serve_metrics(struct routes *r, struct front_call *call);
-void serve_stats(struct routes *r, struct front_call *call);
+void routes_serve_events(struct routes *r, struct front_call *call);
+void routes_serve_publish(struct routes *r, struct front_call *call);
+void routes_serve_health(struct routes *r, struct front_call *call);
+void routes_serve_ready(struct routes *r, struct front_call *call);
+void routes_serve_metrics(struct routes *r, struct front_call *call);
+void routes_serve_stats(struct routes *r, struct front_call *call);
 
 /* routes_publish.c. 503, and surely not published. */
-void reply_unpublished(struct routes *r, struct front_call *call, struct slice detail);
+void routes_reply_unpublished(struct routes *r, struct front_call *call, struct slice detail);

@@ -2,15 +2,15 @@
 #include "common/mem.h"
 #include "relay/http/routes_parts.h"
 
-void serve_publish(struct routes *r, struct front_call *call)
+void routes_serve_publish(struct routes *r, struct front_call *call)
 {
     struct problem problem = {0};
-    if (!origin_may_publish(r, call)) {
-        reply_problem(r, call, 403,
-                      SLICE_LIT("pages of this Origin may not publish: add it to cors.origins, or, "
-                                "behind a proxy, let the "
-                                "proxy pass the Host header on"),
-                      NULL);
+    if (!routes_origin_may_publish(r, call)) {
+        routes_reply_problem(
+            r, call, 403,
+            SLICE_LIT("pages of this Origin may not publish: add it to cors.origins, or, behind a "
+                      "proxy, let the proxy pass the Host header on"),
+            NULL);
         return;
     }
     struct note_publish *note = mem_zero(1, sizeof(*note));
@@ -18,18 +18,19 @@ void serve_publish(struct routes *r, struct front_call *call)
     note->worker = r->worker;
     if (request_parse_publish(front_view(call), r->config, &note->request, &problem)) {
         metrics_add(r->node->metrics[r->worker], M_PUBLISH_REFUSED, 1);
-        reply_problem(r, call, problem.status, buf_slice(&problem.detail), NULL);
+        routes_reply_problem(r, call, problem.status, buf_slice(&problem.detail), NULL);
         buf_reset(&problem.detail);
         note_publish_free(note);
         return;
     }
-    struct exchange *x = mem_zero(1, sizeof(*x));
+    struct routes_exchange *x = mem_zero(1, sizeof(*x));
     x->routes = r;
     x->call = call;
     x->publish = note;
     note->owner = x;
-    note->fd = front_fd(call);
     front_set_user(call, x);
+    if (!bus_is_up(r->node->bus))
+        front_expect_slow(call); /* it waits until the store is back */
     inbox_push(bus_inbox(r->node->bus), &note->note.item);
 }
 
@@ -57,10 +58,10 @@ static void reply_outcome(struct routes *r, const struct note_publish *note,
 {
     static const char *const published[] = {
         [PUBLISH_NOT] = "false", [PUBLISH_UNKNOWN] = "null", [PUBLISH_DONE] = "true"};
-    struct headers h = {0};
+    struct routes_headers h = {0};
     struct buf body = {0};
     if (note->status == 503 && note->outcome == PUBLISH_NOT)
-        header_add(&h, "Retry-After", "1");
+        routes_header_add(&h, "Retry-After", "1");
     request_put_problem(&body, note->status, buf_slice(&note->detail));
     body.len--; /* the brace */
     buf_printf(&body, ",\"published\":%s", published[note->outcome]);
@@ -69,10 +70,10 @@ static void reply_outcome(struct routes *r, const struct note_publish *note,
         put_ids(&body, note);
     }
     buf_putc(&body, '}');
-    reply(r, call, note->status, "application/problem+json", &body, &h);
+    routes_reply(r, call, note->status, "application/problem+json", &body, &h);
 }
 
-void reply_unpublished(struct routes *r, struct front_call *call, struct slice detail)
+void routes_reply_unpublished(struct routes *r, struct front_call *call, struct slice detail)
 {
     struct note_publish note = {.status = 503, .outcome = PUBLISH_NOT};
     buf_put(&note.detail, detail.ptr, detail.len);
@@ -82,11 +83,11 @@ void reply_unpublished(struct routes *r, struct front_call *call, struct slice d
 
 void routes_take_published(struct routes *r, struct note_publish *note)
 {
-    struct exchange *x = note->owner;
+    struct routes_exchange *x = note->owner;
     if (x && note->status == 200) {
         struct buf body = {0};
         put_ids(&body, note);
-        reply(r, x->call, 200, "application/json", &body, NULL);
+        routes_reply(r, x->call, 200, "application/json", &body, NULL);
     } else if (x) {
         reply_outcome(r, note, x->call);
     }

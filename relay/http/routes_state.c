@@ -12,11 +12,11 @@ static const char *redis_status(const struct node *node)
     return bus_is_up(node->bus) ? "up" : "down";
 }
 
-void serve_health(struct routes *r, struct front_call *call)
+void routes_serve_health(struct routes *r, struct front_call *call)
 {
     struct buf body = {0};
     buf_puts(&body, "{\"status\":\"ok\"}");
-    reply(r, call, 200, "application/json", &body, NULL);
+    routes_reply(r, call, 200, "application/json", &body, NULL);
 }
 
 /* The connections stand, but what is published does not come back on them. */
@@ -26,7 +26,7 @@ static bool is_deaf(const struct node *node)
            metrics_total(node->metrics, node->workers + 1, M_REDIS_HEARD) == 0;
 }
 
-void serve_ready(struct routes *r, struct front_call *call)
+void routes_serve_ready(struct routes *r, struct front_call *call)
 {
     bool draining = atomic_load(&r->node->draining), up = bus_is_up(r->node->bus);
     bool deaf = up && is_deaf(r->node);
@@ -39,21 +39,21 @@ void serve_ready(struct routes *r, struct front_call *call)
                redis_status(r->node), atomic_load(&r->node->clients));
     json_put_string(&body, slice_of(r->node->name));
     buf_printf(&body, ",\"version\":\"%s\"}", r->node->version);
-    reply(r, call, up && !deaf && !draining ? 200 : 503, "application/json", &body, NULL);
+    routes_reply(r, call, up && !deaf && !draining ? 200 : 503, "application/json", &body, NULL);
 }
 
-void serve_metrics(struct routes *r, struct front_call *call)
+void routes_serve_metrics(struct routes *r, struct front_call *call)
 {
     struct node *node = r->node;
     struct buf body = {0};
     metrics_put_prometheus(&body, node->metrics, node->workers + 1, node->version, node->name,
                            bus_kind(node->bus));
-    reply(r, call, 200, "text/plain; version=0.0.4; charset=utf-8", &body, NULL);
+    routes_reply(r, call, 200, "text/plain; version=0.0.4; charset=utf-8", &body, NULL);
 }
 
-void serve_stats(struct routes *r, struct front_call *call)
+void routes_serve_stats(struct routes *r, struct front_call *call)
 {
-    struct exchange *x = mem_zero(1, sizeof(*x));
+    struct routes_exchange *x = mem_zero(1, sizeof(*x));
     struct note_census *note = mem_zero(1, sizeof(*note));
     note->note.kind = NOTE_CENSUS;
     note->first = r->worker;
@@ -83,7 +83,7 @@ static void reply_stats(struct routes *r, struct front_call *call, struct census
     buf_printf(&body, ",\"topics_left_out\":%zu,\"metrics\":", census_left_out(census));
     metrics_put_json(&body, node->metrics, node->workers + 1);
     buf_putc(&body, '}');
-    reply(r, call, 200, "application/json", &body, NULL);
+    routes_reply(r, call, 200, "application/json", &body, NULL);
 }
 
 /* Goes round all workers and ends where it began. */
@@ -99,7 +99,7 @@ void routes_take_census(struct routes *r, struct note_census *note)
         inbox_push(r->node->inboxes[next], &note->note.item);
         return;
     }
-    struct exchange *x = note->owner;
+    struct routes_exchange *x = note->owner;
     if (x) {
         x->census = NULL;
         reply_stats(r, x->call, note->counts);

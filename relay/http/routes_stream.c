@@ -4,36 +4,37 @@
 #include "common/clock.h"
 #include "relay/http/routes_parts.h"
 
-static void stream_headers(const struct routes *r, struct front_call *call, struct headers *h)
+static void stream_headers(const struct routes *r, struct front_call *call,
+                           struct routes_headers *h)
 {
-    header_add(h, "Content-Type", "text/event-stream");
-    header_add(h, "Cache-Control", "no-cache, no-transform");
-    header_add(h, "X-Accel-Buffering", "no");
-    header_add(h, "X-Content-Type-Options", "nosniff");
-    header_add_cors(r, call, h);
+    routes_header_add(h, "Content-Type", "text/event-stream");
+    routes_header_add(h, "Cache-Control", "no-cache, no-transform");
+    routes_header_add(h, "X-Accel-Buffering", "no");
+    routes_header_add(h, "X-Content-Type-Options", "nosniff");
+    routes_header_add_cors(r, call, h);
 }
 
 /* One line for both: not every cache reads a second one. */
-static void add_vary(struct headers *h)
+static void add_vary(struct routes_headers *h)
 {
     for (size_t i = 0; i < h->count; i++)
         if (strcmp(h->items[i].name, "Vary") == 0) {
             h->items[i].value = "Origin, Accept-Encoding";
             return;
         }
-    header_add(h, "Vary", "Accept-Encoding");
+    routes_header_add(h, "Vary", "Accept-Encoding");
 }
 
 /* True: as gzip. Fixed for the stream's life, whatever is reloaded. */
 static bool negotiate_gzip(const struct routes *r, struct front_call *call,
-                           const struct subscription_request *request, struct headers *h)
+                           const struct subscription_request *request, struct routes_headers *h)
 {
     if (!subscription_request_is_within(request, &r->config->compress))
         return false;
     add_vary(h);
     if (!request_accepts_gzip(front_header(call, "Accept-Encoding")))
         return false;
-    header_add(h, "Content-Encoding", "gzip");
+    routes_header_add(h, "Content-Encoding", "gzip");
     return true;
 }
 
@@ -46,10 +47,10 @@ static void put_preamble(const struct routes *r, struct buf *b)
  * with one, a hint when to come back (to another node), and an end. */
 static void stream_refuse_draining(struct routes *r, struct front_call *call)
 {
-    struct headers h = {0};
+    struct routes_headers h = {0};
     struct buf body = {0};
     stream_headers(r, call, &h);
-    header_add(&h, "Connection", "close");
+    routes_header_add(&h, "Connection", "close");
     put_preamble(r,
                  &body); /* no blank line: one before any id makes an EventSource forget its last */
     front_reply(call, 200, h.items, h.count, &body);
@@ -59,19 +60,19 @@ static bool stream_fits(struct routes *r, struct front_call *call)
 {
     if (atomic_load(&r->node->clients) < r->node->max_clients)
         return true;
-    struct headers h = {0};
-    header_add(&h, "Retry-After", "5");
-    reply_problem(r, call, 503,
-                  SLICE_LIT("this node has as many streams as it may (max_clients, or its "
-                            "open-file limit); try again later"),
-                  &h);
+    struct routes_headers h = {0};
+    routes_header_add(&h, "Retry-After", "5");
+    routes_reply_problem(r, call, 503,
+                         SLICE_LIT("this node has as many streams as it may (max_clients, or its "
+                                   "open-file limit); try again later"),
+                         &h);
     return false;
 }
 
 static void accept_stream(struct routes *r, struct front_call *call,
                           struct subscription_request *request, bool head)
 {
-    struct headers h = {0};
+    struct routes_headers h = {0};
     struct buf plain = {0}, packed = {0};
     struct gzip_sum sum;
     stream_headers(r, call, &h);
@@ -86,12 +87,12 @@ static void accept_stream(struct routes *r, struct front_call *call,
     buf_reset(&packed);
 }
 
-void serve_events(struct routes *r, struct front_call *call)
+void routes_serve_events(struct routes *r, struct front_call *call)
 {
     struct subscription_request request = {0};
     struct problem problem = {0};
     if (request_parse_stream(front_view(call), r->config, clock_wall_us(), &request, &problem)) {
-        reply_problem(r, call, problem.status, buf_slice(&problem.detail), NULL);
+        routes_reply_problem(r, call, problem.status, buf_slice(&problem.detail), NULL);
         buf_reset(&problem.detail);
         return;
     }

@@ -28,7 +28,8 @@ bool log_on(enum log_level level)
     return (int)level >= atomic_load_explicit(&log_level, memory_order_relaxed);
 }
 
-static struct slice cut(struct slice s)
+/* The beginning of what is too long for a line. */
+static struct slice shorten(struct slice s)
 {
     if (s.len <= VALUE_MAX_BYTES)
         return s;
@@ -52,7 +53,7 @@ static bool needs_quotes(struct slice s)
 static void put_pair(struct buf *b, bool json, const char *key, const char *value)
 {
     struct slice text = value ? slice_of(value) : SLICE_LIT("");
-    struct slice shown = cut(text);
+    struct slice shown = shorten(text);
     struct buf marked = {0};
     if (shown.len < text.len) {
         buf_put_slice(&marked, shown);

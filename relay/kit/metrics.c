@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/mem.h"
-#include "relay/kit/metrics_table.h"
+#include "relay/kit/metrics_parts.h"
 
 #define CACHE_LINE 64
 

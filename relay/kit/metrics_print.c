@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-#include "relay/kit/metrics_table.h"
+#include "relay/kit/metrics_parts.h"
 
 static void put_head(struct buf *b, const char *prefix, const char *name, const char *help,
                      const char *type)

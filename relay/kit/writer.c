@@ -38,7 +38,7 @@ struct writer *writer_new(bool io_uring)
 /* --- one by one ------------------------------------------------------------------------------- */
 
 /* send() is for one frame what sendmsg() is for several, and the kernel does it with less. */
-static void send_one(struct write *w)
+static void send_one(struct writer_write *w)
 {
     struct msghdr msg = {.msg_iov = w->iov, .msg_iovlen = (size_t)w->count};
     ssize_t n = w->count == 1 ? send(w->fd, w->iov[0].iov_base, w->iov[0].iov_len, SEND_FLAGS)
@@ -63,7 +63,7 @@ static void ring_open(struct writer *writer)
                 strerror(-rc), NULL);
 }
 
-static void ring_put(struct writer *writer, struct write *w, size_t i)
+static void ring_put(struct writer *writer, struct writer_write *w, size_t i)
 {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&writer->ring);
     assert(sqe); /* there are as many as writes */
@@ -77,7 +77,7 @@ static void ring_put(struct writer *writer, struct write *w, size_t i)
     io_uring_sqe_set_data64(sqe, i);
 }
 
-static size_t ring_take(struct writer *writer, struct write *writes)
+static size_t ring_take(struct writer *writer, struct writer_write *writes)
 {
     struct io_uring_cqe *cqe;
     unsigned head, taken = 0;
@@ -90,7 +90,7 @@ static size_t ring_take(struct writer *writer, struct write *writes)
     return taken;
 }
 
-static void ring_write(struct writer *writer, struct write *writes, size_t count)
+static void ring_write(struct writer *writer, struct writer_write *writes, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         ring_put(writer, &writes[i], i);
@@ -114,7 +114,7 @@ static void ring_open(struct writer *writer)
     writer->state = RING_NONE;
 }
 
-static void ring_write(struct writer *writer, struct write *writes, size_t count)
+static void ring_write(struct writer *writer, struct writer_write *writes, size_t count)
 {
     (void)writer, (void)writes, (void)count;
     abort(); /* there is none */
@@ -129,7 +129,7 @@ static void ring_close(struct writer *writer)
 
 /* --- either ----------------------------------------------------------------------------------- */
 
-void writer_write(struct writer *writer, struct write *writes, size_t count)
+void writer_write(struct writer *writer, struct writer_write *writes, size_t count)
 {
     assert(count <= WRITER_BATCH);
     if (count >= RING_LEAST) {

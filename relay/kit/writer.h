@@ -9,7 +9,7 @@
 enum { WRITER_BATCH = 64 }; /* sockets at a time */
 
 /* One socket's write. */
-struct write {
+struct writer_write {
     int fd;
     struct iovec *iov; /* borrowed, as is what it describes */
     int count;
@@ -21,4 +21,4 @@ struct writer;
 struct writer *writer_new(bool io_uring);
 void writer_free(struct writer *writer);
 /* Makes the first @count, at most WRITER_BATCH, and sets their results. */
-void writer_write(struct writer *writer, struct write *writes, size_t count);
+void writer_write(struct writer *writer, struct writer_write *writes, size_t count);

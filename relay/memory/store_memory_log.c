@@ -7,9 +7,9 @@
 
 enum { RING_START = 4 };
 
-static struct memory_entry *entry_at(const struct memory_log *log, size_t i)
+static struct memory_entry *entry_at(const struct memory_log *log, uint32_t i)
 {
-    return &log->entries[(log->head + i) & (log->cap - 1)];
+    return &log->entries[ring_at(&log->ring, i)];
 }
 
 static size_t entry_cost(const struct memory_entry *entry)
@@ -17,49 +17,35 @@ static size_t entry_cost(const struct memory_entry *entry)
     return event_frame(entry->event).len + MEMORY_ENTRY_COST;
 }
 
-static void log_grow(struct memory_log *log)
-{
-    size_t cap = log->cap ? log->cap * 2 : RING_START;
-    struct memory_entry *entries = mem_alloc(cap * sizeof(*entries));
-    for (size_t i = 0; i < log->count; i++)
-        entries[i] = *entry_at(log, i);
-    free(log->entries);
-    log->entries = entries;
-    log->cap = cap;
-    log->head = 0;
-}
-
 void memory_log_put(struct memory_log *log, struct memory_entry entry)
 {
-    assert(log->count == 0 || entry_at(log, log->count - 1)->id < entry.id);
-    if (log->count == log->cap)
-        log_grow(log);
-    *entry_at(log, log->count) = entry;
-    log->count++;
+    struct ring *ring = &log->ring;
+    assert(ring->count == 0 || entry_at(log, ring->count - 1)->id < entry.id);
+    if (ring->count == ring->cap)
+        log->entries = ring_grow(ring, log->entries, sizeof(*log->entries), RING_START);
+    log->entries[ring_push(ring)] = entry;
     log->bytes += entry_cost(&entry);
 }
 
 void memory_log_trim(struct memory_log *log, size_t keep)
 {
-    while (log->count > keep) {
-        struct memory_entry *entry = entry_at(log, 0);
+    while (log->ring.count > keep) {
+        const struct memory_entry *entry = &log->entries[ring_pop(&log->ring)];
         log->bytes -= entry_cost(entry);
         event_unref(entry->event);
-        log->head = (log->head + 1) & (log->cap - 1);
-        log->count--;
     }
-    if (log->count == 0) {
+    if (log->ring.count == 0) {
         free(log->entries);
         *log = (struct memory_log){0};
     }
 }
 
 /* The number of entries with an id up to @id. */
-static size_t count_upto(const struct memory_log *log, uint64_t id)
+static uint32_t count_upto(const struct memory_log *log, uint64_t id)
 {
-    size_t low = 0, high = log->count;
+    uint32_t low = 0, high = log->ring.count;
     while (low < high) {
-        size_t middle = low + (high - low) / 2;
+        uint32_t middle = low + (high - low) / 2;
         if (entry_at(log, middle)->id <= id)
             low = middle + 1;
         else
@@ -79,15 +65,15 @@ static struct store_entry entry_read(const struct memory_entry *entry, uint64_t 
 
 void memory_log_read(const struct memory_log *log, struct store_range *range, uint64_t now_us)
 {
-    size_t first = count_upto(log, range->after), end = count_upto(log, range->upto);
-    size_t count = end > first ? end - first : 0;
+    uint32_t first = count_upto(log, range->after), end = count_upto(log, range->upto);
+    uint32_t count = end > first ? end - first : 0;
     range->more = count > range->limit;
-    if (range->more && range->reverse)
-        first = end - range->limit;
     if (range->more)
-        count = range->limit;
+        count = (uint32_t)range->limit;
+    if (range->more && range->reverse)
+        first = end - count;
     range->entries = mem_alloc((count ? count : 1) * sizeof(*range->entries));
-    for (size_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count; i++)
         range->entries[i] = entry_read(entry_at(log, first + i), now_us);
     range->count = count;
     range->scanned = count ? range->entries[range->reverse ? 0 : count - 1].id : 0;

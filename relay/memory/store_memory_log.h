@@ -1,5 +1,6 @@
 /* One topic's replay log in memory: a ring of events, oldest first. No I/O. */
 #pragma once
+#include "common/ring.h"
 #include "relay/bus/store.h"
 
 /* What an entry costs beside its frame: event, names, allocator, ring slot. Rounded up, for the
@@ -15,8 +16,8 @@ struct memory_entry {
 /* Zero-initialised is empty, and owns no memory then. */
 struct memory_log {
     struct memory_entry *entries;
-    size_t cap, head, count;
-    size_t bytes; /* of frames, and MEMORY_ENTRY_COST for each */
+    struct ring ring; /* of their slots */
+    size_t bytes;     /* of frames, and MEMORY_ENTRY_COST for each */
 };
 
 /* Appends; ids must rise. Takes over the event's reference. */

@@ -6,6 +6,7 @@
 
 #include "common/hash.h"
 #include "common/mem.h"
+#include "common/names.h"
 
 /* Expired keys that one new key clears away: more than come in, little enough to go unnoticed. */
 enum { EXPIRE_STEP = 8 };
@@ -51,20 +52,23 @@ void memory_once_free(struct memory_once *once)
 
 static struct key *key_new(struct slice ns, struct slice text)
 {
-    size_t len = ns.len + 1 + text.len;
-    struct key *key = mem_zero(1, sizeof(*key) + len);
-    key->len = len;
-    memcpy(key->text, ns.ptr, ns.len);
-    memcpy(key->text + ns.len + 1, text.ptr, text.len);
+    struct buf b = {0};
+    name_put_lookup(&b, ns, text);
+    struct key *key = mem_zero(1, sizeof(*key) + b.len);
+    key->len = b.len;
+    memcpy(key->text, b.ptr, b.len);
+    buf_reset(&b);
     return key;
 }
 
 bool memory_once_find(struct memory_once *once, struct slice ns, struct slice text, uint64_t now_us,
                       uint64_t *id)
 {
-    struct key *wanted = key_new(ns, text), *key;
-    HASH_FIND(hh, once->table, wanted->text, wanted->len, key);
-    free(wanted);
+    struct buf wanted = {0};
+    struct key *key;
+    name_put_lookup(&wanted, ns, text);
+    HASH_FIND(hh, once->table, wanted.ptr, wanted.len, key);
+    buf_reset(&wanted);
     if (key && key->expires_us < now_us) {
         key_drop(once, key);
         key = NULL;

@@ -112,18 +112,18 @@ static struct space *space_get(struct memory *m, struct slice ns, uint64_t now_u
 
 static void log_trim(struct memory *m, struct topic *topic, size_t keep)
 {
-    if (topic->log.count == 0)
+    if (topic->log.ring.count == 0)
         return;
     m->log_bytes -= topic->log.bytes;
     memory_log_trim(&topic->log, keep);
     m->log_bytes += topic->log.bytes;
-    if (topic->log.count == 0)
+    if (topic->log.ring.count == 0)
         TAILQ_REMOVE(&m->logs, topic, in_logs);
 }
 
 static void log_expire(struct memory *m, struct topic *topic, uint64_t now_us)
 {
-    if (topic->log.count && topic->expires_us < now_us)
+    if (topic->log.ring.count && topic->expires_us < now_us)
         log_trim(m, topic, 0);
 }
 
@@ -193,7 +193,7 @@ static void topic_append(struct memory *m, struct topic *topic, struct event *ev
 {
     uint64_t id = event_id(ev);
     log_expire(m, topic, now_us);
-    if (topic->log.count)
+    if (topic->log.ring.count)
         TAILQ_REMOVE(&m->logs, topic, in_logs);
     TAILQ_INSERT_TAIL(&m->logs, topic, in_logs);
     TAILQ_REMOVE(&m->topics, topic, by_age);
@@ -208,7 +208,7 @@ static void topic_append(struct memory *m, struct topic *topic, struct event *ev
 
     while (m->log_bytes > m->limits.bytes) {
         struct topic *oldest = TAILQ_FIRST(&m->logs);
-        log_trim(m, oldest, oldest->log.count - 1);
+        log_trim(m, oldest, oldest->log.ring.count - 1);
     }
 }
 

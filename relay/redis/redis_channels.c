@@ -1,68 +1,8 @@
-#include <string.h>
-
 #include "common/mem.h"
-#include "common/names.h"
 #include "relay/redis/redis_channels_parts.h"
 #include "relay/redis/redis_probe.h"
 
-/* --- the registry --------------------------------------------------------------------------- */
-
-static struct channel **table_of(struct redis_channels *ch, bool glob)
-{
-    return glob ? &ch->globs : &ch->direct;
-}
-
-struct channel *redis_channels_find(struct redis_channels *ch, bool glob, struct slice text)
-{
-    struct channel *c, *table = *table_of(ch, glob);
-    HASH_FIND(hh, table, text.ptr, text.len, c);
-    return c;
-}
-
-static struct channel *channel_of(struct redis_channels *ch, const struct store_name *name)
-{
-    bool glob = name_is_pattern(slice_of(name->name));
-    struct buf text = {0};
-    if (glob)
-        name_put_glob(&text, ch->config->prefix, slice_of(name->ns), slice_of(name->name));
-    else
-        name_put_channel(&text, ch->config->prefix, slice_of(name->ns), slice_of(name->name));
-    struct channel *c = redis_channels_find(ch, glob, buf_slice(&text));
-    if (!c) {
-        c = mem_zero(1, sizeof(*c));
-        c->text = mem_dup(text.ptr, text.len);
-        c->glob = glob;
-        struct channel *table = *table_of(ch, glob);
-        HASH_ADD_KEYPTR(hh, table, c->text, text.len, c);
-        *table_of(ch, glob) = table;
-        metrics_add(ch->metrics, M_CHANNELS, 1);
-    }
-    buf_reset(&text);
-    return c;
-}
-
-void redis_channels_todo(struct redis_channels *ch, struct channel *c)
-{
-    if (c->in_todo)
-        return;
-    c->in_todo = true;
-    TAILQ_INSERT_TAIL(&ch->todo, c, todo);
-}
-
-static void channel_free(struct redis_channels *ch, struct channel *c)
-{
-    struct channel *table = *table_of(ch, c->glob);
-    HASH_DEL(table, c);
-    *table_of(ch, c->glob) = table;
-    if (c->in_todo)
-        TAILQ_REMOVE(&ch->todo, c, todo);
-    ch->refused -= c->state == CHANNEL_REFUSED;
-    ch->awaited -= c->awaited;
-    metrics_sub(ch->metrics, M_CHANNELS, 1);
-    free(c->names);
-    free(c->text);
-    free(c);
-}
+/* --- who wants what -------------------------------------------------------------------------- */
 
 static void channel_count_workers(struct channel *c)
 {
@@ -71,16 +11,9 @@ static void channel_count_workers(struct channel *c)
         c->workers |= c->names[i]->workers;
 }
 
-void redis_channels_release(struct redis_channels *ch, struct channel *c)
-{
-    bool known = c->state == CHANNEL_ASKED || c->state == CHANNEL_HEARD;
-    if (!c->name_count && !c->due && !known)
-        channel_free(ch, c);
-}
-
 void redis_channels_watch(struct redis_channels *ch, struct store_name *name)
 {
-    struct channel *c = channel_of(ch, name);
+    struct channel *c = redis_channels_get(ch, name);
     c->names = mem_resize(c->names, (c->name_count + 1) * sizeof(*c->names));
     c->names[c->name_count++] = name;
     name->impl = c;
@@ -118,7 +51,7 @@ void redis_channels_rewatch(struct redis_channels *ch, struct store_name *name)
 
 /* --- the connection ------------------------------------------------------------------------- */
 
-void redis_channels_check_ready(struct redis_channels *ch)
+static void check_ready(struct redis_channels *ch)
 {
     if (!ch->starting || ch->awaited || !ch->proven)
         return;
@@ -132,7 +65,7 @@ static void on_flush(struct ev_loop *loop, ev_prepare *w, int revents)
     struct redis_channels *ch = w->data;
     if (!TAILQ_EMPTY(&ch->todo) && redis_conn_is_up(ch->conn))
         redis_channels_ask_todo(ch);
-    redis_channels_check_ready(ch); /* the last that was awaited may have gone */
+    check_ready(ch); /* the last that was awaited may have gone */
 }
 
 static void on_again(struct ev_loop *loop, ev_timer *w, int revents)
@@ -151,6 +84,7 @@ static void on_push(void *arg, const struct redis_reply *reply)
     if (!direct && !matched) {
         redis_channels_run_end(ch); /* what is subscribed changes: runs end */
         redis_channels_answer(ch, reply);
+        check_ready(ch);
         return;
     }
     struct slice text = redis_reply_text(redis_reply_at(reply, 1));
@@ -177,7 +111,7 @@ static void forget_answers(struct redis_channels *ch, struct channel *table)
         if (c->name_count)
             redis_channels_todo(ch, c);
         else
-            channel_free(ch, c);
+            redis_channels_remove(ch, c);
     }
 }
 
@@ -218,7 +152,7 @@ static void on_probe_heard(void *arg)
 {
     struct redis_channels *ch = arg;
     ch->proven = true;
-    redis_channels_check_ready(ch);
+    check_ready(ch);
 }
 
 static void on_probe_passed(void *arg, uint64_t mark)
@@ -277,9 +211,9 @@ void redis_channels_free(struct redis_channels *ch)
     ev_timer_stop(ch->loop, &ch->again);
     struct channel *c, *tmp;
     HASH_ITER (hh, ch->direct, c, tmp)
-        channel_free(ch, c);
+        redis_channels_remove(ch, c);
     HASH_ITER (hh, ch->globs, c, tmp)
-        channel_free(ch, c);
+        redis_channels_remove(ch, c);
     event_unref(ch->run_event);
     buf_reset(&ch->run_channel);
     envelope_reset(&ch->envelope);

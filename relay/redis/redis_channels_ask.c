@@ -233,7 +233,6 @@ void redis_channels_answer(struct redis_channels *ch, const struct redis_reply *
         answer_one(ch, ask);
     else
         redis_conn_drop(ch->conn, "an answer that nothing had asked for");
-    redis_channels_check_ready(ch);
 }
 
 void redis_channels_forget_asks(struct redis_channels *ch)

@@ -1,6 +1,6 @@
-/* What the parts of redis_channels share: redis_channels.c (who wants what, the connection),
- * redis_channels_ask.c (SUBSCRIBE and its answers), redis_channels_hear.c (messages). Bus thread.
- */
+/* What the parts of redis_channels share: redis_channels.c (who wants what, the connection), which
+ * uses redis_channels_hear.c (messages) and redis_channels_ask.c (SUBSCRIBE and its answers), and
+ * below them redis_channels_registry.c (the channels by their text). Bus thread. */
 #pragma once
 #include <stdlib.h>
 #include <sys/queue.h>
@@ -77,18 +77,21 @@ struct redis_channels {
     ev_timer again; /* for those that were refused */
 };
 
-/* redis_channels.c */
+/* redis_channels_registry.c */
 struct channel *redis_channels_find(struct redis_channels *ch, bool glob, struct slice text);
+/* That of a name; makes it where there is none. */
+struct channel *redis_channels_get(struct redis_channels *ch, const struct store_name *name);
+/* It is looked at at the end of the turn. */
 void redis_channels_todo(struct redis_channels *ch, struct channel *c);
 /* No longer wanted and not known to Redis: frees it. */
 void redis_channels_release(struct redis_channels *ch, struct channel *c);
-void redis_channels_check_ready(struct redis_channels *ch);
+void redis_channels_remove(struct redis_channels *ch, struct channel *c); /* frees it anyway */
 
 /* redis_channels_ask.c */
 void redis_channels_ask_probe(struct redis_channels *ch);
 void redis_channels_ask_todo(struct redis_channels *ch);
 void redis_channels_ask_again(struct redis_channels *ch); /* what was refused */
-/* An array or an error that is no message. */
+/* An array or an error that is no message. Afterwards the node may be ready. */
 void redis_channels_answer(struct redis_channels *ch, const struct redis_reply *reply);
 void redis_channels_forget_asks(struct redis_channels *ch);
 

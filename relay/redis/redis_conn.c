@@ -11,7 +11,6 @@
 #include "common/mem.h"
 #include "relay/redis/redis_conn_parts.h"
 #include "relay/redis/redis_tls.h"
-#include "relay/kit/timer.h"
 
 enum {
     READS_PER_TURN = 16, /* of 16 KB: reading and flushing alternate */
@@ -22,11 +21,6 @@ enum {
 #define STEADY_US UINT64_C(1000000) /* up for that long: whatever ended it is new */
 
 /* --- going down and coming back ------------------------------------------------------------- */
-
-void redis_conn_set_timer(struct redis_conn *conn, double seconds)
-{
-    timer_once(conn->loop, &conn->timer, seconds);
-}
 
 static void close_context(struct redis_conn *conn)
 {
@@ -40,7 +34,7 @@ static void close_context(struct redis_conn *conn)
     conn->unusable = false;
     conn->state = CONN_IDLE;
     /* Callbacks may send again: that fails as the state is idle. */
-    while (conn->pending_count) {
+    while (conn->pending_ring.count) {
         struct pending p = redis_conn_next(conn);
         if (p.done)
             p.done(p.arg, NULL);
@@ -103,9 +97,9 @@ static void go_down_ctx(struct redis_conn *conn)
     buf_reset(&why);
 }
 
-void redis_conn_went_up(struct redis_conn *conn)
+/* The login is done. */
+static void went_up(struct redis_conn *conn)
 {
-    conn->state = CONN_UP;
     if (conn->paused)
         ev_io_stop(conn->loop, &conn->read);
     conn->up_since_us = clock_mono_us();
@@ -150,13 +144,16 @@ static void dispatch(struct redis_conn *conn, redisReply *reply)
     conn->in_callback = true;
     /* A subscribed connection's answers are pushes; it has commands of its own only while it logs
      * in. */
-    if (conn->pending_count) {
+    if (conn->pending_ring.count) {
         struct pending p = redis_conn_next(conn);
         if (reply->type == REDIS_REPLY_ERROR)
             metrics_add(conn->metrics, M_REDIS_ERRORS, 1);
         note_unusable(conn, view);
+        bool was_up = conn->state == CONN_UP;
         if (p.done)
             p.done(p.arg, view);
+        if (!was_up && conn->state == CONN_UP)
+            went_up(conn);
     } else if (conn->handler->push) {
         conn->handler->push(conn->arg, view);
     } else {
@@ -217,7 +214,7 @@ static void on_read(struct ev_loop *loop, ev_io *w, int revents)
         return;
     }
     if (conn->state == CONN_UP) {
-        if (conn->pending_count)
+        if (conn->pending_ring.count)
             redis_conn_set_timer(conn, conn->target->reply_timeout_s);
         else
             ev_timer_stop(conn->loop, &conn->timer);
@@ -356,7 +353,7 @@ static void on_timer(struct ev_loop *loop, ev_timer *w, int revents)
         go_down(conn, "no answer to the login");
         return;
     case CONN_UP:
-        if (conn->pending_count && !conn->paused)
+        if (conn->pending_ring.count && !conn->paused)
             go_down(conn, "no answer in time");
         return;
     }

@@ -4,30 +4,28 @@
 
 #include "common/mem.h"
 #include "relay/redis/redis_conn_parts.h"
+#include "relay/kit/timer.h"
+
+void redis_conn_set_timer(struct redis_conn *conn, double seconds)
+{
+    timer_once(conn->loop, &conn->timer, seconds);
+}
 
 /* --- pending answers ------------------------------------------------------------------------ */
 
+enum { PENDING_START = 64 };
+
 static void expect(struct redis_conn *conn, struct pending p)
 {
-    if (conn->pending_count == conn->pending_cap) {
-        size_t cap = conn->pending_cap ? conn->pending_cap * 2 : 64;
-        struct pending *ring = mem_alloc(cap * sizeof(*ring));
-        for (size_t i = 0; i < conn->pending_count; i++)
-            ring[i] = conn->pending[(conn->pending_head + i) % conn->pending_cap];
-        free(conn->pending);
-        conn->pending = ring;
-        conn->pending_cap = cap;
-        conn->pending_head = 0;
-    }
-    conn->pending[(conn->pending_head + conn->pending_count++) % conn->pending_cap] = p;
+    struct ring *ring = &conn->pending_ring;
+    if (ring->count == ring->cap)
+        conn->pending = ring_grow(ring, conn->pending, sizeof(*conn->pending), PENDING_START);
+    conn->pending[ring_push(ring)] = p;
 }
 
 struct pending redis_conn_next(struct redis_conn *conn)
 {
-    struct pending p = conn->pending[conn->pending_head];
-    conn->pending_head = (conn->pending_head + 1) % conn->pending_cap;
-    conn->pending_count--;
-    return p;
+    return conn->pending[ring_pop(&conn->pending_ring)];
 }
 
 /* --- sending --- */
@@ -57,7 +55,7 @@ bool redis_conn_send(struct redis_conn *conn, const struct slice *argv, size_t a
 {
     if (conn->state != CONN_UP || !append(conn, argv, argc))
         return false;
-    if (conn->pending_count == 0)
+    if (conn->pending_ring.count == 0)
         redis_conn_set_timer(conn, conn->target->reply_timeout_s);
     expect(conn, (struct pending){done, arg});
     return true;
@@ -109,7 +107,7 @@ static void on_ping(void *arg, const struct redis_reply *reply)
     if (redis_reply_is_unusable(reply))
         login_fails(conn, "", redis_reply_text(reply));
     else
-        redis_conn_went_up(conn);
+        conn->state = CONN_UP;
 }
 
 static void login_send(struct redis_conn *conn, const struct slice *argv, size_t argc,

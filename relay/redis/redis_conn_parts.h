@@ -1,7 +1,9 @@
-/* What the parts of redis_conn share: redis_conn.c (up and down, I/O), redis_conn_commands.c. */
+/* What the parts of redis_conn share: redis_conn.c (up and down, I/O), which uses
+ * redis_conn_commands.c (what is sent, and who waits for the answers; the login). */
 #pragma once
 #include <hiredis/hiredis.h>
 
+#include "common/ring.h"
 #include "relay/kit/log.h"
 #include "relay/redis/redis_conn.h"
 
@@ -32,18 +34,15 @@ struct redis_conn {
     struct log_limit down_limit;
     redisContext *ctx;
     struct redis_tls_session *tls; /* the context owns it; NULL: plain text */
-    struct pending *pending;       /* ring of answers due */
-    size_t pending_cap, pending_head, pending_count;
+    struct ring pending_ring;
+    struct pending *pending; /* answers due: the ring's slots */
     ev_io read, write;
     ev_timer timer; /* by state: reconnect; connect, login or reply timeout */
     ev_prepare flush;
 };
 
-/* redis_conn.c */
-void redis_conn_set_timer(struct redis_conn *conn, double seconds);
-void redis_conn_went_up(struct redis_conn *conn); /* the login is done */
-
 /* redis_conn_commands.c */
+void redis_conn_set_timer(struct redis_conn *conn, double seconds);
 struct pending redis_conn_next(struct redis_conn *conn); /* whose answer comes; there must be one */
-/* Sends it; ends with redis_conn_went_up(), or drop_wanted. */
+/* Sends it. The callback of its last answer ends it: state CONN_UP, or drop_wanted. */
 void redis_conn_login(struct redis_conn *conn);

@@ -121,7 +121,8 @@ static void on_version(void *arg, const struct redis_reply *reply)
             load(library, true);
         return;
     }
-    if (redis_reply_is_error(reply, "ERR Function not found")) {
+    if (redis_reply_type(reply) == REDIS_ERROR &&
+        redis_error_is_missing_function(redis_reply_text(reply))) {
         load(library, false);
         return;
     }

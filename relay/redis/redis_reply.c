@@ -92,6 +92,11 @@ bool redis_reply_is_unusable(const struct redis_reply *reply)
     return redis_reply_unusable(reply).ptr != NULL;
 }
 
+bool redis_error_is_missing_function(struct slice error)
+{
+    return slice_has_prefix(error, SLICE_LIT("ERR Function not found"));
+}
+
 bool redis_error_is_passing(struct slice error)
 {
     static const char *const codes[] = {"LOADING ",    "BUSY ",     "MASTERDOWN ", "READONLY ",

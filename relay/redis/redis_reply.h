@@ -18,6 +18,8 @@ const struct redis_reply *redis_reply_at(const struct redis_reply *reply, size_t
 /* An error by which Redis says that it did nothing, and that it may do so in a moment: it is still
  * loading, has no primary or no replica, is a replica itself, is busy. */
 bool redis_error_is_passing(struct slice error);
+/* Somebody flushed the functions, or this is a Redis that never had them. */
+bool redis_error_is_missing_function(struct slice error);
 bool redis_reply_is_error(const struct redis_reply *reply,
                           const char *prefix); /* an error that starts so */
 /* An error, or EXEC's array with one, by which a Redis tells that it is no primary (any more), or

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/mem.h"
+#include "relay/config/config_print.h"
 #include "relay/kit/log.h"
 
 static const double CONNECT_TIMEOUT_S = 5.0;
@@ -24,11 +25,40 @@ static void forget_login(struct redis_target *target)
     target->user = target->password = NULL;
 }
 
+static struct redis_tls_files tls_files(const struct config *config)
+{
+    return (struct redis_tls_files){config->redis_ca, config->redis_cert, config->redis_key,
+                                    config->redis_tls_name};
+}
+
+enum err redis_target_check(const struct config *config, struct buf *why)
+{
+    struct redis_url url = {0};
+    bool wants_tls = redis_url_parse(config->redis, &url) == OK && url.tls; /* it may be memory: */
+    redis_url_reset(&url);
+    if (!wants_tls)
+        return OK;
+    if (!redis_tls_is_built_in()) {
+        buf_puts(why, "redis=");
+        config_print_url(why, config->redis);
+        buf_printf(why,
+                   " (from %s): this build cannot use TLS to Redis: it needs a hiredis with TLS "
+                   "(1.0 or newer, as in Debian 13). Use such a build, or a local TLS tunnel "
+                   "(stunnel) and redis:// to that",
+                   config->redis_origin);
+        return ERR_INVALID;
+    }
+    struct redis_tls_files files = tls_files(config);
+    struct redis_tls *tls = NULL;
+    enum err e = redis_tls_new(&files, &tls, why);
+    redis_tls_free(tls);
+    return e;
+}
+
 /* Where the files cannot be used any more, what was read before stays in force. */
 static void load_tls(struct redis_target *target, const struct config *config)
 {
-    struct redis_tls_files files = {config->redis_ca, config->redis_cert, config->redis_key,
-                                    config->redis_tls_name};
+    struct redis_tls_files files = tls_files(config);
     struct redis_tls *tls;
     struct buf why = {0};
     if (redis_tls_new(&files, &tls, &why) == OK) {

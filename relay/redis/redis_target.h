@@ -33,6 +33,10 @@ struct redis_target {
     void *arg;
 };
 
+/* Whether this build and the files can do what @config says of TLS to Redis; nothing is connected.
+ * ERR_INVALID: the sentence in *why names the option. */
+NODISCARD enum err redis_target_check(const struct config *config, struct buf *why);
+
 /* For Redis as @url says. The configuration has been checked: its files could be read then. */
 struct redis_target *redis_target_new(const struct redis_url *url, const struct config *config);
 /* For one Sentinel after the other; without an address at first. */

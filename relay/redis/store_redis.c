@@ -9,10 +9,40 @@
 #include "common/mem.h"
 #include "common/names.h"
 #include "relay/kit/log.h"
-#include "relay/redis/store_redis_parts.h"
 #include "relay/kit/timer.h"
+#include "relay/redis/redis_channels.h"
+#include "relay/redis/redis_inbox.h"
+#include "relay/redis/redis_library.h"
+#include "relay/redis/redis_posts.h"
+#include "relay/redis/redis_reader.h"
+#include "relay/redis/redis_sentinel.h"
 
 static const double RETRY_S = 1.0;
+
+struct store_redis {
+    struct bus *bus;
+    const struct store_events *events;
+    struct ev_loop *loop;
+    struct config *config;
+    struct metrics *metrics;
+    struct redis_url url;
+    struct redis_target *target;
+    struct redis_sentinel *sentinel; /* NULL: the URL has the address */
+    struct redis_conn *commands;
+    struct redis_channels *channels;
+    struct redis_library *library;
+    struct redis_inbox *inbox;
+    struct redis_reader *reader;
+    struct redis_posts *posts;
+    bool library_ready, channels_ready;
+    bool unopened;   /* the functions were not there when the namespaces were to be opened */
+    bool unrepaired; /* the subscriber was away, and what it missed has not been read yet */
+    bool up;         /* the bus has been told */
+    bool moved;      /* it is another server than the one before */
+    char server[64]; /* which one */
+    struct log_limit error_limit;
+    ev_timer retry; /* after an answer that said "not now" */
+};
 
 /* --- going up and down ----------------------------------------------------------------------- */
 
@@ -52,38 +82,41 @@ static void on_library_ready(void *arg)
     s->unopened = false;
     redis_inbox_enable(s->inbox, true);
     check_up(s);
-    store_redis_posts_release(s);
+    redis_posts_enable(s->posts, true);
 }
 
 static void on_library_failed(void *arg, const char *why)
 {
-    store_redis_posts_obstacle(arg, "the function library is not ready", why);
+    struct store_redis *s = arg;
+    redis_posts_obstacle(s->posts, "the function library is not ready", why);
 }
 
-/* Somebody flushed the functions, or this is a Redis that never had them. */
-void store_redis_library_lost(struct store_redis *s)
+/* Nobody calls the functions meanwhile. */
+static void library_not_ready(struct store_redis *s)
 {
     s->library_ready = false;
-    s->unopened = true;
     redis_inbox_enable(s->inbox, false);
+    redis_posts_enable(s->posts, false);
+}
+
+/* Somebody flushed the functions, or this is a Redis that never had them: loads them. */
+static void library_lost(struct store_redis *s)
+{
+    library_not_ready(s);
+    s->unopened = true;
     go_down(s);
     redis_library_ensure(s->library);
 }
 
-bool store_redis_is_missing_function(struct slice error)
-{
-    return slice_has_prefix(error, SLICE_LIT("ERR Function not found"));
-}
-
 /* An answer that says no, which the next one may not. */
-void store_redis_say_no(struct store_redis *s, const char *what, const struct redis_reply *reply)
+static void say_no(struct store_redis *s, const char *what, const struct redis_reply *reply)
 {
     uint64_t held;
     if (redis_reply_is_unusable(reply))
         return; /* the connections go, and what waits is tried on the next */
     if (redis_reply_type(reply) == REDIS_ERROR &&
-        store_redis_is_missing_function(redis_reply_text(reply))) {
-        store_redis_library_lost(s);
+        redis_error_is_missing_function(redis_reply_text(reply))) {
+        library_lost(s);
         return;
     }
     if (log_limit_pass(&s->error_limit, clock_mono_us(), &held)) {
@@ -113,14 +146,13 @@ static void on_opened(void *arg, const struct redis_reply *reply)
     if (!reply || redis_reply_type(reply) != REDIS_ERROR)
         return;
     if (s->library_ready)
-        store_redis_say_no(s, "cannot open a namespace", reply);
+        say_no(s, "cannot open a namespace", reply);
     else
         s->unopened = true;
 }
 
-void store_redis_open(void *impl, const char *ns, uint64_t seen, bool watched)
+static void namespace_open(struct store_redis *s, const char *ns, uint64_t seen)
 {
-    struct store_redis *s = impl;
     const struct config *config = s->config;
     struct buf key = {0};
     name_put_key(&key, config->prefix, slice_of(ns));
@@ -132,15 +164,70 @@ void store_redis_open(void *impl, const char *ns, uint64_t seen, bool watched)
                            SLICE_LIT("once_ttl"),   slice_of(log_u64(config->once_ttl_ms)),
                            SLICE_LIT("seen"),       slice_of(log_u64(seen))};
     redis_conn_send(s->commands, argv, seen ? 14 : 12, on_opened, s);
+    buf_reset(&key);
+}
+
+static void op_open(void *impl, const char *ns, uint64_t seen, bool watched)
+{
+    struct store_redis *s = impl;
+    namespace_open(s, ns, seen);
     if (watched)
         redis_inbox_add(s->inbox, ns);
-    buf_reset(&key);
 }
 
 static void op_close(void *impl, const char *ns)
 {
     struct store_redis *s = impl;
     redis_inbox_remove(s->inbox, ns);
+}
+
+/* --- reading --------------------------------------------------------------------------------- */
+
+static void on_read_refused(void *arg, const char *what, const struct redis_reply *reply)
+{
+    say_no(arg, what, reply);
+}
+
+static void op_look(void *impl, struct store_look *look)
+{
+    struct store_redis *s = impl;
+    if (s->library_ready)
+        redis_reader_look(s->reader, look);
+    else
+        look->done(look, ERR_AGAIN);
+}
+
+static void op_range(void *impl, struct store_range *range)
+{
+    redis_reader_range(((struct store_redis *)impl)->reader, range);
+}
+
+/* --- publishing ------------------------------------------------------------------------------ */
+
+static void on_post_opens(void *arg, const char *ns)
+{
+    namespace_open(arg, ns, 0);
+}
+
+static void on_post_lost_library(void *arg)
+{
+    library_lost(arg);
+}
+
+static void on_post_answered(void *arg, struct note_publish *note)
+{
+    struct store_redis *s = arg;
+    bus_published(s->bus, note);
+}
+
+static void op_publish(void *impl, struct note_publish *note)
+{
+    redis_posts_publish(((struct store_redis *)impl)->posts, note);
+}
+
+static void op_drain(void *impl)
+{
+    redis_posts_drain(((struct store_redis *)impl)->posts);
 }
 
 /* --- the connections ------------------------------------------------------------------------- */
@@ -162,9 +249,8 @@ static void on_commands_down(void *arg, const char *why)
     struct store_redis *s = arg;
     metrics_set(s->metrics, M_REDIS_UP_COMMANDS, 0);
     redis_library_stop(s->library);
-    s->library_ready = false;
-    redis_inbox_enable(s->inbox, false);
-    store_redis_posts_obstacle(s, "Redis cannot be reached", why);
+    library_not_ready(s);
+    redis_posts_obstacle(s->posts, "Redis cannot be reached", why);
     go_down(s);
 }
 
@@ -222,7 +308,7 @@ static void op_start(void *impl)
     if (s->sentinel)
         redis_sentinel_start(s->sentinel);
     redis_conn_start(s->commands);
-    store_redis_posts_start(s);
+    redis_posts_start(s->posts);
     redis_channels_start(s->channels);
     redis_inbox_start(s->inbox);
 }
@@ -268,52 +354,58 @@ static void op_configure(void *impl, struct config *config)
     redis_target_configure(s->target, &s->url, config);
     if (s->sentinel)
         redis_sentinel_configure(s->sentinel, config);
-    store_redis_posts_configure(s);
+    redis_posts_configure(s->posts, config);
     redis_channels_configure(s->channels, config);
     redis_inbox_configure(s->inbox, config);
+    redis_reader_configure(s->reader, config);
 }
 
 static void op_free(void *impl)
 {
     struct store_redis *s = impl;
-    store_redis_posts_end(s);
+    redis_posts_end(s->posts);
     ev_timer_stop(s->loop, &s->retry);
     redis_sentinel_free(s->sentinel);
     redis_conn_free(s->commands);
     redis_channels_free(s->channels);
     redis_inbox_free(s->inbox);
     redis_library_free(s->library);
+    redis_reader_free(s->reader);
+    redis_posts_free(s->posts);
     redis_target_free(s->target);
     redis_url_reset(&s->url);
     config_unref(s->config);
     free(s);
 }
 
+static const struct store_ops ops = {.kind = "redis",
+                                     .start = op_start,
+                                     .free = op_free,
+                                     .configure = op_configure,
+                                     .watch = op_watch,
+                                     .unwatch = op_unwatch,
+                                     .rewatch = op_rewatch,
+                                     .open = op_open,
+                                     .close = op_close,
+                                     .look = op_look,
+                                     .range = op_range,
+                                     .publish = op_publish,
+                                     .drain = op_drain,
+                                     .pause = op_pause,
+                                     .hold = op_hold,
+                                     .mark = op_mark,
+                                     .resume = op_resume};
+
 struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
                              const struct store_events *events, struct config *config,
                              struct metrics *metrics)
 {
-    static const struct store_ops ops = {.kind = "redis",
-                                         .start = op_start,
-                                         .free = op_free,
-                                         .configure = op_configure,
-                                         .watch = op_watch,
-                                         .unwatch = op_unwatch,
-                                         .rewatch = op_rewatch,
-                                         .open = store_redis_open,
-                                         .close = op_close,
-                                         .look = store_redis_look,
-                                         .range = store_redis_range,
-                                         .publish = store_redis_publish,
-                                         .drain = store_redis_posts_drain,
-                                         .pause = op_pause,
-                                         .hold = op_hold,
-                                         .mark = op_mark,
-                                         .resume = op_resume};
     static const struct redis_conn_handler commands_handler = {on_commands_up, on_commands_down,
                                                                NULL};
     static const struct redis_channels_handler channels_handler = {
         on_heard, on_event, on_channels_ready, on_channels_down, on_passed, on_replica};
+    static const struct redis_posts_handler posts_handler = {on_post_opens, on_post_lost_library,
+                                                             on_post_answered};
     struct store_redis *s = mem_zero(1, sizeof(*s));
     s->bus = bus;
     s->events = events;
@@ -329,10 +421,11 @@ struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
         s->sentinel = redis_sentinel_new(loop, &s->url, config, s->target, metrics);
     s->commands = redis_conn_new(loop, s->target, "commands", &commands_handler, s, metrics);
     s->library = redis_library_new(loop, s->commands, on_library_ready, on_library_failed, s);
+    s->reader = redis_reader_new(s->commands, config, on_read_refused, s, metrics);
     s->inbox = redis_inbox_new(loop, s->target, config, metrics);
     s->channels =
         redis_channels_new(loop, s->target, s->commands, config, &channels_handler, s, metrics);
-    store_redis_posts_init(s);
+    s->posts = redis_posts_new(loop, s->target, s->commands, config, &posts_handler, s, metrics);
     ev_init(&s->retry, on_retry);
     s->retry.data = s;
     return (struct store){&ops, s};

@@ -17,23 +17,14 @@ enum { OUT_SOFT_MAX = 256 << 10, READ_SIZE = 64 << 10 };
 
 static void queue_push(struct queue *q, uint64_t g)
 {
-    if (q->count == q->capacity) {
-        size_t capacity = q->capacity ? q->capacity * 2 : 256;
-        uint64_t *items = mem_alloc(capacity * sizeof *items);
-        for (size_t i = 0; i < q->count; i++)
-            items[i] = q->items[(q->head + i) % q->capacity];
-        free(q->items);
-        *q = (struct queue){items, 0, q->count, capacity};
-    }
-    q->items[(q->head + q->count++) % q->capacity] = g;
+    if (q->ring.count == q->ring.cap)
+        q->items = ring_grow(&q->ring, q->items, sizeof *q->items, 256);
+    q->items[ring_push(&q->ring)] = g;
 }
 
 static uint64_t queue_pop(struct queue *q)
 {
-    uint64_t g = q->items[q->head];
-    q->head = (q->head + 1) % q->capacity;
-    q->count--;
-    return g;
+    return q->items[ring_pop(&q->ring)];
 }
 
 /* A broken connection leaves it unknown what was published: nothing after that can be verified. */
@@ -53,7 +44,7 @@ static void link_break(struct link *link, const char *why)
 
 void link_answered(struct link *link, bool ok, uint64_t id, const char *error)
 {
-    if (link->sent.count == 0) {
+    if (link->sent.ring.count == 0) {
         link_break(link, "an answer to nothing");
         return;
     }
@@ -100,7 +91,8 @@ void link_flush(struct link *link)
 {
     if (link->down)
         return;
-    while (link->waiting.count && link->sent.count < link->depth && link->out.len < OUT_SOFT_MAX) {
+    while (link->waiting.ring.count && link->sent.ring.count < link->depth &&
+           link->out.len < OUT_SOFT_MAX) {
         uint64_t g = queue_pop(&link->waiting);
         link->owner->format(link->owner->arg, g, &link->out);
         queue_push(&link->sent, g);
@@ -161,7 +153,7 @@ void link_submit(struct link *link, uint64_t g)
 
 size_t link_load(const struct link *link)
 {
-    return link->waiting.count + link->sent.count;
+    return link->waiting.ring.count + link->sent.ring.count;
 }
 
 bool link_is_down(const struct link *link)

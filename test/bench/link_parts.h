@@ -1,13 +1,14 @@
 /* For link*.c only. */
 #pragma once
+#include "common/ring.h"
 #include "link.h"
 
 struct redisContext;
 struct redisReader;
 
 struct queue { /* of event numbers */
-    uint64_t *items;
-    size_t head, count, capacity;
+    struct ring ring;
+    uint64_t *items; /* its slots */
 };
 
 struct link {

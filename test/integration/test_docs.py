@@ -1,15 +1,20 @@
-"""docs/operations.md and deploy/sse-relay.json say what the binary does."""
+"""The documents say what the binary and the sources do, lead somewhere, and can be read; CI runs what they say."""
 
 import re
 import subprocess
 
 import pytest
 import redis as redis_py
+import yaml
 
 from relay_process import BINARY, ROOT, wait_until
 
 OPERATIONS = ROOT / "docs" / "operations.md"
 RELAY = ROOT / "relay"
+VERSION = (ROOT / "VERSION").read_text().strip()
+DEBIANS = ["bookworm", "trixie"]  # 12 and 13
+TEMPLATES = (".github/*.md", ".gitlab/*/*.md")
+PAGES = [page for glob in ("*.md", "docs/*.md", "test/vectors/*.md", *TEMPLATES) for page in sorted(ROOT.glob(glob))]
 
 
 def section(name):
@@ -70,7 +75,7 @@ def test_every_metric_is_described(relay):
 def source_texts():
     """The string literals of the relay's C files, those that stand side by side put together."""
     literal = r'"(?:[^"\\\n]|\\.)*"'
-    for path in sorted(RELAY.glob("*.c")):
+    for path in sorted(RELAY.rglob("*.c")):
         for run in re.findall(rf"{literal}(?:\s*{literal})*", path.read_text()):
             yield "".join(part[1:-1] for part in re.findall(literal, run))
 
@@ -84,11 +89,11 @@ def test_log_lines_are_those_of_the_source():
         assert any(t == msg or (msg != beginning and t.startswith(beginning)) for t in texts), msg
     literal = r'("(?:[^"\\\n]|\\.)*"(?:\s*"(?:[^"\\\n]|\\.)*")*)'
     calls = (
-        r"(?:log_put\(\s*LOG_(?:WARN|ERROR),|store_redis_say_no\(s,|count_invalid\(s, range,"
+        r"(?:log_put\(\s*LOG_(?:WARN|ERROR),|say_no\(\w,|count_invalid\(\w, [^;]*?,"
         rf"|log_error\(inbox,|complain\(\s*library, \w+,)\s*{literal}"
     )
     found = 0
-    for path in sorted(RELAY.glob("*.c")):
+    for path in sorted(RELAY.rglob("*.c")):
         for run in re.findall(calls, path.read_text()):
             found += 1
             msg = "".join(re.findall(r'"((?:[^"\\\n]|\\.)*)"', run))
@@ -96,19 +101,112 @@ def test_log_lines_are_those_of_the_source():
     assert found > 10
 
 
-def test_links_lead_somewhere():
-    """In all documents: to files that exist, and to headings of the page itself."""
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
-        text = page.read_text()
-        anchors = {
-            re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
-            for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
-        }
-        for target in re.findall(r"\]\(([^)\s]+)\)", text):
-            if target.startswith("#"):
-                assert target[1:] in anchors, f"{page.name}: {target}"
-            elif "://" not in target:
-                assert (page.parent / target.split("#")[0]).exists(), f"{page.name}: {target}"
+def prose(page):
+    """(number, line) of a document, without code blocks and without what a program writes into it."""
+    fenced = written = False
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        if line.lstrip().startswith("```"):
+            fenced = not fenced
+        elif re.match(r"<!-- [\w:]+:(begin|end) -->", line):
+            written = ":begin" in line
+        elif not fenced and not written:
+            yield number, line
+    assert not fenced and not written, f"{page.name}: something is not closed"
+
+
+def anchors(page):
+    """What a heading is called in a link to it."""
+    headings = [re.match(r"#+ (.*)$", line) for _, line in prose(page)]
+    return {re.sub(r"[^\w\- ]", "", h[1].lower()).strip().replace(" ", "-") for h in headings if h}
+
+
+def ids(pages):
+    return [str(page.relative_to(ROOT)) for page in pages]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
+def test_links_lead_somewhere(page):
+    """To files that exist and to headings that they have."""
+    text = re.sub(r"`[^`\n]*`", "", "\n".join(line for _, line in prose(page)))
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        file = page.parent / path if path else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
+def test_paths_that_are_named_exist(page):
+    """A path of the project in code letters, such as `deploy/run`."""
+    for path in re.findall(r"`((?:common|relay|test|deploy|docs|tools|\.ci)/[\w./*-]*)`", page.read_text()):
+        assert list(ROOT.glob(path.rstrip("/"))), path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ids(PAGES))
+def test_lines_are_short(page):
+    """At most 120 characters, so that a change shows what it changes. Free are tables, code blocks, what a program
+    writes (between two marks), addresses, and the targets of links, as none of them can be broken."""
+    for number, line in prose(page):
+        shown = re.sub(r"\]\([^)]*\)|https?://\S+", "", line)
+        assert line.lstrip().startswith("|") or len(shown) <= 120, f"line {number} has {len(shown)} characters"
+
+
+def test_the_picture_is_small():
+    assert "](docs/page.png)" in (ROOT / "README.md").read_text()
+    assert (ROOT / "docs" / "page.png").stat().st_size < 150_000
+
+
+def test_the_tour_has_what_comments_point_to():
+    """Comments name its sections: docs/architecture.md, "Life of a connection". Some are named from elsewhere."""
+    stable = ["What the live path lost", "When Redis goes away", "The hand-over from log to live", "Many reads, few commands"]
+    named = []
+    for path in [*RELAY.rglob("*.[ch]"), *(ROOT / "common").glob("*.[ch]")]:
+        text = re.sub(r"\s*\n\s*\*?\s*", " ", path.read_text())
+        named += re.findall(r'docs/architecture\.md, "([^"]+)"', text)
+    assert named
+    for heading in stable + named:
+        assert re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") in anchors(ROOT / "docs" / "architecture.md"), heading
+
+
+def test_versions_are_told():
+    """What a version brings, and which library in Redis it needs."""
+    changes = re.findall(r"^## \[(.*?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert changes[0] == "Unreleased" and VERSION in changes
+    library = re.search(r"^local VERSION = (\d+)$", (ROOT / "common" / "sse_relay.lua").read_text(), re.MULTILINE)
+    rows_of_versions = re.findall(r"^\| ([\d.]+) \| (\d+) \|", OPERATIONS.read_text(), re.MULTILINE)
+    assert (VERSION, library[1]) in rows_of_versions
+
+
+def test_ci_runs_everything_on_both_debians():
+    """.ci/run, which is `make test`, in a container of each."""
+    assert re.search(r"^make test\b", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    github = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    job = github["jobs"]["test"]
+    assert job["strategy"]["matrix"]["debian"] == DEBIANS
+    assert job["container"]["image"] == "debian:${{ matrix.debian }}"
+    assert ".ci/run" in [step.get("run") for step in job["steps"]]
+    assert {"push", "pull_request"} <= set(github[True])  # to YAML 1.1, `on` is a boolean
+    gitlab = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text())
+    job = gitlab["test"]
+    assert job["parallel"]["matrix"] == [{"DEBIAN": DEBIANS}] and job["image"] == "debian:$DEBIAN"
+    assert job["script"] == [".ci/run"] and job["stage"] in gitlab["stages"]
+
+
+def test_forms_for_issues_are_whole():
+    forms = [path for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml") if path.name != "config.yml"]
+    assert forms
+    for path in forms:
+        form = yaml.safe_load(path.read_text())
+        assert form["name"] and form["description"]
+        fields = [field for field in form["body"] if field["type"] != "markdown"]
+        assert len({field["id"] for field in fields}) == len(fields)
+        assert all(field["attributes"]["label"] for field in fields)
+        assert any(field.get("validations", {}).get("required") for field in fields)
+    assert (ROOT / ".github" / "pull_request_template.md").exists()
+    for folder in ("issue_templates", "merge_request_templates"):
+        assert list((ROOT / ".gitlab" / folder).glob("*.md"))
 
 
 ACL_LINE = re.compile(r"^ACL SETUSER .*$", re.MULTILINE)

@@ -177,12 +177,17 @@ def test_waiting_posts_are_bounded_in_bytes(redis, relay_factory, pool):
     assert first.result().status_code == 200
 
 
+def raw_post(data, connection=b"keep-alive"):
+    head = b"POST /publish?topic=t HTTP/1.1\r\nHost: x\r\nConnection: %s\r\nContent-Length: %d\r\n\r\n"
+    return head % (connection, len(data)) + data
+
+
 @pytest.mark.parametrize("half", [False, True], ids=["gone", "sends no more"])
 def test_post_of_a_client_that_hung_up_is_not_published(redis, relay_factory, pool, half):
     relay = relay_factory(LONG)
     lose(redis, relay)
     s = open_socket(relay)
-    s.sendall(b"POST /publish?topic=t HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\n\r\ngone")
+    s.sendall(raw_post(b"gone", b"close"))
     wait_waiting(relay, 1)
     patient = pool.submit(post, relay, "patient")
     wait_waiting(relay, 2)
@@ -197,6 +202,19 @@ def test_post_of_a_client_that_hung_up_is_not_published(redis, relay_factory, po
         got = read_all(s)
         assert status_of(got) == 503 and b'"published":false' in got
         s.close()
+
+
+def test_next_request_on_the_connection_of_a_post_that_waits(redis, relay_factory):
+    """Looking for a hang-up takes no byte of it, and does not take it for one."""
+    relay = relay_factory(LONG)
+    lose(redis, relay)
+    with open_socket(relay) as s:
+        s.sendall(raw_post(b"1"))
+        wait_waiting(relay, 1)
+        s.sendall(raw_post(b"2", b"close"))
+        redis.start()
+        assert read_all(s).count(b"HTTP/1.1 200") == 2
+    assert logged(redis) == ["1", "2"]
 
 
 def start_load(pool, relay, publishers=8):
@@ -495,6 +513,25 @@ def test_too_few_replicas_are_waited_for(redis, relay_factory, pool, doors):
         doors.redis.config_set("min-replicas-to-write", 0)
     assert one.result().status_code == batch.result().status_code == 200
     assert logged(redis) == ["1"] and logged(redis, "b") == ["0", "1", "2"]
+
+
+def test_hang_up_is_noticed_while_redis_is_up_and_unwilling(redis, relay_factory, doors):
+    relay = relay_factory(LONG)
+
+    def refused():
+        return relay.metric("sse_relay_http_responses_total", **{"class": "5xx"})
+
+    before = refused()
+    doors.redis.config_set("min-replicas-to-write", 1)
+    try:
+        with open_socket(relay) as s:
+            s.sendall(raw_post(b"gone"))
+            relay.wait_log("publish requests wait for Redis.*NOREPLICAS")
+        wait_until(lambda: refused() == before + 1, "its answer, which nobody takes")
+    finally:
+        doors.redis.config_set("min-replicas-to-write", 0)
+    relay.publish("t", "next")
+    assert logged(redis) == ["next"]
 
 
 def test_redis_that_loads_its_data_is_waited_for(relay_factory, pool, tmp_path):

@@ -1,5 +1,6 @@
 """Redis through TLS, where the relay has it built in; passwords from files and the environment everywhere."""
 
+import json
 import shutil
 import signal
 import socket
@@ -251,6 +252,31 @@ def test_files_are_checked_at_the_start(authority, client_cert, tmp_path):
     ):
         done = run_relay("--redis", "rediss://127.0.0.1:1", *extra)
         assert done.returncode == 2 and word in done.stderr, done.stderr
+
+
+@needs_tls
+def test_certificates_that_go_bad_are_refused_at_sighup(tls_redis, authority, relay_factory, tmp_path):
+    server = tls_redis()
+    ca = tmp_path / "ca.pem"
+    ca.write_text(authority.cert.read_text())
+    relay = relay_factory({"redis": server.tls_url, "redis.ca": ca})
+    ca.write_text("")
+    relay.signal(signal.SIGHUP)
+    assert "redis.ca" in relay.wait_log("the configuration was not read again")
+    server.client().client_kill_filter(_type="pubsub")
+    relay.publish("t", "x")
+    relay.wait_ready()
+
+
+@pytest.mark.skipif(BUILT_IN, reason="this relay has TLS built in")
+def test_build_without_tls_refuses_it_at_sighup(redis, relay_factory, tmp_path):
+    path = tmp_path / "relay.json"
+    path.write_text(json.dumps({"redis": redis.url}))
+    relay = relay_factory(args=["--config", path], redis=None)
+    path.write_text(json.dumps({"redis": "rediss://127.0.0.1:1"}))
+    relay.signal(signal.SIGHUP)
+    assert "this build cannot use TLS" in relay.wait_log("the configuration was not read again")
+    relay.publish("t", "x")
 
 
 @pytest.mark.skipif(BUILT_IN, reason="this relay has TLS built in")

@@ -12,6 +12,7 @@
 #include "test/bench/sse_reader.h"
 #include "test/bench/tag.h"
 #include "test/bench/topics.h"
+#include "test/unit/tests_run.h"
 
 /* --- histogram --- */
 
@@ -415,7 +416,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("bench");
     TCase *tc = tcase_create("bench");
     tcase_add_test(tc, test_percentiles_are_exact_for_small_values);
     tcase_add_test(tc, test_percentiles_are_at_most_one_percent_too_high_and_never_too_low);
@@ -433,10 +433,5 @@ int main(void)
     tcase_add_test(tc, test_an_event_is_complete_when_answered_and_received_by_all);
     tcase_add_test(tc, test_sums_tell_what_a_client_should_have);
     tcase_add_test(tc, test_cpu_time_of_threads_that_ended_is_not_lost);
-    suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run(tc);
 }

@@ -2,6 +2,7 @@
 #include <check.h>
 #include <stdlib.h>
 #include "relay/kit/bucket.h"
+#include "test/unit/tests_run.h"
 
 enum { SECOND = 1000000 };
 
@@ -104,7 +105,6 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("bucket");
     TCase *tcase = tcase_create("bucket");
     tcase_add_test(tcase, test_starts_with_its_burst_and_no_more);
     tcase_add_test(tcase, test_rate_holds_however_often_one_asks);
@@ -113,10 +113,5 @@ int main(void)
     tcase_add_test(tcase, test_no_rate_is_no_limit);
     tcase_add_test(tcase, test_new_rate_keeps_what_is_there);
     tcase_add_test(tcase, test_returned_tokens_are_not_saved_beyond_the_burst);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return tests_run(tcase);
 }

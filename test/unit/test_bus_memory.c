@@ -8,6 +8,7 @@
 #include "relay/core/client.h"
 #include "relay/memory/store_memory.h"
 #include "rng.h"
+#include "test/unit/tests_run.h"
 
 enum { WORKERS = 2 };
 
@@ -487,12 +488,5 @@ int main(void)
     TCase *shared = tcase_create("shared flights");
     tcase_add_checked_fixture(shared, setup_still, teardown);
     tcase_add_test(shared, test_the_end_of_one_stream_s_budget_is_not_that_of_others);
-    Suite *suite = suite_create("bus_memory");
-    suite_add_tcase(suite, cases);
-    suite_add_tcase(suite, shared);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run_all((TCase *const[]){cases, shared}, 2);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "client_rig.h"
+#include "test/unit/tests_run.h"
 
 static const struct client_limits limits = {.max_events = 4, .max_bytes = 400};
 
@@ -97,7 +98,7 @@ START_TEST(test_push_over_the_event_limit_is_full)
     for (uint64_t id = 1; id <= 4; id++)
         ck_assert_int_eq(push(&client, id), CLIENT_QUEUED);
     ck_assert_int_eq(push(&client, 5), CLIENT_FULL);
-    ck_assert_uint_eq(client.queue.count, 4);
+    ck_assert_uint_eq(client.queue.ring.count, 4);
     ck_assert_uint_eq(client.cursor, 4);
     ck_assert_str_eq(ids_sent(&client), "1 2 3 4");
     ck_assert_int_eq(push(&client, 5), CLIENT_QUEUED);
@@ -162,7 +163,7 @@ START_TEST(test_a_page_that_is_not_the_last_leaves_what_was_held_to_the_log)
     ck_assert(!page(&client, 1, 3, false));
     ck_assert_int_eq(client.state, CLIENT_REPLAY);
     ck_assert_uint_eq(client.cursor, 3);
-    ck_assert_uint_eq(client.held.count, 0);
+    ck_assert_uint_eq(client.held.ring.count, 0);
     ck_assert_int_eq(push(&client, 10), CLIENT_SKIPPED);
     ck_assert_int_eq(push(&client, 0), CLIENT_QUEUED);
     ck_assert_str_eq(ids_sent(&client), "1 2 3");
@@ -178,7 +179,7 @@ START_TEST(test_overflow_of_the_hold_costs_another_read_and_no_event)
     for (uint64_t id = 2; id <= 5; id++)
         ck_assert_int_eq(push(&client, id), CLIENT_HELD);
     ck_assert_int_eq(push(&client, 6), CLIENT_SKIPPED);
-    ck_assert_uint_eq(client.held.count, 0);
+    ck_assert_uint_eq(client.held.ring.count, 0);
     ck_assert_int_eq(push(&client, 7), CLIENT_SKIPPED);
     ck_assert(!page(&client, 1, 1, true));
     ck_assert_int_eq(client.state, CLIENT_REPLAY);
@@ -203,7 +204,7 @@ START_TEST(test_the_hold_is_bounded_in_bytes_as_well)
     ck_assert_int_eq(client_push(&client, &limits, first), CLIENT_HELD);
     ck_assert_int_eq(client_push(&client, &limits, second), CLIENT_SKIPPED);
     ck_assert(client.hold_overflow);
-    ck_assert_uint_eq(client.held.count, 0);
+    ck_assert_uint_eq(client.held.ring.count, 0);
     event_unref(first);
     event_unref(second);
 }
@@ -301,7 +302,7 @@ START_TEST(test_a_control_frame_is_queued_whatever_the_limits)
     for (uint64_t id = 1; id <= 4; id++)
         push(&client, id);
     client_put_control(&client, event_new_frame(0, SLICE_LIT(":\n")));
-    ck_assert_uint_eq(client.queue.count, 5);
+    ck_assert_uint_eq(client.queue.ring.count, 5);
     ck_assert_uint_eq(client.cursor, 4);
     ck_assert_str_eq(ids_sent(&client), "1 2 3 4");
 }
@@ -318,7 +319,7 @@ START_TEST(test_a_frame_without_bytes_is_no_output)
     client.state = CLIENT_OPENING;
     client_read_begin(&client);
     ck_assert(client_page(&client, &limits, events, 2, 5, true));
-    ck_assert_uint_eq(client.queue.count, 1);
+    ck_assert_uint_eq(client.queue.ring.count, 1);
     ck_assert_str_eq(ids_sent(&client), "1");
     event_unref(events[0]);
     event_unref(events[1]);
@@ -395,7 +396,7 @@ START_TEST(test_close_dropping_ends_between_two_events)
     buf_put(&out, iov[0].iov_base, 5);
     client_sent(&client, 5);
     ck_assert_uint_eq(client_close(&client, false), 2); /* the heartbeat is no event */
-    ck_assert_uint_eq(client.queue.count, 1);
+    ck_assert_uint_eq(client.queue.ring.count, 1);
     client_drain(&client, &out, 3);
     buf_putc(&out, '\0');
     ck_assert_str_eq(out.ptr, "id: 1\ndata: x\n\n");
@@ -420,7 +421,7 @@ START_TEST(test_close_while_reading_forgets_what_was_held)
     client_read_begin(&client);
     ck_assert_int_eq(push(&client, 1), CLIENT_HELD);
     client_close(&client, true);
-    ck_assert_uint_eq(client.held.count, 0);
+    ck_assert_uint_eq(client.held.ring.count, 0);
     ck_assert(!client.reading);
     ck_assert(!client_has_output(&client));
 }
@@ -453,11 +454,5 @@ int main(void)
     tcase_add_test(cases, test_close_dropping_ends_between_two_events);
     tcase_add_test(cases, test_close_dropping_drops_all_that_was_not_begun);
     tcase_add_test(cases, test_close_while_reading_forgets_what_was_held);
-    Suite *suite = suite_create("client");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run(cases);
 }

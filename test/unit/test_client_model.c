@@ -6,6 +6,7 @@
 #include "client_rig.h"
 #include "common/mem.h"
 #include "rng.h"
+#include "test/unit/tests_run.h"
 
 enum { MODEL_EVENTS = 400, MODEL_INBOX = 4096 };
 
@@ -137,13 +138,13 @@ static void model_take(struct model *m)
             model_reconnect(m);
         }
     } else if (p->count != SIZE_MAX) {
-        ck_assert_uint_le(m->client.queue.count + p->count, m->limits.max_events + 1);
+        ck_assert_uint_le(m->client.queue.ring.count + p->count, m->limits.max_events + 1);
         client_page(&m->client, &m->limits, p->events, p->count, p->cursor, p->final);
         for (size_t i = 0; i < p->count; i++)
             event_unref(p->events[i]);
     }
-    ck_assert_uint_le(m->client.queue.count, m->limits.max_events + 1);
-    ck_assert_uint_le(m->client.held.count, m->limits.max_events);
+    ck_assert_uint_le(m->client.queue.ring.count, m->limits.max_events + 1);
+    ck_assert_uint_le(m->client.held.ring.count, m->limits.max_events);
 }
 
 static void model_send(struct model *m)
@@ -160,7 +161,7 @@ static void model_send(struct model *m)
         sent += n;
     }
     client_sent(&m->client, taken);
-    if (m->client.state == CLIENT_REPLAY && !m->client.reading && m->client.queue.count < 2)
+    if (m->client.state == CLIENT_REPLAY && !m->client.reading && m->client.queue.ring.count < 2)
         model_ask(m);
 }
 
@@ -233,11 +234,5 @@ int main(void)
     TCase *cases = tcase_create("client_model");
     tcase_set_timeout(cases, 60);
     tcase_add_test(cases, test_model_nothing_is_lost_and_nothing_comes_twice);
-    Suite *suite = suite_create("client_model");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run(cases);
 }

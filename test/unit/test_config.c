@@ -8,8 +8,9 @@
 #include <unistd.h>
 #include "common/json.h"
 #include "relay/config/config.h"
-#include "relay/config/config_table.h"
-#include "relay/redis/redis_tls.h"
+#include "relay/config/config_print.h"
+#include "relay/config/config_value.h"
+#include "test/unit/tests_run.h"
 
 #define ARGS_MAX 64
 
@@ -290,11 +291,11 @@ END_TEST
 
 START_TEST(test_every_option_of_the_table_is_covered_by_the_ranges)
 {
-    for (size_t i = 0; i < config_option_count; i++) {
+    for (size_t i = 0; i < config_table_count; i++) {
         size_t found = 0;
         for (size_t j = 0; j < sizeof(ranges) / sizeof(ranges[0]); j++)
-            found += strcmp(ranges[j].flag, config_options[i].name) == 0;
-        ck_assert_msg(found == 1, "%s", config_options[i].name);
+            found += strcmp(ranges[j].flag, config_table[i].name) == 0;
+        ck_assert_msg(found == 1, "%s", config_table[i].name);
     }
 }
 END_TEST
@@ -311,8 +312,6 @@ START_TEST(test_messages_name_option_source_value_and_what_is_allowed)
     expect_error("--queue.max_bytes 1", "", "a size such as 4096, 64KB or 1MB, 4KB to 1GB");
     expect_error("--logging.level loud", "", "expected debug, info, warn or error");
     expect_error("--control_events maybe", "", "expected on or off");
-    if (!redis_tls_is_built_in())
-        expect_error("--redis rediss://h", "", "this build|TLS|Debian 13|stunnel");
     expect_error("--redis redis+sentinel://h", "", "redis+sentinel://|/master-name");
     expect_error("--log.ttl 8d", "", "index.ttl=\"7d\"|log.ttl=\"8d\"");
     expect_error("--publish.wait_replicas 1 --publish.timeout 0", "",
@@ -347,7 +346,7 @@ START_TEST(test_password_comes_from_a_file)
         ck_assert_str_eq(c->sentinel_password, "s3c:r@t");
         ck_assert(!c->password_on_command_line);
         struct buf text = {0};
-        config_put_file(&text, c);
+        config_print_file(&text, c);
         buf_putc(&text, '\0');
         ck_assert_ptr_null(strstr(text.ptr, "s3c"));
         buf_reset(&text);
@@ -384,7 +383,7 @@ START_TEST(test_password_in_the_environment_is_no_secret_told_on_the_command_lin
     ck_assert_str_eq(c->redis_password, "s3cret");
     ck_assert(!c->password_on_command_line);
     struct buf text = {0};
-    config_put_file(&text, c);
+    config_print_file(&text, c);
     buf_putc(&text, '\0');
     ck_assert_ptr_null(strstr(text.ptr, "s3cret"));
     ck_assert_ptr_nonnull(strstr(text.ptr, "\"redis.password\": \"***\""));
@@ -502,15 +501,15 @@ START_TEST(test_printed_file_reads_back_to_the_same)
     };
     struct buf first = {0}, second = {0};
     struct config *c = load_ok(cases[_i], "");
-    config_put_file(&first, c);
+    config_print_file(&first, c);
     buf_putc(&first, '\0');
     struct config *again = load_file(first.ptr);
-    config_put_file(&second, again);
+    config_print_file(&second, again);
     buf_putc(&second, '\0');
     ck_assert_str_eq(first.ptr, second.ptr);
-    for (size_t i = 0; i < config_option_count; i++) {
-        ck_assert(config_value_equal(c, again, &config_options[i]));
-        ck_assert_ptr_nonnull(strstr(first.ptr, config_options[i].help));
+    for (size_t i = 0; i < config_table_count; i++) {
+        ck_assert(config_value_equal(c, again, &config_table[i]));
+        ck_assert_ptr_nonnull(strstr(first.ptr, config_table[i].help));
     }
     config_unref(c);
     config_unref(again);
@@ -523,7 +522,7 @@ START_TEST(test_printed_default_file_names_no_machine)
 {
     struct buf b = {0};
     struct config *c = load_ok("", "");
-    config_put_file(&b, c);
+    config_print_file(&b, c);
     buf_putc(&b, '\0');
     ck_assert_ptr_nonnull(strstr(b.ptr, "\"node\": \"\""));
     ck_assert_ptr_nonnull(strstr(b.ptr, "\"workers\": 0"));
@@ -548,14 +547,14 @@ START_TEST(test_passwords_are_masked)
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct buf b = {0};
-        config_put_redacted_url(&b, cases[i][0]);
+        config_print_url(&b, cases[i][0]);
         buf_putc(&b, '\0');
         ck_assert_str_eq(b.ptr, cases[i][1]);
         buf_reset(&b);
     }
     struct buf b = {0};
     struct config *c = load_ok("--redis redis://:s3cret@h:1", "");
-    config_put_file(&b, c);
+    config_print_file(&b, c);
     buf_putc(&b, '\0');
     ck_assert_ptr_null(strstr(b.ptr, "s3cret"));
     config_unref(c);
@@ -566,15 +565,15 @@ END_TEST
 START_TEST(test_help_and_docs_name_every_option)
 {
     struct buf help = {0}, docs = {0};
-    config_put_help(&help);
+    config_print_help(&help);
     buf_putc(&help, '\0');
-    config_put_docs(&docs);
+    config_print_docs(&docs);
     buf_putc(&docs, '\0');
-    for (size_t i = 0; i < config_option_count; i++) {
+    for (size_t i = 0; i < config_table_count; i++) {
         char word[80];
-        snprintf(word, sizeof(word), "--%s", config_options[i].name);
+        snprintf(word, sizeof(word), "--%s", config_table[i].name);
         ck_assert_ptr_nonnull(strstr(help.ptr, word));
-        snprintf(word, sizeof(word), "| `%s` |", config_options[i].name);
+        snprintf(word, sizeof(word), "| `%s` |", config_table[i].name);
         ck_assert_ptr_nonnull(strstr(docs.ptr, word));
     }
     expect_parts(help.ptr, "--config FILE|SSE_RELAY_|Exit codes|Example");
@@ -622,9 +621,9 @@ END_TEST
 
 START_TEST(test_environment_names_are_unambiguous)
 {
-    for (size_t i = 0; i < config_option_count; i++)
+    for (size_t i = 0; i < config_table_count; i++)
         for (size_t j = 0; j < i; j++) {
-            const char *a = config_options[i].name, *b = config_options[j].name;
+            const char *a = config_table[i].name, *b = config_table[j].name;
             while (*a && (*a == *b || (strchr("._", *a) && strchr("._", *b) && *b))) {
                 a++;
                 b++;
@@ -663,11 +662,5 @@ int main(void)
     tcase_add_test(cases, test_reload_takes_what_is_safe_and_tells_the_rest);
     tcase_add_test(cases, test_references_share_one_configuration);
     tcase_add_test(cases, test_environment_names_are_unambiguous);
-    Suite *suite = suite_create("config");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run(cases);
 }

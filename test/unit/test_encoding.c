@@ -2,6 +2,7 @@
 #include <check.h>
 #include <stdlib.h>
 #include "relay/http/request.h"
+#include "test/unit/tests_run.h"
 
 static const char *const accepted[] = {
     "gzip",
@@ -112,11 +113,5 @@ int main(void)
     tcase_add_test(tests, test_who_says_nothing_gets_plain_streams);
     tcase_add_loop_test(tests, test_all_topics_must_be_covered, 0,
                         sizeof(cases) / sizeof(cases[0]));
-    Suite *suite = suite_create("encoding");
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return tests_run(tests);
 }

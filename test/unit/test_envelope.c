@@ -1,6 +1,7 @@
 #include "common/envelope.h"
 #include "common/mem.h"
 #include "test/unit/rng.h"
+#include "test/unit/tests_run.h"
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -237,11 +238,5 @@ int main(void)
     tcase_add_test(tests, test_log_entries);
     tcase_add_test(tests, test_strange_log_entries);
     tcase_add_test(tests, test_mutations_never_crash);
-    Suite *suite = suite_create("envelope");
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return tests_run(tests);
 }

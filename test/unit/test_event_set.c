@@ -2,6 +2,7 @@
 #include <check.h>
 #include <stdlib.h>
 #include "relay/core/event_set.h"
+#include "test/unit/tests_run.h"
 
 static struct event *event_of(const char *topic, uint64_t id)
 {
@@ -118,11 +119,5 @@ int main(void)
     tcase_add_test(cases, test_without_topics_it_is_the_same_on_another);
     tcase_add_test(cases, test_the_first_era_counts);
     tcase_add_test(cases, test_the_oldest_go_first_and_it_knows_from_where);
-    Suite *suite = suite_create("event_set");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run(cases);
 }

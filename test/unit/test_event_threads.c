@@ -1,5 +1,6 @@
 /* Events are shared by all threads: meant for ThreadSanitizer. */
 #include "common/event.h"
+#include "test/unit/tests_run.h"
 #include <check.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -90,11 +91,5 @@ int main(void)
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, test_last_reference_frees_whoever_holds_it);
     tcase_add_test(tests, test_threads_that_ask_together_pack_once);
-    Suite *suite = suite_create("event threads");
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return tests_run(tests);
 }

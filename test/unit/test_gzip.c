@@ -10,6 +10,7 @@
 #include "client_rig.h"
 #include "test/unit/rng.h"
 #include "test/unit/vectors.h"
+#include "test/unit/tests_run.h"
 
 enum { FRAMES_MAX = 128, READ_STEP = 4096 };
 
@@ -368,11 +369,5 @@ int main(void)
     tcase_add_loop_test(tests, test_a_stream_in_pieces_is_whole_at_its_end, 1, 60);
     tcase_add_test(tests, test_a_stream_that_is_cut_short_is_whole_at_its_end);
     tcase_add_test(tests, test_a_stream_without_events_is_whole_at_its_end);
-    Suite *suite = suite_create("gzip");
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return tests_run(tests);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include "common/mem.h"
 #include "relay/kit/inbox.h"
+#include "test/unit/tests_run.h"
 
 enum { PRODUCERS = 4, ITEMS = 20000, STEP = 100 };
 
@@ -189,11 +190,5 @@ int main(void)
     tcase_add_test(cases, test_a_push_during_the_callback_wakes_again);
     tcase_add_loop_test(cases, test_threads_lose_nothing_and_keep_their_order, 0, 2);
     tcase_add_test(cases, test_two_loops_wake_each_other);
-    Suite *suite = suite_create("inbox");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run(cases);
 }

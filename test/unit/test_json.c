@@ -1,5 +1,6 @@
 #include "common/json.h"
 #include "test/unit/rng.h"
+#include "test/unit/tests_run.h"
 #include <check.h>
 #include <string.h>
 
@@ -143,36 +144,56 @@ START_TEST(test_lenient_lets_bytes_pass)
 }
 END_TEST
 
-static bool member_is(const char *text, size_t index, const char *name, const char *want)
+static bool member_is(const char *text, const char *name, const char *want)
 {
     struct slice raw;
     ck_assert_msg(accepts(slice_of(text)), "%s", text);
-    if (json_raw_member(slice_of(text), index, name, &raw) != OK)
+    if (json_raw_member(slice_of(text), name, &raw) != OK)
         return want == NULL;
     return want != NULL && slice_is(raw, want);
+}
+
+/* @wanted: its elements, and a NULL. */
+static void expect_elements(const char *text, const char *const *wanted)
+{
+    struct slice rest = slice_of(text), raw;
+    ck_assert_msg(accepts(rest), "%s", text);
+    for (; *wanted; wanted++) {
+        ck_assert_msg(json_raw_next(&rest, &raw), "%s", text);
+        ck_assert_msg(slice_is(raw, *wanted), "%s: %.*s", text, (int)raw.len, raw.ptr);
+    }
+    ck_assert_msg(!json_raw_next(&rest, &raw), "%s", text);
 }
 
 START_TEST(test_raw_members)
 {
     const char *text = " {\"a\" : 12345678901234567890 ,\"b\":{\"a\":[1,\"]}\\\"\"]}, "
                        "\"\\u0064\":\"x\",\"a\":2, \"n\\u0000\":5,\"\":null}";
-    ck_assert(member_is(text, 0, "a", "12345678901234567890"));
-    ck_assert(member_is(text, 0, "b", "{\"a\":[1,\"]}\\\"\"]}"));
-    ck_assert(member_is(text, 0, "d", "\"x\""));
-    ck_assert(member_is(text, 0, "", "null"));
-    ck_assert(member_is(text, 0, "n", NULL));
-    ck_assert(member_is(text, 0, "c", NULL));
-    ck_assert(member_is(text, 1, "a", NULL));
-    ck_assert(member_is("\xEF\xBB\xBF{\"a\":1}", 0, "a", "1"));
-    ck_assert(member_is("{}", 0, "a", NULL));
-    ck_assert(member_is("[]", 0, "a", NULL));
-    ck_assert(member_is("\"a\"", 0, "a", NULL));
-    text = "[{\"a\":[ ]}, {\"b\":\"{\\\"a\\\":1}\"},5 ,{\"a\":-1.0e+7}]";
-    ck_assert(member_is(text, 0, "a", "[ ]"));
-    ck_assert(member_is(text, 1, "a", NULL));
-    ck_assert(member_is(text, 2, "a", NULL));
-    ck_assert(member_is(text, 3, "a", "-1.0e+7"));
-    ck_assert(member_is(text, 4, "a", NULL));
+    ck_assert(member_is(text, "a", "12345678901234567890"));
+    ck_assert(member_is(text, "b", "{\"a\":[1,\"]}\\\"\"]}"));
+    ck_assert(member_is(text, "d", "\"x\""));
+    ck_assert(member_is(text, "", "null"));
+    ck_assert(member_is(text, "n", NULL));
+    ck_assert(member_is(text, "c", NULL));
+    ck_assert(member_is("\xEF\xBB\xBF{\"a\":1}", "a", "1"));
+    ck_assert(member_is("{}", "a", NULL));
+    ck_assert(member_is("[]", "a", NULL));
+    ck_assert(member_is("\"a\"", "a", NULL));
+    ck_assert(member_is("[{\"a\":1}]", "a", NULL));
+}
+END_TEST
+
+START_TEST(test_raw_elements)
+{
+    expect_elements(" [ {\"a\":[ ]}, {\"b\":\"{\\\"a\\\":1},[\"},5 ,-1.0e+7,[[1],[]] ,\"]\" ]",
+                    (const char *const[]){"{\"a\":[ ]}", "{\"b\":\"{\\\"a\\\":1},[\"}", "5",
+                                          "-1.0e+7", "[[1],[]]", "\"]\"", NULL});
+    expect_elements("\xEF\xBB\xBF[1]\n", (const char *const[]){"1", NULL});
+    expect_elements("[[0]]", (const char *const[]){"[0]", NULL});
+    expect_elements("[]", (const char *const[]){NULL});
+    expect_elements("[ ]", (const char *const[]){NULL});
+    expect_elements("{\"a\":[1]}", (const char *const[]){NULL});
+    expect_elements("5", (const char *const[]){NULL});
 }
 END_TEST
 
@@ -252,14 +273,9 @@ int main(void)
     tcase_add_test(tests, test_escaped_nul_is_noticed);
     tcase_add_test(tests, test_lenient_lets_bytes_pass);
     tcase_add_test(tests, test_raw_members);
+    tcase_add_test(tests, test_raw_elements);
     tcase_add_test(tests, test_data_as_it_is_sent);
     tcase_add_test(tests, test_strings_written);
     tcase_add_test(tests, test_written_strings_are_read_back);
-    Suite *suite = suite_create("json");
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return tests_run(tests);
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include "common/json.h"
 #include "relay/kit/log.h"
+#include "test/unit/tests_run.h"
 
 static int saved_stderr, pipe_read;
 
@@ -190,11 +191,5 @@ int main(void)
     tcase_add_test(cases, test_threads_do_not_mix_their_lines);
     tcase_add_test(cases, test_numbers_stay_for_sixteen_calls);
     tcase_add_test(cases, test_limit_passes_once_per_period_and_counts);
-    Suite *suite = suite_create("log");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run(cases);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "relay/memory/store_memory_space.h"
+#include "test/unit/tests_run.h"
 
 static const uint64_t start_us = UINT64_C(1800000000000000), second = 1000000;
 static const struct memory_limits roomy = {
@@ -572,11 +573,5 @@ int main(void)
     tcase_add_test(cases, test_once_expires);
     tcase_add_test(cases, test_once_of_an_ephemeral_event_is_remembered_too);
     tcase_add_test(cases, test_once_keys_are_bounded_the_oldest_goes);
-    Suite *suite = suite_create("memory");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run(cases);
 }

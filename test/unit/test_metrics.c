@@ -10,7 +10,8 @@
 #include <unistd.h>
 #include "common/json.h"
 #include "relay/kit/metrics.h"
-#include "relay/kit/metrics_table.h"
+#include "relay/kit/metrics_parts.h"
+#include "test/unit/tests_run.h"
 
 #define SETS 3
 
@@ -330,11 +331,5 @@ int main(void)
     tcase_add_test(cases, test_bounds_rise_and_say_what_they_are);
     tcase_add_test(cases, test_json_has_the_same_figures);
     tcase_add_test(cases, test_reading_while_threads_count_never_goes_back);
-    Suite *suite = suite_create("metrics");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run(cases);
 }

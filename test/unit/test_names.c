@@ -1,5 +1,6 @@
 #include "common/names.h"
 #include "test/unit/vectors.h"
+#include "test/unit/tests_run.h"
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -167,6 +168,22 @@ START_TEST(test_channels_taken_apart)
 }
 END_TEST
 
+START_TEST(test_lookup_of_one_namespace_is_none_of_another)
+{
+    struct buf b = {0};
+    name_put_lookup(&b, SLICE_LIT("ab"), SLICE_LIT("c"));
+    ck_assert(slice_eq(buf_slice(&b), SLICE_LIT("ab\0c")));
+    buf_clear(&b);
+    name_put_lookup(&b, SLICE_LIT("a"), SLICE_LIT("bc"));
+    ck_assert(slice_eq(buf_slice(&b), SLICE_LIT("a\0bc")));
+    size_t len;
+    char *text = buf_take(&b, &len);
+    ck_assert_uint_eq(len, 4);
+    ck_assert_str_eq(text + 2, "bc");
+    free(text);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tests = tcase_create("names");
@@ -179,11 +196,6 @@ int main(void)
     tcase_add_test(tests, test_keys);
     tcase_add_test(tests, test_globs);
     tcase_add_test(tests, test_channels_taken_apart);
-    Suite *suite = suite_create("names");
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    tcase_add_test(tests, test_lookup_of_one_namespace_is_none_of_another);
+    return tests_run(tests);
 }

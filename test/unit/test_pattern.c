@@ -1,6 +1,7 @@
 #include "relay/core/pattern.h"
 #include "common/names.h"
 #include "test/unit/vectors.h"
+#include "test/unit/tests_run.h"
 #include <check.h>
 #include <stdlib.h>
 
@@ -155,11 +156,5 @@ int main(void)
     tcase_add_test(tests, test_inclusions_of_the_contract);
     tcase_add_test(tests, test_brute_force);
     tcase_add_test(tests, test_globs_miss_nothing);
-    Suite *suite = suite_create("pattern");
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return tests_run(tests);
 }

@@ -9,6 +9,7 @@
 #include "fake_redis.h"
 #include "relay/redis/redis_channels.h"
 #include "rng.h"
+#include "test/unit/tests_run.h"
 
 enum { NAMES = 6 };
 static const double PATIENCE_S = 20.0;
@@ -448,11 +449,5 @@ int main(void)
     tcase_add_test(cases, test_nothing_is_missed_while_nobody_reads);
     tcase_add_loop_test(cases, test_a_probe_that_is_not_allowed_holds_up_nothing, 0, 2);
     tcase_add_test(cases, test_a_primary_that_became_a_replica_is_told);
-    Suite *suite = suite_create("redis_channels");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run(cases);
 }

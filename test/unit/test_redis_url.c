@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/redis_url.h"
+#include "test/unit/tests_run.h"
 
 struct sample {
     const char *text;
@@ -190,11 +191,5 @@ int main(void)
     tcase_add_loop_test(cases, test_bad_urls_are_refused_and_leave_nothing_behind, 0,
                         sizeof(bad) / sizeof(bad[0]));
     tcase_add_test(cases, test_any_mangled_url_is_refused_or_taken_whole);
-    Suite *suite = suite_create("redis_url");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run(cases);
 }

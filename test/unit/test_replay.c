@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "replay_rig.h"
+#include "test/unit/tests_run.h"
 
 /* --- one topic ------------------------------------------------------------------------------- */
 
@@ -435,11 +436,5 @@ int main(void)
     tcase_add_test(cases, test_last_gives_the_newest_over_all_topics);
     tcase_add_test(cases, test_last_counts_an_event_of_two_topics_once);
     tcase_add_test(cases, test_last_does_not_tell_of_a_hole_before_its_first_event);
-    Suite *suite = suite_create("replay");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run(cases);
 }

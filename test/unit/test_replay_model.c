@@ -6,6 +6,7 @@
 #include "relay/core/pattern.h"
 #include "replay_rig.h"
 #include "rng.h"
+#include "test/unit/tests_run.h"
 
 /* --- the model ------------------------------------------------------------------------------- */
 
@@ -287,11 +288,5 @@ int main(void)
     tcase_add_checked_fixture(cases, rig_setup, rig_teardown);
     tcase_set_timeout(cases, 60);
     tcase_add_test(cases, test_model_everything_is_delivered_once_or_told);
-    Suite *suite = suite_create("replay_model");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run(cases);
 }

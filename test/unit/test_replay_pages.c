@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "replay_rig.h"
+#include "test/unit/tests_run.h"
 
 /* --- several topics -------------------------------------------------------------------------- */
 
@@ -265,11 +266,5 @@ int main(void)
     tcase_add_test(cases, test_a_store_that_went_away_is_told);
     tcase_add_loop_test(cases, test_all_ranges_are_waited_for_and_one_failure_is_all, 0, 2);
     tcase_add_test(cases, test_topics_are_read_a_few_at_a_time);
-    Suite *suite = suite_create("replay_pages");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run(cases);
 }

@@ -7,6 +7,7 @@
 #include "common/event.h"
 #include "common/json.h"
 #include "relay/http/request.h"
+#include "test/unit/tests_run.h"
 
 #define NOW_US UINT64_C(1700000000000000)
 #define PAIRS_MAX 128
@@ -588,11 +589,5 @@ int main(void)
     tcase_add_test(cases, test_forms_are_decoded);
     tcase_add_test(cases, test_namespace_comes_from_the_query);
     tcase_add_test(cases, test_problem_is_json);
-    Suite *suite = suite_create("request");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run(cases);
 }

@@ -1,6 +1,7 @@
 #include "common/buf.h"
 #include "common/mem.h"
 #include "common/slice.h"
+#include "test/unit/tests_run.h"
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,51 @@ START_TEST(test_comparisons_count_bytes)
     ck_assert(slice_has_prefix(SLICE_LIT("abc"), SLICE_LIT("ab")));
     ck_assert(slice_has_prefix(SLICE_LIT("abc"), SLICE_NONE));
     ck_assert(!slice_has_prefix(SLICE_LIT("a"), SLICE_LIT("ab")));
+}
+END_TEST
+
+START_TEST(test_trim_takes_spaces_and_tabs_off_both_ends)
+{
+    ck_assert(slice_is(slice_trim(SLICE_LIT(" \t a \tb\t ")), "a \tb"));
+    ck_assert(slice_is(slice_trim(SLICE_LIT("a")), "a"));
+    ck_assert(slice_is(slice_trim(SLICE_LIT("\n a\r")), "\n a\r"));
+    ck_assert_uint_eq(slice_trim(SLICE_LIT(" \t ")).len, 0);
+    ck_assert_ptr_nonnull(slice_trim(SLICE_LIT(" \t ")).ptr); /* empty, not absent */
+    ck_assert_ptr_null(slice_trim(SLICE_NONE).ptr);
+}
+END_TEST
+
+START_TEST(test_cut_gives_each_part_and_tells_the_last)
+{
+    struct slice rest = SLICE_LIT("a,,b,");
+    static const char *const parts[] = {"a", "", "b", ""};
+    for (size_t i = 0; i < 4; i++) {
+        ck_assert_ptr_nonnull(rest.ptr);
+        struct slice part = slice_cut(&rest, ',');
+        ck_assert_ptr_nonnull(part.ptr);
+        ck_assert(slice_is(part, parts[i]));
+    }
+    ck_assert_ptr_null(rest.ptr);
+    ck_assert_ptr_null(slice_cut(&rest, ',').ptr);
+    ck_assert_ptr_null(rest.ptr);
+    rest = SLICE_LIT("k=a=b");
+    ck_assert(slice_is(slice_cut(&rest, '='), "k"));
+    ck_assert(slice_is(rest, "a=b"));
+    rest = SLICE_LIT("a\0b");
+    ck_assert(slice_is(slice_cut(&rest, '\0'), "a"));
+    ck_assert(slice_is(rest, "b"));
+}
+END_TEST
+
+START_TEST(test_control_bytes)
+{
+    for (int c = 0; c < 256; c++) {
+        char bytes[] = {'a', (char)c, 'b'};
+        ck_assert(slice_has_control((struct slice){bytes, 3}) == (c < 0x20 || c == 0x7F));
+    }
+    ck_assert(!slice_has_control(SLICE_NONE));
+    ck_assert(slice_has_control(SLICE_LIT("\t")));
+    ck_assert(!slice_has_control(SLICE_LIT("\xC2\x80 \xC2\x9F")));
 }
 END_TEST
 
@@ -156,7 +202,7 @@ START_TEST(test_buffer_grows_and_is_taken)
 }
 END_TEST
 
-START_TEST(test_memory_of_no_bytes)
+START_TEST(test_memory_of_no_bytes_and_of_one_more)
 {
     void *none = mem_alloc(0);
     void *zero = mem_zero(0, 8);
@@ -165,6 +211,14 @@ START_TEST(test_memory_of_no_bytes)
     none = mem_resize(none, 0);
     ck_assert_ptr_nonnull(none);
     free(none);
+    uint16_t *items = NULL;
+    for (uint16_t i = 0; i < 1000; i++) {
+        items = mem_grow(items, i, sizeof *items);
+        items[i] = i;
+    }
+    for (uint16_t i = 0; i < 1000; i++)
+        ck_assert_uint_eq(items[i], i);
+    free(items);
     free(zero);
     for (int e = OK; e <= ERR_DENIED + 1; e++)
         ck_assert_ptr_nonnull(err_text((enum err)e));
@@ -178,16 +232,13 @@ int main(void)
     tcase_add_test(tests, test_comparisons_count_bytes);
     tcase_add_loop_test(tests, test_utf8_as_browsers_decode_it, 0,
                         (int)(sizeof utf8_cases / sizeof *utf8_cases));
+    tcase_add_test(tests, test_trim_takes_spaces_and_tabs_off_both_ends);
+    tcase_add_test(tests, test_cut_gives_each_part_and_tells_the_last);
+    tcase_add_test(tests, test_control_bytes);
     tcase_add_test(tests, test_numbers_are_exact);
     tcase_add_test(tests, test_durations);
     tcase_add_test(tests, test_sizes);
     tcase_add_test(tests, test_buffer_grows_and_is_taken);
-    tcase_add_test(tests, test_memory_of_no_bytes);
-    Suite *suite = suite_create("slice");
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    tcase_add_test(tests, test_memory_of_no_bytes_and_of_one_more);
+    return tests_run(tests);
 }

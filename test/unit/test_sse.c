@@ -2,6 +2,7 @@
 #include "common/sse.h"
 #include "test/unit/rng.h"
 #include "test/unit/vectors.h"
+#include "test/unit/tests_run.h"
 #include <check.h>
 #include <string.h>
 
@@ -289,11 +290,5 @@ int main(void)
     tcase_add_test(tests, test_control_events);
     tcase_add_test(tests, test_event_keeps_copies);
     tcase_add_test(tests, test_event_without_type_or_fields);
-    Suite *suite = suite_create("sse");
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return tests_run(tests);
 }

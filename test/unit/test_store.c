@@ -4,6 +4,7 @@
 #include <string.h>
 #include "relay/bus/store.h"
 #include "rng.h"
+#include "test/unit/tests_run.h"
 
 static char *names[32];
 static struct strings wanted = {names, 0};
@@ -164,11 +165,5 @@ int main(void)
     tcase_add_test(cases, test_a_thousand_topics_come_out_sorted);
     tcase_add_test(cases, test_many_patterns_match_as_few_do);
     tcase_add_loop_test(cases, test_an_event_without_type_may_take_its_topics_name, 0, 4);
-    Suite *suite = suite_create("store");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run(cases);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "common/mem.h"
 #include "relay/core/subscription.h"
+#include "test/unit/tests_run.h"
 
 static struct subscription *make(const char *first, const char *second)
 {
@@ -83,11 +84,5 @@ int main(void)
     tcase_add_test(cases, test_without_types_all_are_wanted);
     tcase_add_test(cases, test_with_types_only_these_are_wanted);
     tcase_add_test(cases, test_the_last_of_several_threads_frees);
-    Suite *suite = suite_create("subscription");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run(cases);
 }

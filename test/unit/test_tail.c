@@ -5,6 +5,7 @@
 #include <string.h>
 #include "relay/core/tail.h"
 #include "rng.h"
+#include "test/unit/tests_run.h"
 
 static const struct slice ns = SLICE_LIT("default"), a = SLICE_LIT("a"), b = SLICE_LIT("b");
 static struct tails *tails;
@@ -322,11 +323,5 @@ int main(void)
     tcase_add_test(cases, test_what_does_not_fit_shortens_what_is_covered);
     tcase_add_test(cases, test_dropped_topics_are_not_known);
     tcase_add_loop_test(cases, test_model_of_what_is_covered, 0, 50);
-    Suite *suite = suite_create("tail");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run(cases);
 }

@@ -2,6 +2,7 @@
 #include "common/hash.h"
 #include "relay/core/pattern.h"
 #include "test/unit/rng.h"
+#include "test/unit/tests_run.h"
 #include <check.h>
 #include <string.h>
 
@@ -186,11 +187,5 @@ int main(void)
     tcase_add_test(tests, test_index_does_what_a_list_does);
     tcase_add_test(tests, test_many_subscribers_of_one_name);
     tcase_add_test(tests, test_longest_names);
-    Suite *suite = suite_create("topic_index");
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return tests_run(tests);
 }

@@ -5,6 +5,7 @@
 #include "common/mem.h"
 #include "relay/kit/wheel.h"
 #include "rng.h"
+#include "test/unit/tests_run.h"
 
 enum { TICK = 10 };
 
@@ -219,11 +220,5 @@ int main(void)
     tcase_add_test(cases, test_fire_may_set_itself_into_the_same_slot);
     tcase_add_test(cases, test_fire_may_cancel_others_that_are_due_as_well);
     tcase_add_test(cases, test_model_every_timer_fires_within_a_tick);
-    Suite *suite = suite_create("wheel");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run(cases);
 }

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "relay/kit/writer.h"
+#include "test/unit/tests_run.h"
 
 static struct writer *writer;
 static int near[WRITER_BATCH], far[WRITER_BATCH];
@@ -48,11 +49,11 @@ START_TEST(test_each_socket_gets_its_frames)
     writer = writer_new(_i);
     for (size_t count = 1; count <= WRITER_BATCH; count += 9) {
         struct iovec iov[WRITER_BATCH][2];
-        struct write writes[WRITER_BATCH];
+        struct writer_write writes[WRITER_BATCH];
         for (size_t i = 0; i < count; i++) {
             iov[i][0] = text(i % 3 ? "first " : "one");
             iov[i][1] = text("second");
-            writes[i] = (struct write){.fd = near[i], .iov = iov[i], .count = i % 3 ? 2 : 1};
+            writes[i] = (struct writer_write){.fd = near[i], .iov = iov[i], .count = i % 3 ? 2 : 1};
         }
         writer_write(writer, writes, count);
         for (size_t i = 0; i < count; i++) {
@@ -73,10 +74,10 @@ START_TEST(test_one_socket_does_not_hold_up_the_others)
     close(far[GONE]);
     far[GONE] = -1;
     struct iovec iov[COUNT];
-    struct write writes[COUNT];
+    struct writer_write writes[COUNT];
     for (int i = 0; i < COUNT; i++) {
         iov[i] = i == TIGHT ? (struct iovec){large, LARGE} : text("x");
-        writes[i] = (struct write){.fd = near[i], .iov = &iov[i], .count = 1};
+        writes[i] = (struct writer_write){.fd = near[i], .iov = &iov[i], .count = 1};
     }
     writer_write(writer, writes, COUNT);
     for (int i = 0; i < COUNT; i++) {
@@ -107,11 +108,5 @@ int main(void)
     tcase_add_loop_test(cases, test_each_socket_gets_its_frames, 0, 2);
     tcase_add_loop_test(cases, test_one_socket_does_not_hold_up_the_others, 0, 2);
     tcase_add_loop_test(cases, test_nothing_to_write_is_fine, 0, 2);
-    Suite *suite = suite_create("writer");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run(cases);
 }

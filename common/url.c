@@ -1,0 +1,31 @@
+#include "common/url.h"
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+enum err url_decode(struct slice s, enum url_plus plus, char *room, struct slice *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.ptr[i];
+        if (c == '%') {
+            int high = i + 2 < s.len ? hex_digit(s.ptr[i + 1]) : -1;
+            int low = i + 2 < s.len ? hex_digit(s.ptr[i + 2]) : -1;
+            if (high < 0 || low < 0)
+                return ERR_INVALID;
+            c = (char)(high * 16 + low);
+            i += 2;
+        } else if (c == '+' && plus == URL_PLUS_IS_SPACE) {
+            c = ' ';
+        }
+        room[n++] = c;
+    }
+    *out = (struct slice){room, n};
+    return OK;
+}

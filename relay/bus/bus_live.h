@@ -1,0 +1,14 @@
+/* The live path: whether an event that the store has heard is the next of its topic, and so may be
+ * sent to the workers; what is missing before it is asked of the log. Bus thread. */
+#pragma once
+#include "relay/bus/bus_repairs.h"
+
+struct bus_live;
+
+struct bus_live *bus_live_new(const struct bus_base *base, struct bus_outbox *outbox,
+                              struct bus_spaces *spaces, struct bus_repairs *repairs);
+void bus_live_free(struct bus_live *live);
+
+/* An event for the workers in @workers, a bit each; the reference is the caller's. The same one may
+ * come again for the workers of another pattern. */
+void bus_live_deliver(struct bus_live *live, struct event *ev, uint64_t workers);

@@ -1,0 +1,41 @@
+#include <stdlib.h>
+
+#include "common/mem.h"
+#include "relay/bus/replay_parts.h"
+
+/* The way back to the last N events of many topics: nobody knows where it begins, so the logs are
+ * read from their ends, by pages. Only ids are kept, as events may be large. */
+
+static int compare_downwards(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x < y) - (x > y);
+}
+
+static bool walk_counts(const struct replay *r, const struct event *ev)
+{
+    return ev && !event_has_match(ev) &&
+           (!r->sub || subscription_wants_type(r->sub, event_type(ev)));
+}
+
+void replay_walk_collect(struct replay *r)
+{
+    struct replay_walk *walk = &r->walk;
+    size_t more = 0;
+    for (size_t i = 0; i < r->range_count; i++)
+        more += r->ranges[i].count;
+    walk->ids = mem_resize(walk->ids, (walk->count + more + 1) * sizeof(*walk->ids));
+    for (size_t i = 0; i < r->range_count; i++) {
+        struct store_range *range = &r->ranges[i];
+        for (size_t j = 0; j < range->count; j++)
+            if (walk_counts(r, range->entries[j].event))
+                walk->ids[walk->count++] = range->entries[j].id;
+        store_range_reset(range);
+    }
+    qsort(walk->ids, walk->count, sizeof(*walk->ids), compare_downwards);
+    size_t kept = 0;
+    for (size_t i = 0; i < walk->count && kept < walk->wanted; i++)
+        if (!kept || walk->ids[kept - 1] != walk->ids[i])
+            walk->ids[kept++] = walk->ids[i];
+    walk->count = kept;
+}

@@ -1,0 +1,90 @@
+/* What did not come. Redis's pub/sub promises nothing: an event may be found only after later ones
+ * have been delivered, or be gone for good. Ids go up on every stream, so what is found late can
+ * reach only those that have had nothing later. Everybody else who is owed it is told a gap that
+ * covers it: once, and nobody who had it or reads the log anyway. docs/architecture.md, "What the
+ * live path lost". */
+#include "relay/fanout/fanout_parts.h"
+
+struct gap_offer {
+    struct fanout *fanout;
+    const struct note_gap *gap;
+};
+
+static void tell_gap(struct stream *s, const struct note_gap *gap, uint64_t from)
+{
+    client_put_control(&s->client, gap_event(s->shared->config, gap->moves ? gap->to : 0, from,
+                                             gap->to, gap->reason));
+    metrics_add(s->shared->metrics, gap_metric(gap->reason), 1);
+    stream_mark_dirty(s);
+}
+
+/* An event that turned up after later ones: who is not past it gets it now, or when it is
+ * delivered; the others are told. */
+static void offer_late(struct fanout *f, struct stream *s, const struct note_gap *gap)
+{
+    struct client *c = &s->client;
+    struct event *ev = gap->late;
+    bool has_it = gap->unless && subscription_wants_topic(c->sub, slice_of(gap->unless));
+    if (c->cursor < gap->to || has_it || event_has_match(ev) ||
+        !subscription_wants_type(c->sub, event_type(ev)))
+        return;
+    switch (client_push_late(c, &f->shared.limits, ev)) {
+    case CLIENT_QUEUED:
+        stream_mark_dirty(s);
+        return;
+    case CLIENT_FULL:
+        fanout_doom(f, s);
+        return;
+    case CLIENT_SKIPPED:
+    case CLIENT_HELD:
+    case CLIENT_DROPPED:
+        break;
+    }
+    bool was_due = s->live_from && s->live_from < gap->to;
+    /* The page that should have brought it was another server's. */
+    bool was_in_page = gap->is_new && s->era != gap->era && s->start < gap->to;
+    if (was_due || was_in_page)
+        tell_gap(s, gap, gap->from);
+}
+
+static void on_gap_hit(void *owner, void *arg)
+{
+    struct gap_offer *offer = arg;
+    struct fanout *f = offer->fanout;
+    struct stream *s = owner;
+    const struct note_gap *gap = offer->gap;
+    if (s->stamp == f->stamp)
+        return;
+    s->stamp = f->stamp;
+    bool live = s->client.state == CLIENT_LIVE && !s->client.reading;
+    if (gap->late) {
+        if (live || (s->client.state == CLIENT_REPLAY && gap->is_new && s->era != gap->era))
+            offer_late(f, s, gap);
+        return;
+    }
+    if (!live) /* it still reads the log, and finds the gap there */
+        return;
+    /* The gaps of one repair come by where they begin: one that ends before what has been told is
+     * part of that. */
+    if (s->client.cursor >= gap->to || s->gap_told >= gap->to)
+        return;
+    s->gap_told = gap->to;
+    tell_gap(s, gap, gap->from > s->client.cursor ? gap->from : s->client.cursor);
+}
+
+void fanout_take_gap(struct fanout *f, struct note_gap *note)
+{
+    struct gap_offer offer = {f, note};
+    f->stamp++;
+    if (note->topic) {
+        interest_match(f->shared.interest, slice_of(note->ns), slice_of(note->topic), on_gap_hit,
+                       &offer);
+    } else {
+        struct stream *s;
+        LIST_FOREACH (s, &f->shared.all, all_link)
+            if (slice_is(subscription_ns(s->client.sub), note->ns))
+                on_gap_hit(s, &offer);
+    }
+    fanout_close_doomed(f);
+    note_gap_free(note);
+}

@@ -1,0 +1,106 @@
+/* One client's stream: opening, reading the log, sending what is queued, ending. Worker thread. */
+#pragma once
+#include "relay/core/client.h"
+#include "relay/core/node.h"
+#include "relay/fanout/interest.h"
+#include "relay/kit/wheel.h"
+#include "relay/kit/writer.h"
+
+enum { STREAM_FRAMES_PER_WRITE = 64 };
+
+enum stream_close_reason { CLOSE_CLIENT, CLOSE_SLOW, CLOSE_LIFETIME, CLOSE_DRAIN, CLOSE_ERROR };
+
+struct stream {
+    /* What each delivery touches comes first, with the first half of client: 128 bytes. */
+    struct stream_shared *shared;
+    TAILQ_ENTRY(stream) dirty_link;
+    uint64_t stamp; /* the last event it was offered: names that overlap offer it again */
+    uint64_t last_write_ms;
+    int fd; /* -1: the preamble is still on its way */
+    bool dirty, blocked, doomed, over_soon;
+    enum client_state counted_state : 8;
+    uint32_t counted_events;
+    struct client client;
+
+    size_t counted_bytes;
+    struct wheel_entry timer;
+    void *connection;       /* whose it is: shared.end */
+    uint64_t gap_told;      /* up to here it has been told of gaps */
+    unsigned era;           /* note_read.era, of its last page */
+    uint64_t start;         /* it is owed what came after this */
+    uint64_t live_from;     /* what is above must come by the live path */
+    struct note_read *read; /* under way at the bus */
+    uint64_t end_ms;        /* max_lifetime; UINT64_MAX: none */
+    uint32_t heartbeat_ms;
+    uint32_t received; /* bytes that the client sent */
+    ev_io io;
+    TAILQ_ENTRY(stream) doomed_link;
+    LIST_ENTRY(stream) all_link;
+    size_t sub_count;
+    struct topic_sub subs[];
+};
+
+TAILQ_HEAD(stream_queue, stream);
+LIST_HEAD(stream_list, stream);
+
+/* What the streams of one worker share: fanout.c sets it up. */
+struct stream_shared {
+    struct ev_loop *loop;
+    unsigned worker;
+    struct node *node;
+    void (*end)(void *connection); /* gives it back to be closed, soon; stream_over() follows */
+    struct config *config;
+    struct metrics *metrics;
+    struct interest *interest;
+    struct client_limits limits;
+    struct event *heartbeat, *comment; /* comment: the heartbeat of a stream that has no id yet */
+    struct wheel *wheel;               /* fires stream_timer(), with this */
+    struct stream_list all;
+    size_t count;
+    struct stream_queue dirty;  /* to be flushed at the end of the turn */
+    struct stream_queue doomed; /* to be closed once nobody walks the index: too slow */
+    uint64_t turn_ms;           /* when the flush under way began */
+    bool draining;
+    struct gzip *gzip; /* there is one while there are streams that need it */
+    size_t gzip_streams;
+};
+
+/* A stream on @connection, whose preamble is still to be sent; takes over the request's contents.
+ * @sum: of that preamble, and the stream is gzip; NULL: it is plain. */
+struct stream *stream_open(struct stream_shared *shared, void *connection,
+                           struct subscription_request *request, const struct gzip_sum *sum);
+/* Its socket is ours now. */
+void stream_start(struct stream *s, int fd);
+/* Its connection is over: the stream is gone. */
+void stream_over(struct stream *s);
+
+/* The page that it has asked for; takes the note over. */
+void stream_take_page(struct stream *s, struct note_read *note);
+
+/* Roughly uniform in [low, high]; for spreading only. */
+uint64_t stream_spread(uint64_t low, uint64_t high);
+
+/* Brings the gauges up to what the stream is now. */
+void stream_account(struct stream *s);
+/* It has something to send: it is flushed at the end of the turn, unless its socket is not ready.
+ */
+void stream_mark_dirty(struct stream *s);
+/* Describes the stream's next write to w->iov, which has room for STREAM_FRAMES_PER_WRITE. False:
+ * there is nothing to write now; stream_settle() then. */
+bool stream_offer(struct stream *s, struct writer_write *w);
+/* The write has been made: what follows from its result. */
+void stream_written(struct stream *s, const struct writer_write *w);
+/* Once a stream has written what it could: the rest in the next turn, or the next page of the log,
+ * or its end. */
+void stream_settle(struct stream *s);
+/* From here on nothing is added; with @keep_queue what is queued is still sent, then the stream
+ * ends. */
+void stream_close(struct stream *s, enum stream_close_reason reason, bool keep_queue);
+/* Nothing more will be sent: gives the connection back to be closed; stream_over() follows. */
+void stream_finish(struct stream *s);
+/* Its wheel entry fired: heartbeat, end of life, or the end of its patience while closing. */
+void stream_timer(struct wheel_entry *entry, void *shared);
+/* Sets heartbeat and timer anew after a change of configuration. */
+void stream_configure(struct stream *s);
+/* Ends it by @end_ms, with relay.shutdown. */
+void stream_drain(struct stream *s, uint64_t end_ms);
