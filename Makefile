@@ -16,6 +16,9 @@ ASAN_SELECT ?= not browser
 TSAN_SELECT ?= not browser
 # What `make integration-handover` runs once more with park=handover and io_uring=off: all that is about connections. test/integration is everything.
 HANDOVER_TESTS ?= $(addprefix test/integration/test_,accept.py gap.py hostile.py http.py lifecycle.py resume.py stream.py)
+# What `make integration-second` runs once more with a second server in place of Redis (test/second_server): all that is about
+# what the server does.
+SECOND_TESTS ?= $(wildcard test/integration/test_lua_*.py) $(addprefix test/integration/test_,cluster.py deafness.py docs.py doors.py failover.py faults.py gap.py holes.py many_topics.py publish_outage.py resume.py sentinel.py)
 # Added to `make torture`, for example TORTURE_ARGS='--faults cut,failover --verbose'.
 TORTURE_ARGS ?=
 # Sanitizer runs that are part of `make test`; empty leaves them out.
@@ -107,7 +110,7 @@ BENCH_OBJECTS := $(patsubst %.c,$(OBJ)/%.o,$(filter-out $(BENCH_MAINS),$(wildcar
 FUZZERS := $(patsubst test/fuzz/%.c,build/fuzz/test/fuzz/%,$(wildcard test/fuzz/fuzz_*.c))
 FORMATTED := $(wildcard common/*.[ch] relay/*.[ch] relay/*/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] test/bench/*.[ch])
 PYTEST_DIRS := $(wildcard test/lua test/integration)
-SCRIPTS := tools/embed deploy/install-deps deploy/run deploy/stack deploy/lib.sh test/unit/run test/sanitizers test/total docs/model/check .ci/run
+SCRIPTS := tools/embed deploy/install-deps deploy/run deploy/stack deploy/lib.sh test/unit/run test/sanitizers test/second_server test/total docs/model/check .ci/run
 
 # --- build -----------------------------------------------------------------------------------------------------------
 .PHONY: all
@@ -151,7 +154,7 @@ build/relay_page.c: relay/http/page.html tools/embed tools/page_csp Makefile
 	$(Q)tools/embed relay/http/page.h relay_page $< >$@
 	$(Q)printf 'const char relay_page_csp[] = "%s";\n' "$$($(PYTHON) tools/page_csp $<)" >>$@
 
--include $(shell find build -name '*.d' 2>/dev/null)
+-include $(shell find build -name '*.d' -type f 2>/dev/null)
 
 .PHONY: always
 always:
@@ -190,7 +193,7 @@ $(OBJ)/test/unit/%: $(OBJ)/test/unit/%.o $(UNIT_HELPERS:%.c=$(OBJ)/%.o) $(LIBRAR
 $(OBJ)/test/unit/test_bench: $(BENCH_OBJECTS)
 .SECONDARY: $(UNIT_MAINS:%.c=$(OBJ)/%.o) $(UNIT_HELPERS:%.c=$(OBJ)/%.o)
 
-.PHONY: check integration integration-handover
+.PHONY: check integration integration-handover integration-second
 check: unit-programs ## unit tests (VARIANT=asan or tsan for a sanitizer build)
 	@test/unit/run $(VARIANT) $(UNIT_PROGRAMS)
 
@@ -204,6 +207,14 @@ integration: $(BINARY) $(BENCH_TOOL) ## Lua and integration tests with the built
 integration-handover: $(BINARY) $(BENCH_TOOL) ## those about connections once more, with park=handover and io_uring=off
 	SSE_RELAY_TEST_OPTIONS='park=handover io_uring=off' SSE_RELAY_BIN=$(abspath $(BINARY)) SSE_BENCH_BIN=$(abspath $(BENCH_TOOL)) $(STEADY) $(PYTEST) \
 		-m "not browser" --junitxml=$(OBJ)/integration-handover.xml $(PYTEST_ARGS) $(HANDOVER_TESTS)
+
+integration-second: $(BINARY) $(BENCH_TOOL) ## those about Redis once more, with Valkey in its place (skipped where it cannot be had)
+	@if servers=$$(test/second_server build/second-server); then \
+		PATH=$$servers:$$PATH SSE_RELAY_BIN=$(abspath $(BINARY)) SSE_BENCH_BIN=$(abspath $(BENCH_TOOL)) $(STEADY) $(PYTEST) \
+			--junitxml=$(OBJ)/integration-second.xml $(PYTEST_ARGS) $(SECOND_TESTS); \
+	else \
+		printf '<testsuite name="second server" tests="1" failures="0" errors="0" skipped="1"></testsuite>\n' >$(OBJ)/integration-second.xml; \
+	fi
 
 .PHONY: check-asan check-asan-unit check-asan-integration check-tsan check-tsan-unit check-tsan-integration
 check-asan: ## unit and integration tests under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -246,6 +257,7 @@ test-steps:
 	@+$(MAKE) --no-print-directory check
 	@+$(MAKE) --no-print-directory integration
 	@+$(MAKE) --no-print-directory integration-handover
+	@+$(MAKE) --no-print-directory integration-second
 	@+$(MAKE) --no-print-directory bench-guard
 	@+for step in $(TEST_SANITIZERS); do $(MAKE) --no-print-directory $$step || exit 1; done
 

@@ -92,3 +92,47 @@ def test_link_time_optimization_can_be_left_out(tmp_path, variable):
     assert "-flto=auto" in link_of(tmp_path)
     given = ["CFLAGS=-O2 -fno-lto"] if variable == "CFLAGS" else ["LDFLAGS=-fno-lto"]
     assert not [word for word in link_of(tmp_path, *given) if word.startswith("-flto")]
+
+
+# --- the second server ---
+
+
+def second_server(directory, **env):
+    path = {k: os.environ[k] for k in ("PATH", "HOME") if k in os.environ}
+    command = [ROOT / "test" / "second_server", directory]
+    return subprocess.run(command, env={**path, **env}, capture_output=True, text=True, timeout=60)
+
+
+def test_second_server_stands_in_for_redis(tmp_path):
+    """Whatever program is named: it is started under the names that tests look for."""
+    named = tmp_path / "other-server"
+    named.write_text("#!/bin/sh\necho other server 9.9\n")
+    named.chmod(0o755)
+    (tmp_path / "other-cli").symlink_to(named)
+    done = second_server(tmp_path / "second", SECOND_SERVER=str(named))
+    assert done.returncode == 0 and "other server 9.9" in done.stderr
+    directory = done.stdout.strip()
+    for name in ("redis-server", "redis-cli"):
+        assert os.path.realpath(f"{directory}/{name}") == str(named)
+
+
+@pytest.mark.parametrize("program", [None, "#!/bin/sh\necho libsomething is missing >&2; exit 127\n"])
+def test_second_server_that_cannot_be_had_is_skipped_with_a_word(tmp_path, program):
+    named = tmp_path / "other-server"
+    if program:
+        named.write_text(program)
+        named.chmod(0o755)
+    done = second_server(tmp_path / "second", SECOND_SERVER=str(named))
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith("second server: skipped: ")
+
+
+def test_what_is_skipped_is_counted(tmp_path):
+    """By test/total, which closes `make test`."""
+    (tmp_path / "normal").mkdir()
+    (tmp_path / "normal" / "unit.count").write_text("5 0\n")
+    done = make(tmp_path / "normal", "integration-second", f"BINARY={ROOT}/Makefile", f"BENCH_TOOL={ROOT}/Makefile",
+                "SECOND_SERVER=/no/such/server", "-o", f"{ROOT}/Makefile")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    total = subprocess.run([ROOT / "test" / "total", tmp_path], capture_output=True, text=True)
+    assert total.stdout == "5 passed, 0 failed, 1 skipped\n"
