@@ -52,7 +52,7 @@ def load_vectors(name):
 def redis_process():
     with tempfile.TemporaryDirectory(prefix="sse-relay-redis-") as directory:
         unix = Path(directory) / "redis.sock"
-        server = RedisServer(directory, args=["--unixsocket", unix])
+        server = RedisServer(directory, args=["--unixsocket", unix, "--repl-diskless-sync-delay", "0"])
         server.unix = unix
         server.start()
         yield server
