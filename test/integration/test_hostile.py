@@ -396,6 +396,8 @@ def test_queue_limit_in_events(redis, relay_factory, sse_connect, doors):
 
 
 def test_descriptors_come_back(relay, sse_connect):
+    relay.wait_log("connected to Redis.*connection=inbox")  # which need not be there when the relay is ready…
+    relay.publish("t", "x")  # …nor that for posts
     count = len(os.listdir(f"/proc/{relay.pid}/fd"))
     for _ in range(5):
         burst = [sse_connect(relay, "t", "u.*") for _ in range(20)]
