@@ -4,7 +4,8 @@
 --
 --   FCALL sse_publish 1 P:{ns} topic T [topic T2 …] data D [event E] [retry MS] [once K]
 --         [once_ttl MS] [ephemeral 1|true|0|false] [priority N] [key K] [ttl MS] [match JSON object]
---       → id (of the first publish, if K was seen); nil for an ephemeral event
+--       → id (of the first publish, if K was seen); nil for an ephemeral event. What each takes:
+--         docs/protocol.md, 8.1
 --   FCALL sse_drain 1 P:{ns} [count N]
 --       → {published, rejected, left, "" or "<entry>: <why>" of the last one rejected}
 --   FCALL sse_position 1 P:{ns} [seen ID] [max_events N] [log_ttl MS] [index_ttl MS] [once_ttl MS]
@@ -27,7 +28,9 @@ local VERSION = 4
 local MAX_ID = 9007199254740991 -- 2^53 - 1: what JavaScript and Lua numbers hold exactly
 local MAX_TOPICS = 64
 local MAX_TOPIC_BYTES = 512
-local MAX_KEY_BYTES = 512       -- of once and key
+local MAX_TEXT_BYTES = 256      -- of event, once, key, and a name in match
+local MAX_MATCH_BYTES = 4096    -- as JSON without white space
+local MAX_RETRY_MS = 86400000
 local PRUNE_STEP = 8            -- index entries at a time: bounds the work of one call
 local DRAIN_COUNT = 100
 local MAX_DRAIN_COUNT = 10000
@@ -298,6 +301,9 @@ end
 
 -- ---- Arguments of a publish ----
 
+-- The law of the fields: docs/protocol.md, 8.1. relay/core/publication_fields.c has the same
+-- for HTTP, and test/vectors/fields.json holds both to it: what one refuses, the other must.
+
 -- True if every byte above 127 belongs to a whole UTF-8 sequence. A sequence is replaced, not
 -- removed, or its neighbours would join to a new one.
 local UTF8_SEQUENCES = {
@@ -338,59 +344,89 @@ local function topic_fault(topic)
     return nil
 end
 
--- Cannot be written again as it was read: an empty table (array or object?), a number that cjson
--- would round to 14 digits.
-local function match_fault(value)
-    if type(value) == 'table' then
-        for _, v in pairs(value) do
-            if (type(v) == 'table' and not next(v)) or match_fault(v) then
-                return true
-            end
+-- What is wrong with a text without control characters, or nil. Most are printable ASCII, and one
+-- search in a set of one range is all they cost.
+local function text_fault(value)
+    local size = #value
+    if size == 0 or size > MAX_TEXT_BYTES then
+        return 'not 1 to 256 bytes'
+    elseif find(value, '[^ -~]') then
+        if find(value, '[%z\1-\31\127]') then
+            return 'contains a control character'
+        elseif not utf8_valid(value) then
+            return 'not UTF-8'
         end
-        return false
     end
-    return type(value) == 'number' and tonumber(format('%.14g', value)) ~= value
+    return nil
 end
 
--- Written anew, because cjson reads more than JSON (NaN, hexadecimal), and such text would break
--- the whole envelope.
-local function match_text(value)
-    local ok, tree = pcall(cjson.decode, value)
-    if not ok or not find(value, '^%s*{') or match_fault(tree) then
-        return nil
-    end
-    local written, text = pcall(json, tree)
-    return written and text or nil
-end
-
-local function milliseconds(value)
-    local n = integer(value, 0, MAX_ID)
-    if not n then
-        return nil, 'not a number of milliseconds'
-    end
-    local text = id_text(n)
-    return text, text
-end
-
-local function bounded_text(value)
-    if value == '' or #value > MAX_KEY_BYTES then
-        return nil, 'not 1 to 512 bytes'
+local function plain_text(value)
+    local fault = text_fault(value)
+    if fault then
+        return nil, fault
     end
     return value, json(value)
+end
+
+-- What would end a line is dropped here, and what is not UTF-8 is replaced by who renders it (section
+-- 5); over HTTP both are refused.
+local function event_type(value)
+    if find(value, '[^ -~]') then
+        value = gsub(value, '[%z\r\n]', '')
+    end
+    if value == '' or #value > MAX_TEXT_BYTES then
+        return nil, 'not 1 to 256 bytes'
+    end
+    return value, json(value)
+end
+
+-- As a number is written: no zero in front, so that the text may stay as it is.
+local function milliseconds(value, low, high)
+    if find(value, '^0%d') or not integer(value, low, high) then
+        return nil, 'not a number of milliseconds from ' .. low .. ' to ' .. id_text(high)
+    end
+    return value, value
+end
+
+-- The number of members of an object of strings, nil if it is something else.
+local function match_members(tree)
+    local count = 0
+    for name, value in pairs(type(tree) == 'table' and tree or NO_FIELDS) do
+        if type(name) ~= 'string' or text_fault(name)
+            or type(value) ~= 'string' or find(value, '[%z\1-\31\127]') then
+            return nil
+        end
+        count = count + 1
+    end
+    return count > 0 and count
+end
+
+-- Written anew, without white space. cjson takes more than JSON: it ends at a NUL, and of a name
+-- that stands twice it keeps one (then there are more string literals than the members need).
+local function match_text(value)
+    value = gsub(value, '^\239\187\191', '') -- a byte order mark
+    local ok, tree = pcall(cjson.decode, value)
+    local count = ok and match_members(tree)
+    if not count or find(value, '%z') or not utf8_valid(value) then
+        return nil
+    end
+    local _, literals = gsub(gsub(value, '\\.', ''), '"[^"]*"', '')
+    local written = gsub(json(tree), '\\/', '/')
+    return literals == 2 * count and #written <= MAX_MATCH_BYTES and written or nil
 end
 
 local PRIORITIES = { low = true, normal = true, high = true }
 
 -- name → function(value): text for the log and JSON for the envelope, or nil and what is wrong.
--- Empty text: as if not given.
 local OPTIONS = {
-    event = function(value)
-        local text = gsub(value, '[%z\r\n]', '')
-        return text, json(text)
+    event = event_type,
+    key = plain_text,
+    retry = function(value)
+        return milliseconds(value, 0, MAX_RETRY_MS)
     end,
-    retry = milliseconds,
-    ttl = milliseconds,
-    key = bounded_text,
+    ttl = function(value)
+        return milliseconds(value, 1, MAX_ID)
+    end,
     priority = function(value)
         if find(value, '^%d$') then
             return value, value
@@ -400,8 +436,9 @@ local OPTIONS = {
         return nil, 'not low, normal, high or a number from 0 to 9'
     end,
     match = function(value)
-        local text = match_text(value)
-        return text, text or 'not a JSON object without empty members and numbers of over 14 digits'
+        local written = match_text(value)
+        return written, written or 'not a JSON object of strings with at least one member and none '
+            .. 'twice, of at most 4096 bytes'
     end,
 }
 
@@ -426,32 +463,35 @@ local function event_add_topic(e, topic)
 end
 
 local function event_set_option(e, name, value)
+    local fault = nil
     if name == 'once' then
-        e.once = value
-        return not bounded_text(value) and 'once: not 1 to 512 bytes' or nil
+        e.once, fault = value, text_fault(value)
     elseif name == 'once_ttl' then
-        local n = integer(value, 1, MAX_ID)
-        e.once_ttl = n and id_text(n)
-        return not n and 'once_ttl: not a number of milliseconds from 1' or nil
+        e.once_ttl, fault = milliseconds(value, 1, MAX_ID)
+        fault = not e.once_ttl and fault
     elseif name == 'ephemeral' then
         e.ephemeral = FLAGS[value]
-        return e.ephemeral == nil and 'ephemeral: not one of 1, true, 0, false' or nil
-    end
-    local read = OPTIONS[name]
-    if not read then
+        fault = e.ephemeral == nil and 'not one of 1, true, 0, false'
+    elseif OPTIONS[name] then
+        local written, in_json = OPTIONS[name](value)
+        if written then
+            local fields = e.fields == NO_FIELDS and {} or e.fields
+            fields[#fields + 1] = name
+            fields[#fields + 1] = written
+            e.fields = fields
+            e.json = e.json .. ',"' .. name .. '":' .. in_json
+        end
+        fault = not written and in_json
+    else
         return quote(name) .. ': unknown argument'
     end
-    local text, written = read(value)
-    if not text then
-        return name .. ': ' .. written
-    elseif text ~= '' then
-        local fields = e.fields == NO_FIELDS and {} or e.fields
-        fields[#fields + 1] = name
-        fields[#fields + 1] = text
-        e.fields = fields
-        e.json = e.json .. ',"' .. name .. '":' .. written
-    end
-    return nil
+    return fault and name .. ': ' .. fault or nil
+end
+
+-- An ephemeral event has no id that a second publish could be answered with. Relays give each POST
+-- a key of their own all the same, so that they may send it again: "~…", with its own time.
+local function is_relays_key(e)
+    return e.once_ttl and find(e.once, '^~')
 end
 
 -- @args: alternating names and values, of FCALL or of an inbox entry. An event, or nil and
@@ -490,6 +530,8 @@ local function event_parse(args)
         return nil, 'data: missing'
     elseif e.once_ttl and not e.once then
         return nil, 'once_ttl: without once'
+    elseif e.ephemeral and e.once and not is_relays_key(e) then
+        return nil, 'once: together with ephemeral, which has no id to remember'
     end
     return e
 end

@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "common/mem.h"
 #include "common/names.h"
+#include "relay/core/publication_arguments.h"
 #include "relay/kit/log.h"
 #include "relay/redis/redis_posts_parts.h"
 
@@ -127,8 +128,7 @@ static struct posting *posting_new(struct redis_posts *posts, struct note_publis
     p->arrived_us = clock_mono_us();
     p->keyed = posts->config->publish_timeout_ms > 0;
     for (size_t i = 0; i < note->request.count; i++)
-        for (size_t j = 0; j < note->request.items[i].args.count; j++)
-            p->bytes += strlen(note->request.items[i].args.items[j]) + 1;
+        p->bytes += publication_bytes(&note->request.items[i]);
     note->ids = mem_zero(note->request.count, sizeof(*note->ids));
     posts->count++;
     posts->bytes += p->bytes;
