@@ -29,7 +29,7 @@ def build_query(topics, params):
 
 
 class Reactor:
-    """One thread that reads all registered clients."""
+    """One thread that reads all registered clients. An error of one of them is that client's: it ends no other."""
 
     def __init__(self):
         self.selector = selectors.DefaultSelector()
@@ -41,12 +41,15 @@ class Reactor:
         threading.Thread(target=self._run, daemon=True).start()
 
     def call(self, function):
-        """Runs @function in the reactor's thread and waits for it."""
+        """Runs @function in the reactor's thread, waits for it, and raises here what it raises there."""
         done = threading.Event()
+        errors = []
         with self.changed:
-            self._todo.append((function, done))
+            self._todo.append((function, done, errors))
         self._wake_w.send(b"x")
         assert done.wait(TIMEOUT_S)
+        if errors:
+            raise errors[0]
 
     def _run(self):
         while True:
@@ -56,13 +59,23 @@ class Reactor:
                     if key.data is None:
                         key.fileobj.recv(4096)
                     else:
-                        key.data._readable()
+                        self._read(key.data)
                 todo, self._todo = self._todo, []
-                for function, _ in todo:
-                    function()
+                for function, _, errors in todo:
+                    try:
+                        function()
+                    except Exception as error:  # raised by call()
+                        errors.append(error)
                 self.changed.notify_all()
-            for _, done in todo:
+            for _, done, _ in todo:
                 done.set()
+
+    def _read(self, client):
+        try:
+            client._readable()
+        except Exception as error:  # raised in the test: by wait_for(), or by close_all() at its end
+            client.error = error
+            client._unregister()
 
 
 _reactor = None
@@ -104,6 +117,7 @@ class SSEClient:
         self.blocks = []
         self.closed = False  # by the other side, or by an error
         self.reset = False  # ended by an error
+        self.error = None  # what was wrong with what came; nothing is read after it
         self._parser = Parser()
         self._reactor = reactor()
         self._reading = False
@@ -152,6 +166,12 @@ class SSEClient:
         if not self._gone:
             self._gone = True
             self.sock.close()
+
+    def raise_error(self):
+        """Raises what went wrong in the reactor's thread, with its traceback; once only."""
+        error, self.error = self.error, None
+        if error:
+            raise error
 
     def reset_connection(self):
         """Ends the connection with a TCP reset, as a dying machine's kernel would."""
@@ -217,12 +237,14 @@ class SSEClient:
         test = what if callable(what) else lambda c: len(c.events) >= what
         deadline = time.monotonic() + (timeout or TIMEOUT_S)
         with self._reactor.changed:
-            while not test(self):
+            while True:
+                self.raise_error()
+                if test(self):
+                    return self
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise AssertionError(f"waited in vain: {self.describe()}")
                 self._reactor.changed.wait(left)
-        return self
 
     def wait_head(self):
         return self.wait_for(lambda c: c.status is not None or c.closed)
@@ -295,3 +317,12 @@ class SSEClient:
             self._inflate = zlib.decompressobj(31)
         self.status = status
         return body
+
+
+def close_all(clients):
+    """The end of a test: closes all that holds a stream open, then raises the first error that no wait has met."""
+    for client in clients:
+        client.close()
+    for client in clients:
+        if isinstance(getattr(client, "error", None), Exception):
+            client.raise_error()

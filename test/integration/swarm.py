@@ -94,7 +94,9 @@ class Swarm:
         self.gzip = gzip
         self.closing = False
         self.clients = [SwarmClient(self, i) for i in range(count)]
+        self.error = None  # of a client, in the loop's thread
         self.loop = asyncio.new_event_loop()
+        self.loop.set_exception_handler(self._failed)
         self._limit = asyncio.Semaphore(100)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -129,6 +131,7 @@ class Swarm:
         deadline = time.monotonic() + (timeout or TIMEOUT_S)
         late = self.clients
         while True:
+            self.raise_error()
             late = [c for c in late if not test(c)]
             if not late:
                 late = [c for c in self.clients if not test(c)]
@@ -145,6 +148,16 @@ class Swarm:
 
     def wait_connected(self, timeout=None):
         return self.wait(lambda c: c.connected > 0, timeout)
+
+    def raise_error(self):
+        """Raises the first error of a client, with its traceback; once only."""
+        error, self.error = self.error, None
+        if error:
+            raise error
+
+    def _failed(self, loop, context):
+        if self.error is None and not self.closing:
+            self.error = context.get("exception") or RuntimeError(context["message"])
 
     def close(self):
         if self.closing:

@@ -74,9 +74,9 @@ def is_closed(s):
 def test_storm_is_delayed_and_nobody_refused(redis, relay_factory, sockets):
     relay = relay_factory({"accept.rate": 40}, workers=1)
     before = relay.metric("sse_relay_connections_accepted_total")
-    storm = sockets(relay, 40, BYE)
-    assert [status_of(read_all(s)) for s in storm] == [200] * 40
-    assert relay.metric("sse_relay_connections_accepted_total") >= before + 40
+    storm = sockets(relay, 120, BYE)  # faster than the rate, however busy this machine is
+    assert [status_of(read_all(s)) for s in storm] == [200] * 120
+    assert relay.metric("sse_relay_connections_accepted_total") >= before + 120
     assert relay.metric("sse_relay_accept_pauses_total", reason="rate") >= 1
 
 

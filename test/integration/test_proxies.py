@@ -60,7 +60,7 @@ def test_kill_9_behind_the_proxy(nodes, front, swarm, doors, publishing):
     s.wait(lambda c: len(c.data) >= 600)
     for c in s.clients:
         assert c.data == [str(n) for n in range(1, 601)] and not c.gaps
-    assert nodes[1].stats()["clients"] == 30
+    nodes[1].wait_clients(30)
 
 
 def test_drain_behind_the_proxy(nodes, front, swarm, doors, publishing):
