@@ -1,4 +1,5 @@
 #include "common/json.h"
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,7 +11,9 @@ struct scan {
     const char *at, *end;
     size_t odd_escapes; /* seen: those that cJSON cannot be given */
     size_t values;      /* at most, by their commas and brackets */
+    size_t depth, deepest;
 };
+static_assert(JSON_DEPTH_MAX <= CJSON_NESTING_LIMIT, "cJSON refuses what we take");
 
 static bool is_space(char c)
 {
@@ -126,6 +129,17 @@ static bool scan_number(struct scan *s)
     return true;
 }
 
+/* Which bracket closes which, and where commas may stand, is left to cJSON. */
+static void scan_mark(struct scan *s, char c)
+{
+    bool opens = c == '[' || c == '{';
+    s->values += opens || c == ',';
+    if (opens && ++s->depth > s->deepest)
+        s->deepest = s->depth;
+    if ((c == ']' || c == '}') && s->depth > 0)
+        s->depth--;
+}
+
 static bool scan_words(struct scan *s)
 {
     while (s->at < s->end) {
@@ -137,7 +151,7 @@ static bool scan_words(struct scan *s)
             if (!scan_number(s))
                 return false;
         } else if (is_space(c) || (c > ' ' && c < 0x7F)) {
-            s->values += c == ',' || c == '[' || c == '{';
+            scan_mark(s, c);
             s->at++;
         } else {
             return false;
@@ -193,6 +207,8 @@ static enum err parse(struct slice text, const struct stand_ins *by, cJSON **out
         return ERR_INVALID;
     if (s.values > JSON_VALUES_MAX)
         return ERR_RANGE;
+    if (s.deepest > JSON_DEPTH_MAX)
+        return ERR_FULL;
 
     struct slice copy = SLICE_NONE;
     if (s.odd_escapes > 0)

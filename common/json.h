@@ -10,9 +10,12 @@
 /* A tree takes some 80 bytes for each value, forty times what it takes to write one: no text with
  * more of them is parsed. */
 enum { JSON_VALUES_MAX = 250000 };
+/* Arrays and objects within each other: cJSON's own bound, as its parser calls itself. */
+enum { JSON_DEPTH_MAX = 1000 };
 
 /* Parses all of @text (trailing white space allowed, trailing bytes not). The caller owns *out:
- * cJSON_Delete(). ERR_INVALID; ERR_RANGE: it has more than JSON_VALUES_MAX values. */
+ * cJSON_Delete(). ERR_INVALID; ERR_RANGE: it has more than JSON_VALUES_MAX values; ERR_FULL: it is
+ * nested deeper than JSON_DEPTH_MAX. */
 NODISCARD enum err json_parse(struct slice text, cJSON **out);
 
 /* For text that came through Redis: bytes inside strings need not be UTF-8, an escaped NUL is

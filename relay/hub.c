@@ -266,6 +266,21 @@ static void node_init(struct hub *hub, const char *version)
                         memory ? store_memory_new : store_redis_new);
 }
 
+/* What a page may be that makes its own name point to this relay: docs/security.md. */
+static void hosts_init(struct hub *hub)
+{
+    struct node *node = &hub->node;
+    for (size_t i = 0; i < hub->listener_count; i++) {
+        const char *text = hub->config->listen.items[i], *colon = strrchr(text, ':');
+        if (colon && colon != text)
+            strings_add(&node->own_hosts, (struct slice){text, (size_t)(colon - text)});
+        node->beyond_loopback |= !hub->listeners[i].loopback;
+    }
+    if (node->beyond_loopback && !hub->config->hosts.count)
+        log_put(LOG_WARN, "requests for any host name are taken", "hint",
+                "list the names of this relay in hosts, or * for all", NULL);
+}
+
 static enum err workers_setup(struct hub *hub)
 {
     int *fds = mem_alloc(hub->listener_count * sizeof(*fds));
@@ -296,8 +311,10 @@ enum err hub_new(struct config *config, const char *version, hub_reload reload, 
     node_init(hub, version);
     signals_start(hub);
     enum err e = listeners_open(hub);
-    if (!e)
+    if (!e) {
+        hosts_init(hub);
         e = workers_setup(hub);
+    }
     if (!e)
         e = threads_start(hub);
     if (e) {
@@ -338,6 +355,7 @@ void hub_free(struct hub *hub)
     free(hub->workers);
     free(hub->node.inboxes);
     free(hub->node.metrics);
+    strings_reset(&hub->node.own_hosts);
     signals_stop(hub);
     ev_loop_destroy(hub->loop);
     config_unref(hub->config);

@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 #include "common/names.h"
+#include "common/origin.h"
 #include "common/redis_url.h"
 
 static bool all_of(struct slice s, const char *also)
@@ -114,6 +115,21 @@ const char *config_check_origin(const char *item)
         if (*p >= 'A' && *p <= 'Z')
             return "expected lower case, as browsers send origins";
     return NULL;
+}
+
+const char *config_check_header(const char *item)
+{
+    struct slice name = slice_of(item);
+    return name.len <= 64 && all_of(name, "!#$%&'+-.^_`|~")
+               ? NULL
+               : "expected names of headers, of up to 64 characters each";
+}
+
+const char *config_check_host(const char *item)
+{
+    return origin_pattern_valid(slice_of(item))
+               ? NULL
+               : "expected names such as relay.example.org, *.example.org or *, without a port";
 }
 
 const char *config_check_namespace(const char *item)

@@ -7,6 +7,8 @@ const char *config_check_redis(const char *item);
 const char *config_check_secret(const char *item); /* what a line may hold */
 const char *config_check_prefix(const char *item);
 const char *config_check_origin(const char *item);
+const char *config_check_header(const char *item); /* a field's name */
+const char *config_check_host(const char *item);
 const char *config_check_namespace(const char *item);
 const char *config_check_pattern(const char *item);
 const char *config_check_printable(const char *item); /* may hold spaces */

@@ -30,7 +30,7 @@ struct config {
     enum config_park park;           /* of the connections of streams: front.h */
     uint64_t accept_rate;            /* per second and address; 0: no limit */
     uint64_t publish_max_held_bytes; /* 0: by max_event_bytes */
-    struct strings cors_origins, inbox_namespaces;
+    struct strings cors_origins, cors_headers, hosts, inbox_namespaces;
     struct strings compress; /* patterns; empty: nothing */
     bool io_uring, control_events, events_type_from_topic;
     char *control_prefix;

@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/strings.h"
+
 struct bus;
 struct inbox;
 struct metrics;
@@ -17,6 +19,8 @@ struct node {
     struct inbox **inboxes; /* the workers' */
     unsigned workers;
     struct metrics **metrics; /* the workers', then the bus's */
+    struct strings own_hosts; /* that the node listens on by name, but for ports */
+    bool beyond_loopback;     /* it listens for others than this machine */
     size_t files;             /* that this process may open; hub.c shares them out: */
     size_t max_clients;       /* streams */
     size_t max_others;        /* HTTP connections that are not streams */

@@ -5,7 +5,8 @@
  * rules are for the old one. What only the library can judge: a version other than HTTP/1.x, a line
  * without a colon, a Content-Length that is no number (for 0.9.75 also one with white space behind
  * it), and chunks. Those it ends the connection for, but 0.9.75 takes a bare LF at the end of a
- * chunk line for CRLF, and refuses white space before a chunk's extension. */
+ * chunk line for CRLF (so that connections end behind chunks: front_judge.c), and refuses white
+ * space before a chunk's extension. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

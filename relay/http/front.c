@@ -72,6 +72,7 @@ struct front *front_new(struct ev_loop *loop, const int *listen_fds, size_t coun
     front->metrics = metrics;
     front->limits = *limits;
     front->pool_bytes = front_drive_pool_bytes(limits);
+    front->lax = front_judge_is_lax();
     front->held_bytes = held_bytes;
     LIST_INIT(&front->suspended);
     LIST_INIT(&front->handed_over);

@@ -20,9 +20,13 @@ struct front_header {
 };
 
 struct front_handler {
+    /* The header is there, and right as HTTP; the body, if any, is not. It may be refused here with
+     * front_reply(), at once: the connection ends then where there is a body. No over() follows. */
+    void (*begin)(void *arg, struct front_call *call);
     /* A complete request. Answer with front_reply() or front_stream(), at once or later. */
     void (*request)(void *arg, struct front_call *call);
-    /* A request that is refused unread: answer with front_reply(), at once. No over() follows. */
+    /* A request that is refused, as HTTP or for its body: answer with front_reply(), at once. Of
+     * the request only its method and its headers are known. No over() follows. */
     void (*refuse)(void *arg, struct front_call *call, unsigned status, const char *detail);
     /* The preamble has been taken by the kernel: from here to front_end() the socket @fd is the
      * handler's to use, not to close. */
@@ -67,7 +71,9 @@ size_t front_calls(const struct front *front);
 
 /* About the request; all borrowed until stream() or over(), whichever is first. */
 struct slice front_method(const struct front_call *call);
-struct slice front_path(const struct front_call *call);
+struct slice front_path(const struct front_call *call); /* discipline_put_path() */
+struct slice front_host(const struct front_call *call); /* that is asked for; SLICE_NONE: none */
+/* Without white space around it; SLICE_NONE: there is none. */
 struct slice front_header(const struct front_call *call, const char *name);
 const struct request_view *front_view(const struct front_call *call);
 /* Whether front_stream() was its answer; the only question that over() may ask. */

@@ -38,20 +38,12 @@ static struct front_call *call_new(struct front *front, struct MHD_Connection *c
     call->request->raw_method = method;
     call->request->raw_path = path;
     call->request->method = mem_dup(method, strlen(method));
-    call->request->path = mem_dup(path, strlen(path));
+    call->request->target = call->peer->target;
+    call->peer->target = NULL;
     call->peer->call = call;
     front_peer_set_state(call->peer, PEER_BUSY);
     wheel_set(front->wheel, &call->peer->deadline, clock_mono_ms() + REQUEST_DEADLINE_MS);
     return call;
-}
-
-static void body_drop(struct front_call *call)
-{
-    struct front_request *request = call->request;
-    buf_reset(&request->body);
-    atomic_fetch_sub(call->front->held_bytes, request->held);
-    metrics_sub(call->front->metrics, M_HTTP_BODY_BYTES, request->held);
-    request->held = 0;
 }
 
 void front_call_free_request(struct front_call *call)
@@ -62,12 +54,13 @@ void front_call_free_request(struct front_call *call)
     front_hangup_forget(call);
     if (request->response)
         MHD_destroy_response(request->response);
-    body_drop(call);
+    front_body_drop(call);
     call->front->bodies -= request->has_body;
     buf_reset(&request->preamble);
     free(request->query);
     free(request->method);
-    free(request->path);
+    free(request->target);
+    buf_reset(&request->path);
     free(request);
     call->request = NULL;
 }
@@ -91,8 +84,8 @@ static enum MHD_Result handle(struct front_call *call)
     MHD_get_connection_values_n(call->connection, MHD_GET_ARGUMENT_KIND, add_query, request);
     request->view = (struct request_view){.query = request->query,
                                           .query_count = request->query_count,
-                                          .last_event_id = front_header(call, "Last-Event-ID"),
-                                          .content_type = front_header(call, "Content-Type"),
+                                          .last_event_id = request->facts.last_event_id,
+                                          .content_type = request->facts.content_type,
                                           .body = buf_slice(&request->body)};
     call->state = CALL_HANDLING;
     call->seen = true;
@@ -116,13 +109,15 @@ static enum MHD_Result queue_response(struct front_call *call)
     return rc;
 }
 
-/* --- what is too much: headers ---------------------------------------------------------------- */
+/* --- what is refused ------------------------------------------------------------------------- */
 
-static void refuse(struct front_call *call, unsigned status, const char *detail)
+static void refuse(struct front_call *call, const struct discipline_refusal *why)
 {
+    call->request->close |= why->close;
+    call->request->names_codings = why->status == 415;
     call->state = CALL_HANDLING;
     call->in_handler = true;
-    call->front->handler->refuse(call->front->arg, call, status, detail);
+    call->front->handler->refuse(call->front->arg, call, why->status, why->detail);
     call->in_handler = false;
 }
 
@@ -134,10 +129,25 @@ static bool header_fits(const struct front_call *call)
     return !info || info->header_size <= call->front->limits.max_header_bytes;
 }
 
-static void refuse_header(struct front_call *call)
+static const struct discipline_refusal header_too_large = {
+    431, "the request line and the headers are larger than this relay takes (max_header_bytes)",
+    true};
+
+/* Before any of the body is read: the message by itself, then whether its handler wants it. */
+static void begin(struct front_call *call, const char *version)
 {
-    refuse(call, 431,
-           "the request line and the headers are larger than this relay takes (max_header_bytes)");
+    struct front *front = call->front;
+    const struct discipline_refusal *why =
+        header_fits(call) ? front_judge_message(call, version) : &header_too_large;
+    if (!why)
+        why = front_body_begin(call);
+    if (why) {
+        refuse(call, why);
+        return;
+    }
+    call->in_handler = true;
+    front->handler->begin(front->arg, call);
+    call->in_handler = false;
 }
 
 static size_t count_parameters(const char *target)
@@ -172,69 +182,6 @@ static void refuse_parameters(struct front_peer *peer, size_t count)
     buf_reset(&text);
 }
 
-/* --- bodies ---------------------------------------------------------------------------------- */
-
-static void refuse_too_large(struct front_call *call)
-{
-    refuse(call, 413,
-           "the body is larger than this relay takes (eight times max_event_bytes, or "
-           "publish.max_held_bytes)");
-}
-
-/* A POST may be refused: whoever publishes can try again, unlike an EventSource. */
-static void refuse_too_many(struct front_call *call)
-{
-    uint64_t held;
-    struct front *front = call->front;
-    metrics_add(front->metrics, M_HTTP_BODIES_REFUSED, 1);
-    if (log_limit_pass(&front->body_limit, clock_mono_us(), &held))
-        log_put(LOG_WARN, "too many request bodies at a time; refusing some", "requests",
-                log_u64(front->bodies), "bytes", log_u64(atomic_load(front->held_bytes)),
-                "not_logged", log_u64(held), NULL);
-    refuse(call, 503, "this node has as many request bodies under way as it may; try again");
-}
-
-static bool body_fits(const struct front *front, uint64_t more)
-{
-    size_t held = atomic_load(front->held_bytes), max = front->limits.max_held_bytes;
-    return held <= max && more <= max - held;
-}
-
-/* Answers at once where the headers tell that it is too much. */
-static void body_begin(struct front_call *call)
-{
-    struct front *front = call->front;
-    struct front_request *request = call->request;
-    struct slice text = front_header(call, "Content-Length");
-    uint64_t announced = 0;
-    if (text.ptr && slice_u64(text, UINT64_MAX, &announced))
-        announced = 0; /* libmicrohttpd refuses it */
-    request->has_body = announced || front_header(call, "Transfer-Encoding").ptr;
-    if (!request->has_body)
-        return;
-    front->bodies++;
-    if (announced > front->limits.max_body_bytes)
-        refuse_too_large(call);
-    else if (front->bodies > front->limits.max_others / 2 || !body_fits(front, announced))
-        refuse_too_many(call);
-}
-
-static void body_add(struct front_call *call, const char *bytes, size_t len)
-{
-    struct front *front = call->front;
-    struct front_request *request = call->request;
-    request->too_large |= request->body.len + len > front->limits.max_body_bytes;
-    request->too_many |= !body_fits(front, len);
-    if (request->too_large || request->too_many) {
-        body_drop(call); /* libmicrohttpd takes an answer only at the body's end */
-        return;
-    }
-    atomic_fetch_add(front->held_bytes, len);
-    metrics_add(front->metrics, M_HTTP_BODY_BYTES, len);
-    request->held += len;
-    buf_put(&request->body, bytes, len);
-}
-
 /* --- libmicrohttpd's callbacks -----------------------------------------------------------------
  */
 
@@ -243,6 +190,7 @@ static void body_add(struct front_call *call, const char *bytes, size_t len)
 void *front_call_on_target(void *cls, const char *target, struct MHD_Connection *connection)
 {
     struct front *front = cls;
+    front_judge_keep_target(peer_of(connection), target);
     size_t count = count_parameters(target);
     size_t need = strlen(target) + (count + HEADERS_EXPECTED) * PAIR_BYTES + ANSWER_BYTES;
     if (count && need > front->pool_bytes)
@@ -256,17 +204,13 @@ enum MHD_Result front_call_on_request(void *cls, struct MHD_Connection *connecti
                                       const char *method, const char *version, const char *upload,
                                       size_t *upload_size, void **req_cls)
 {
-    (void)version;
     struct front *front = cls;
     struct front_call *call = *req_cls;
     if (!call) {
         if (peer_of(connection)->refused)
             return MHD_NO;
         *req_cls = call = call_new(front, connection, method, url);
-        if (header_fits(call))
-            body_begin(call);
-        else
-            refuse_header(call);
+        begin(call, version);
         return MHD_YES;
     }
     if (front->stopping)
@@ -276,16 +220,14 @@ enum MHD_Result front_call_on_request(void *cls, struct MHD_Connection *connecti
     if (call->state != CALL_READING)
         return MHD_YES;
     if (*upload_size) {
-        body_add(call, upload, *upload_size);
+        front_body_add(call, upload, *upload_size);
         *upload_size = 0;
         return MHD_YES;
     }
-    if (call->request->too_large)
-        refuse_too_large(call);
-    else if (call->request->too_many)
-        refuse_too_many(call);
-    else
+    const struct discipline_refusal *why = front_body_end(call);
+    if (!why)
         return handle(call);
+    refuse(call, why);
     return MHD_YES;
 }
 
@@ -336,6 +278,10 @@ void front_call_answer(struct front_call *call, unsigned status, struct MHD_Resp
 {
     for (size_t i = 0; i < count; i++)
         MHD_add_response_header(response, headers[i].name, headers[i].value);
+    if (call->request->names_codings) /* RFC 9110, 15.5.16 */
+        MHD_add_response_header(response, "Accept-Encoding", "gzip, deflate");
+    if (call->request->close)
+        MHD_add_response_header(response, "Connection", "close");
     count_status(call->front, status);
     call->request->response = response;
     call->request->status = status;
@@ -371,7 +317,12 @@ struct slice front_method(const struct front_call *call)
 
 struct slice front_path(const struct front_call *call)
 {
-    return slice_of(call->request->path);
+    return buf_slice(&call->request->path);
+}
+
+struct slice front_host(const struct front_call *call)
+{
+    return call->request->facts.host;
 }
 
 struct slice front_header(const struct front_call *call, const char *name)
@@ -382,7 +333,7 @@ struct slice front_header(const struct front_call *call, const char *name)
                                       &len) != MHD_YES ||
         !value)
         return SLICE_NONE;
-    return (struct slice){value, len};
+    return slice_trim((struct slice){value, len}); /* 0.9.75 leaves what stands behind */
 }
 
 const struct request_view *front_view(const struct front_call *call)

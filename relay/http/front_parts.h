@@ -1,12 +1,13 @@
 /* What the parts of front share, for them only. From the lowest to the highest: front_hangup.c
  * notices who hangs up while he waits, front_drive.c runs libmicrohttpd, front_peer.c has its
- * connections, front_memory.c gives memory back, front_call.c takes requests and answers them,
- * front_stream.c sends a stream's preamble and parks its connection, front_gate.c accepts, front.c
- * sets all of it up. */
+ * connections, front_memory.c gives memory back, front_judge.c has messages judged, front_body.c
+ * keeps bodies within bounds, front_call.c takes requests and answers them, front_stream.c sends a
+ * stream's preamble and parks its connection, front_gate.c accepts, front.c sets all of it up. */
 #pragma once
 #include <ev.h>
 #include <microhttpd.h>
 
+#include "relay/http/discipline.h"
 #include "relay/kit/bucket.h"
 #include "relay/http/front.h"
 #include "relay/kit/log.h"
@@ -48,6 +49,7 @@ struct front {
     struct metrics *metrics;
     struct front_limits limits;
     size_t pool_bytes; /* of libmicrohttpd, for each connection */
+    bool lax;          /* front_judge_is_lax() */
     struct wheel *wheel;
     struct front_gate *gates;
     size_t gate_count;
@@ -84,6 +86,8 @@ struct front_peer {
     enum front_peer_state state;
     bool evicted, refused;   /* the next: answered without libmicrohttpd */
     uint64_t since_ms;       /* when the state changed */
+    char *target;            /* of the request whose header is being read, as it came, until its
+                                call takes it; or NULL */
     struct front_call *call; /* NULL: none */
     TAILQ_ENTRY(front_peer) other_link;
 };
@@ -99,7 +103,10 @@ enum front_call_state {
 
 /* What is needed of a request until it is answered. */
 struct front_request {
-    char *method, *path;
+    char *method;
+    char *target;                  /* as it came */
+    struct buf path;               /* as routes compare it; empty until the message was judged */
+    struct discipline_facts facts; /* likewise; slices of libmicrohttpd's pool and of target */
     struct buf body;
     size_t held;              /* of the body; counted in front.held_bytes */
     bool has_body;            /* counted in front.bodies */
@@ -112,8 +119,10 @@ struct front_request {
     struct MHD_Response *sent;         /* of a stream; libmicrohttpd's reference */
     const char *raw_method, *raw_path; /* libmicrohttpd's */
     unsigned status;
-    bool slow;    /* its answer will be, says the handler */
-    ev_io hangup; /* active: the answer is due, and the peer watched */
+    bool close;         /* the connection ends with the answer */
+    bool names_codings; /* the answer tells which Content-Encoding is taken */
+    bool slow;          /* its answer will be, says the handler */
+    ev_io hangup;       /* active: the answer is due, and the peer watched */
 };
 
 /* All that a parked stream costs here (beside libmicrohttpd's share, unless it was handed over). */
@@ -164,6 +173,21 @@ size_t front_peer_evict(struct front *front);
 void front_memory_slim(struct front_call *call);
 /* Now and then, when many connections have ended: gives free memory back to the system. */
 void front_memory_trim(struct front *front);
+
+/* front_judge.c. Whether this libmicrohttpd is 0.9. */
+bool front_judge_is_lax(void);
+/* Of the request whose header @peer is sending; a copy is kept. */
+void front_judge_keep_target(struct front_peer *peer, const char *target);
+/* When the header is there: fills facts and path of the call's request. NULL: fine. */
+const struct discipline_refusal *front_judge_message(struct front_call *call, const char *version);
+
+/* front_body.c. Of a message that was judged: NULL, or why its body will not be read. */
+const struct discipline_refusal *front_body_begin(struct front_call *call);
+void front_body_add(struct front_call *call, const char *bytes, size_t len);
+/* All of it is there: NULL, and its coding undone, or why it is refused. */
+const struct discipline_refusal *front_body_end(struct front_call *call);
+/* Holds nothing of it any more. */
+void front_body_drop(struct front_call *call);
 
 /* front_call.c. Queues or keeps @response; the handler is told of it as of any other. */
 void front_call_answer(struct front_call *call, unsigned status, struct MHD_Response *response,

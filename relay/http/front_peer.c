@@ -57,6 +57,7 @@ static void peer_free(struct front_peer *peer)
     wheel_cancel(&peer->deadline);
     peer->front->ended++;
     metrics_sub(peer->front->metrics, M_CONNECTIONS, 1);
+    free(peer->target);
     free(peer);
 }
 

@@ -132,15 +132,15 @@ static enum err parse_types(const struct request_view *view, struct subscription
  * that may have one. */
 static struct slice find_last_event_id(const struct request_view *view)
 {
-    struct slice found = view->last_event_id;
-    if (found.ptr && found.len > 0)
+    struct slice found = slice_trim(view->last_event_id);
+    if (found.len > 0)
         return found;
     found = SLICE_NONE;
     for (size_t i = 0; i < view->query_count; i++) {
-        struct slice name = view->query[i].name, value = view->query[i].value;
+        struct slice name = view->query[i].name, value = slice_trim(view->query[i].value);
         bool ours = slice_is(name, "lastEventId") || slice_is(name, "lastEventID") ||
-                    slice_is(name, "last_event_id");
-        if (ours && value.ptr && value.len > 0)
+                    slice_is(name, "last_event_id") || slice_is(name, "Last-Event-ID");
+        if (ours && value.len > 0)
             found = value;
     }
     return found;
@@ -178,12 +178,20 @@ static enum err parse_time(struct slice text, uint64_t *out_us)
     return clock_parse_rfc3339((struct slice){copy, text.len}, out_us);
 }
 
+/* Any number of seconds that anybody means is below it. */
+#define YEAR_2001_MS UINT64_C(978307200000)
+
 static enum err parse_since(struct slice text, uint64_t now_us, struct subscription_request *r,
                             struct problem *problem)
 {
     uint64_t n;
     r->cursor = CURSOR_SINCE;
     if (slice_u64(text, EVENT_ID_MAX, &n) == OK) {
+        if (n > 0 && n < YEAR_2001_MS)
+            return request_refuse(problem, 400,
+                                  "since: expected Unix time in milliseconds, not seconds; %llu "
+                                  "would be before 2001",
+                                  (unsigned long long)n);
         r->cursor_value = n < EVENT_ID_MAX / 1000 ? n * 1000 : EVENT_ID_MAX;
         return OK;
     }
@@ -269,12 +277,15 @@ static const char *status_title(unsigned status)
         {413, "Content Too Large"},
         {414, "URI Too Long"},
         {415, "Unsupported Media Type"},
+        {417, "Expectation Failed"},
+        {421, "Misdirected Request"},
         {429, "Too Many Requests"},
         {431, "Request Header Fields Too Large"},
         {500, "Internal Server Error"},
         {501, "Not Implemented"},
         {503, "Service Unavailable"},
         {504, "Gateway Timeout"},
+        {505, "HTTP Version Not Supported"},
     };
     for (size_t i = 0; i < sizeof(titles) / sizeof(titles[0]); i++)
         if (titles[i].status == status)

@@ -26,8 +26,8 @@ struct problem {
 };
 
 /* @now_us: wall clock, for since=-10m. On refusal fills *problem and returns ERR_INVALID. The
- * caller owns *out. Precedence: header, then lastEventId/lastEventID/last_event_id, then replay,
- * then since. Unknown parameters are ignored. */
+ * caller owns *out. Precedence: header, then the four names of the cursor in the query, then
+ * replay, then since. Unknown parameters are ignored. */
 NODISCARD enum err request_parse_stream(const struct request_view *view,
                                         const struct config *config, uint64_t now_us,
                                         struct subscription_request *out, struct problem *problem);

@@ -157,6 +157,11 @@ enum err request_parse_json(const struct request_view *view, const struct config
         return request_refuse(problem, 400,
                               "body: expected at most %d JSON values; send large data as a string",
                               JSON_VALUES_MAX);
+    if (e == ERR_FULL)
+        return request_refuse(problem, 400,
+                              "body: expected arrays and objects nested at most %d deep; send deep "
+                              "data as a string",
+                              JSON_DEPTH_MAX);
     if (e != OK)
         return request_refuse(problem, 400, "body: expected valid JSON");
     if (cJSON_IsArray(tree)) {

@@ -22,15 +22,45 @@ static bool charset_accepted(struct slice parameters)
     return true;
 }
 
-static enum err draft_pair(struct request_draft *d, const char *source, struct slice name,
-                           struct slice value)
+/* @source: "form" or "query"; @hint: what the sentence goes on with where the name is unknown. */
+static enum err draft_pair(struct request_draft *d, const char *source, const char *hint,
+                           struct slice name, struct slice value)
 {
     enum publication_field field = publication_field_find(name);
     if (field != FIELD_COUNT)
         return request_draft_set(d, field, value.ptr ? value : SLICE_LIT(""));
     enum err e = request_refuse(d->problem, 400, "unknown field in the %s: ", source);
     request_show(d->problem, name);
+    buf_puts(&d->problem->detail, hint);
     return e;
+}
+
+/* What curl and many libraries say of a body unless they are told otherwise. */
+#define FORM_HINT                                                                                  \
+    "; if the body is the data, and no form, send Content-Type: text/plain (curl: -H "             \
+    "'Content-Type: text/plain')"
+
+/* With JSON and forms the query has the namespace only: an option that stands there would be lost.
+ * @hint: the sentence goes on with it. */
+static enum err check_query(const struct request_view *view, const char *hint,
+                            struct problem *problem)
+{
+    for (size_t i = 0; i < view->query_count; i++) {
+        struct slice name = view->query[i].name;
+        if (slice_is(name, "ns"))
+            continue;
+        enum publication_field field = publication_field_find(name);
+        if (field != FIELD_COUNT)
+            return request_refuse(problem, 400,
+                                  "%s: expected in the body, not in the query, with this "
+                                  "Content-Type%s",
+                                  publication_field_name(field), hint);
+        (void)request_refuse(problem, 400, "unknown parameter in the query: ");
+        request_show(problem, name);
+        buf_puts(&problem->detail, "; with this Content-Type there is only ns");
+        return ERR_INVALID;
+    }
+    return OK;
 }
 
 /* --- application/x-www-form-urlencoded --- */
@@ -50,7 +80,7 @@ static enum err parse_form(struct request_draft *d, struct slice body)
         if (e != OK)
             e = request_refuse(d->problem, 400, "body: expected two hexadecimal digits after %%");
         else
-            e = draft_pair(d, "form", plain_name, plain_value);
+            e = draft_pair(d, "form", FORM_HINT, plain_name, plain_value);
     }
     free(room);
     return e;
@@ -69,7 +99,7 @@ static enum err parse_raw(struct request_draft *d, const struct request_view *vi
                                "data: expected in the body, not in the query, with this "
                                "Content-Type");
         else
-            e = draft_pair(d, "query", view->query[i].name, view->query[i].value);
+            e = draft_pair(d, "query", "", view->query[i].name, view->query[i].value);
     }
     struct slice data = view->body.ptr ? view->body : SLICE_LIT("");
     return e == OK ? request_draft_set(d, FIELD_DATA, data) : e;
@@ -82,7 +112,20 @@ static enum err parse_single(const struct request_view *view, const struct confi
     out->count = 1;
     struct request_draft d = {.config = config, .problem = problem, .event = out->items};
     enum err e = form ? parse_form(&d, view->body) : parse_raw(&d, view);
+    if (e == OK && form)
+        e = check_query(view, FORM_HINT, problem);
     return e == OK ? request_draft_end(&d, publication_check(d.event, &problem->detail)) : e;
+}
+
+static enum err parse_body(const struct request_view *view, const struct config *config,
+                           struct slice type, struct publication_request *out,
+                           struct problem *problem)
+{
+    if (!slice_eq_nocase(type, "application/json"))
+        return parse_single(
+            view, config, slice_eq_nocase(type, "application/x-www-form-urlencoded"), out, problem);
+    enum err e = check_query(view, "", problem);
+    return e == OK ? request_parse_json(view, config, out, problem) : e;
 }
 
 enum err request_parse_publish(const struct request_view *view, const struct config *config,
@@ -94,11 +137,13 @@ enum err request_parse_publish(const struct request_view *view, const struct con
     enum err e = request_parse_ns(view, &r.ns, problem);
     if (e == OK && !charset_accepted(parameters))
         e = request_refuse(problem, 415, "Content-Type: expected charset=utf-8 or none");
-    if (e == OK && slice_eq_nocase(type, "application/json"))
-        e = request_parse_json(view, config, &r, problem);
-    else if (e == OK)
-        e = parse_single(view, config, slice_eq_nocase(type, "application/x-www-form-urlencoded"),
-                         &r, problem);
+    if (e == OK && slice_eq_nocase(type, "multipart/form-data"))
+        e = request_refuse(problem, 415,
+                           "Content-Type: multipart/form-data is not taken; expected "
+                           "application/json, application/x-www-form-urlencoded, or another type, "
+                           "whose body is the data");
+    if (e == OK)
+        e = parse_body(view, config, type, &r, problem);
     if (e != OK) {
         publication_request_reset(&r);
         return e;

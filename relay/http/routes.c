@@ -4,8 +4,11 @@
 #include <string.h>
 
 #include "common/mem.h"
+#include "common/origin.h"
 #include "relay/http/page.h"
 #include "relay/http/routes_parts.h"
+
+enum { SHOWN_MAX = 80 };
 
 static void serve_page(struct routes *r, struct front_call *call)
 {
@@ -52,29 +55,50 @@ static void on_request(void *arg, struct front_call *call)
 {
     struct routes *r = arg;
     const struct route *route = find_route(front_path(call));
-    const char *allow = route && route->posts ? "POST, OPTIONS" : "GET, HEAD, OPTIONS";
-    if (!route)
+    const char *allow = !route         ? "GET, HEAD, POST, OPTIONS"
+                        : route->posts ? "POST, OPTIONS"
+                                       : "GET, HEAD, OPTIONS";
+    if (slice_is(front_method(call), "OPTIONS"))
+        routes_reply_options(r, call, allow);
+    else if (!route)
         routes_reply_problem(
             r, call, 404,
             SLICE_LIT("there is no such path; there are /events, /publish, /health, /ready, "
                       "/metrics, /stats and /"),
             NULL);
-    else if (slice_is(front_method(call), "OPTIONS"))
-        routes_reply_options(r, call, allow);
     else if (takes(route, front_method(call)))
         route->serve(r, call);
     else
         routes_reply_no_method(r, call, allow);
 }
 
-/* 503: for its body, and only what is published has one. */
+/* All that is posted here is published: so it is told that this was not. */
 static void on_refuse(void *arg, struct front_call *call, unsigned status, const char *detail)
 {
     struct routes *r = arg;
-    if (status == 503)
-        routes_reply_unpublished(r, call, slice_of(detail));
+    if (slice_is(front_method(call), "POST"))
+        routes_reply_unpublished(r, call, status, slice_of(detail));
     else
         routes_reply_problem(r, call, status, slice_of(detail), NULL);
+}
+
+/* A page that made its own name point to us (DNS rebinding) is of our origin as far as its browser
+ * knows: what it asks for is refused by that name. */
+static void on_begin(void *arg, struct front_call *call)
+{
+    struct routes *r = arg;
+    struct slice host = front_host(call);
+    const struct origin_hosts hosts = {&r->config->hosts, &r->node->own_hosts,
+                                       r->node->beyond_loopback};
+    if (origin_host_allowed(host, &hosts))
+        return;
+    struct buf detail = {0};
+    buf_printf(&detail,
+               "Host: \"%.*s\" is no name of this relay; add it to hosts, or ask by address",
+               (int)(host.len < SHOWN_MAX ? host.len : SHOWN_MAX), host.ptr);
+    buf_putc(&detail, '\0');
+    on_refuse(arg, call, 421, detail.ptr);
+    buf_reset(&detail);
 }
 
 static void on_stream(void *arg, struct front_call *call, int fd)
@@ -108,7 +132,8 @@ static void on_over(void *arg, struct front_call *call)
     free(x);
 }
 
-const struct front_handler routes_handler = {on_request, on_refuse, on_stream, on_gone, on_over};
+const struct front_handler routes_handler = {on_begin,  on_request, on_refuse,
+                                             on_stream, on_gone,    on_over};
 
 struct routes *routes_new(struct fanout *fanout, struct node *node, unsigned worker,
                           struct config *config)

@@ -1,7 +1,7 @@
 /* How every answer looks: its headers, CORS, and problems (RFC 9457). */
 #include <string.h>
-#include <strings.h>
 
+#include "common/origin.h"
 #include "relay/http/routes_parts.h"
 
 void routes_header_add(struct routes_headers *h, const char *name, const char *value)
@@ -33,6 +33,7 @@ void routes_header_add_cors(const struct routes *r, struct front_call *call,
     if (!allowed)
         return;
     routes_header_add(h, "Access-Control-Allow-Origin", allowed);
+    routes_header_add(h, "Access-Control-Expose-Headers", "Retry-After, Location");
     if (strcmp(allowed, "*") != 0)
         routes_header_add(h, "Access-Control-Allow-Credentials", "true");
 }
@@ -41,15 +42,10 @@ void routes_header_add_cors(const struct routes *r, struct front_call *call,
  * what comes with an Origin must be ours or listed. */
 bool routes_origin_may_publish(const struct routes *r, struct front_call *call)
 {
-    struct slice origin = front_header(call, "Origin"), host = front_header(call, "Host");
+    struct slice origin = front_header(call, "Origin");
     if (!origin.ptr || allowed_origin(r, origin))
         return true;
-    const char *authority = memmem(origin.ptr, origin.len, "://", 3);
-    if (!authority || !host.ptr)
-        return false;
-    authority += 3;
-    size_t len = origin.len - (size_t)(authority - origin.ptr);
-    return len == host.len && strncasecmp(authority, host.ptr, len) == 0;
+    return origin_is_same(origin, front_host(call));
 }
 
 /* --- answers --------------------------------------------------------------------------------- */
@@ -86,15 +82,31 @@ void routes_reply_no_method(struct routes *r, struct front_call *call, const cha
     buf_reset(&detail);
 }
 
+/* Cache-Control is for libraries that stand in for EventSource. */
+static void put_allowed_headers(const struct routes *r, struct buf *b)
+{
+    buf_puts(b, "Content-Type, Last-Event-ID, Cache-Control");
+    for (size_t i = 0; i < r->config->cors_headers.count; i++)
+        buf_printf(b, ", %s", r->config->cors_headers.items[i]);
+    buf_putc(b, '\0');
+}
+
 void routes_reply_options(struct routes *r, struct front_call *call, const char *allow)
 {
     struct routes_headers h = {0};
+    struct buf headers = {0};
+    const char *origin = allowed_origin(r, front_header(call, "Origin"));
+    struct slice private = front_header(call, "Access-Control-Request-Private-Network");
     routes_header_add(&h, "Allow", allow);
-    if (allowed_origin(r, front_header(call, "Origin"))) {
+    if (origin) {
+        put_allowed_headers(r, &headers);
         routes_header_add(&h, "Access-Control-Allow-Methods", allow);
-        routes_header_add(&h, "Access-Control-Allow-Headers",
-                          "Content-Type, Last-Event-ID, Cache-Control, X-SSE-Slow");
+        routes_header_add(&h, "Access-Control-Allow-Headers", headers.ptr);
         routes_header_add(&h, "Access-Control-Max-Age", "86400");
+        /* Who wrote "*" did not mean that any page may reach into a network through us. */
+        if (slice_eq_nocase(private, "true") && strcmp(origin, "*") != 0)
+            routes_header_add(&h, "Access-Control-Allow-Private-Network", "true");
     }
     routes_reply(r, call, 204, NULL, NULL, &h);
+    buf_reset(&headers);
 }

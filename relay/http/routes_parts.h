@@ -4,7 +4,7 @@
 #pragma once
 #include "relay/http/routes.h"
 
-enum { ROUTES_HEADERS_MAX = 12 };
+enum { ROUTES_HEADERS_MAX = 16 };
 
 struct routes {
     struct fanout *fanout;
@@ -49,5 +49,6 @@ void routes_serve_ready(struct routes *r, struct front_call *call);
 void routes_serve_metrics(struct routes *r, struct front_call *call);
 void routes_serve_stats(struct routes *r, struct front_call *call);
 
-/* routes_publish.c. 503, and surely not published. */
-void routes_reply_unpublished(struct routes *r, struct front_call *call, struct slice detail);
+/* routes_publish.c. A problem of something that surely was not published, and never will be. */
+void routes_reply_unpublished(struct routes *r, struct front_call *call, unsigned status,
+                              struct slice detail);

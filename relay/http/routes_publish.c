@@ -6,11 +6,10 @@ void routes_serve_publish(struct routes *r, struct front_call *call)
 {
     struct problem problem = {0};
     if (!routes_origin_may_publish(r, call)) {
-        routes_reply_problem(
+        routes_reply_unpublished(
             r, call, 403,
             SLICE_LIT("pages of this Origin may not publish: add it to cors.origins, or, behind a "
-                      "proxy, let the proxy pass the Host header on"),
-            NULL);
+                      "proxy, let the proxy pass the Host header on"));
         return;
     }
     struct note_publish *note = mem_zero(1, sizeof(*note));
@@ -18,7 +17,7 @@ void routes_serve_publish(struct routes *r, struct front_call *call)
     note->worker = r->worker;
     if (request_parse_publish(front_view(call), r->config, &note->request, &problem)) {
         metrics_add(r->node->metrics[r->worker], M_PUBLISH_REFUSED, 1);
-        routes_reply_problem(r, call, problem.status, buf_slice(&problem.detail), NULL);
+        routes_reply_unpublished(r, call, problem.status, buf_slice(&problem.detail));
         buf_reset(&problem.detail);
         note_publish_free(note);
         return;
@@ -73,9 +72,10 @@ static void reply_outcome(struct routes *r, const struct note_publish *note,
     routes_reply(r, call, note->status, "application/problem+json", &body, &h);
 }
 
-void routes_reply_unpublished(struct routes *r, struct front_call *call, struct slice detail)
+void routes_reply_unpublished(struct routes *r, struct front_call *call, unsigned status,
+                              struct slice detail)
 {
-    struct note_publish note = {.status = 503, .outcome = PUBLISH_NOT};
+    struct note_publish note = {.status = status, .outcome = PUBLISH_NOT};
     buf_put(&note.detail, detail.ptr, detail.len);
     reply_outcome(r, &note, call);
     buf_reset(&note.detail);

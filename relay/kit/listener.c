@@ -65,6 +65,16 @@ static char *address_text(const struct sockaddr_storage *addr, socklen_t len)
     return buf_take(&text, &size);
 }
 
+static bool is_loopback(const struct sockaddr_storage *addr)
+{
+    if (addr->ss_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)addr;
+        return ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    }
+    const struct in6_addr *v6 = &((const struct sockaddr_in6 *)addr)->sin6_addr;
+    return IN6_IS_ADDR_LOOPBACK(v6) || (IN6_IS_ADDR_V4MAPPED(v6) && v6->s6_addr[12] == 127);
+}
+
 enum err listener_open(const char *address, unsigned count, struct listener *out, struct buf *why)
 {
     struct sockaddr_storage addr;
@@ -72,7 +82,7 @@ enum err listener_open(const char *address, unsigned count, struct listener *out
     enum err e = resolve(address, &addr, &len, why);
     if (e)
         return e;
-    struct listener l = {mem_alloc(count * sizeof(int)), count, NULL};
+    struct listener l = {mem_alloc(count * sizeof(int)), count, NULL, is_loopback(&addr)};
     memset(l.fds, -1, count * sizeof(int));
     /* A shared port may be shared with a stranger of the same user: another relay, say. Binding
      * once without sharing finds out. */

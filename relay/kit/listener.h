@@ -8,6 +8,7 @@ struct listener {
     int *fds; /* one per worker */
     unsigned count;
     char *address; /* as bound: with the port that was chosen for port 0 */
+    bool loopback; /* only this machine reaches it */
 };
 
 /* Binds "host:port" or "[v6]:port" @count times. ERR_IO: *why (appended) says what failed, for the

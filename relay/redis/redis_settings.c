@@ -22,8 +22,8 @@ static void on_node_bytes(void *arg, const struct redis_reply *reply)
         slice_is(redis_reply_text(redis_reply_at(reply, 1)), "4096"))
         log_put(LOG_INFO, "Redis reserves 4 KB for the log of each topic, however short", "hint",
                 "with many topics of few events each, stream-node-max-bytes 512 in redis.conf "
-                "(CONFIG SET takes it at once) makes a topic with one event cost 1.2 KB instead "
-                "of 4.7",
+                "(CONFIG SET takes it at once) makes a topic with one event cost 1 KB instead "
+                "of 4.5",
                 NULL);
 }
 

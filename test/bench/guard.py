@@ -104,7 +104,7 @@ class Streams:
 
     def _open(self, port, topic, cursor):
         s = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
-        request = [f"GET /events?topic={topic} HTTP/1.1", "Host: x", f"Last-Event-ID: {cursor}", "", ""]
+        request = [f"GET /events?topic={topic} HTTP/1.1", "Host: localhost", f"Last-Event-ID: {cursor}", "", ""]
         s.sendall("\r\n".join(request).encode())
         head = b""
         while not re.search(rb"\nevent: relay\.connected\n.*\n\n", head):

@@ -129,7 +129,7 @@ class Server:
         return self
 
     def _ask(self, request):
-        head = f"{request} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx"
+        head = f"{request} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx"
         try:
             with socket.create_connection(("127.0.0.1", self.port), 5) as s:
                 s.sendall(head.encode())

@@ -318,10 +318,15 @@ def swarm(clients):
 
 @pytest.fixture
 def haproxy(tmp_path):
-    """haproxy(relay, relay): HAProxy with the configuration of deploy/ in front of them; its base URL."""
+    """haproxy(relay, relay): HAProxy with the configuration of deploy/ in front of them; its base URL. @replace: a
+    text of the configuration, and another in its place."""
     running = []
 
-    def start(first, second):
+    def start(first, second, replace=("", "")):
+        text = (ROOT / "deploy" / "haproxy.cfg").read_text()
+        assert replace[0] in text
+        path = tmp_path / "haproxy.cfg"
+        path.write_text(text.replace(*replace) if replace[0] else text)
         binary = shutil.which("haproxy") or "/usr/sbin/haproxy"
         port = free_port()
         env = {
@@ -330,7 +335,7 @@ def haproxy(tmp_path):
             "RELAY_1": f"127.0.0.1:{first.port}",
             "RELAY_2": f"127.0.0.1:{second.port}",
         }
-        command = [binary, "-db", "-f", str(ROOT / "deploy" / "haproxy.cfg")]
+        command = [binary, "-db", "-f", str(path)]
         with open(tmp_path / "haproxy.log", "wb") as log:
             running.append(subprocess.Popen(command, env=env, stdout=log, stderr=log))
         return wait_front(port, "HAProxy")

@@ -64,11 +64,14 @@ def run_relay(*args, env=None, timeout=None):
 
 
 class Relay:
+    # What tests write into Host. None in @env: as if the variable were not there.
+    ENVIRONMENT = {"SSE_RELAY_HOSTS": "x,relay"}
+
     def __init__(self, directory, config, args=(), env=None, files=None):
         self.config = config
         self.command = ["prlimit", f"--nofile={files}:{files}"] if files else []
         self.args = [*flags_of(config), *map(str, args)]
-        self.env = env
+        self.env = {k: v for k, v in {**self.ENVIRONMENT, **(env or {})}.items() if v is not None}
         self.log_path = Path(directory) / f"relay-{len(list(Path(directory).glob('relay-*')))}.log"
         self.process = None
         self.addresses = []

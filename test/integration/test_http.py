@@ -32,6 +32,13 @@ def test_options_tells_the_methods(relay, path):
     assert allowed == ({"POST", "OPTIONS"} if path == "/publish" else {"GET", "HEAD", "OPTIONS"})
 
 
+@pytest.mark.parametrize("target", ["*", "/nope", "/publish/x", "http://relay", "/%7eme"])
+def test_options_is_answered_on_any_path(relay, target):
+    got = exchange(relay, f"OPTIONS {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    assert status_of(got) == 204
+    assert b"\r\nallow: get, head, post, options\r\n" in got.lower() or target == "http://relay"
+
+
 @pytest.mark.parametrize(
     "method,path",
     [
@@ -52,7 +59,7 @@ def test_wrong_method_is_405_and_names_the_right_ones(relay, method, path):
     assert_problem(answer, 405)
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/events/", "/Events?topic=a", "/publish/x", "/x//"])
+@pytest.mark.parametrize("path", ["/nothing", "/events/", "/Events?topic=a", "/publish/x", "/x//", "//health", "/health%2F"])
 def test_unknown_path_is_404(relay, path):
     assert_problem(relay.get(path), 404)
 
@@ -97,6 +104,52 @@ def test_cors_preflight(relay_factory, redis):
     assert "Access-Control-Allow-Origin" not in refused.headers
 
 
+def preflight(relay, origin=ORIGIN, path="/events", **headers):
+    ask = {"Access-Control-Request-Method": "GET", **{k.replace("_", "-"): v for k, v in headers.items()}}
+    answer = relay.request("OPTIONS", path, headers={"Origin": origin, **ask})
+    assert answer.status_code == 204
+    return answer.headers
+
+
+def allowed_headers(headers):
+    return [h.strip() for h in headers["Access-Control-Allow-Headers"].split(",")]
+
+
+def test_preflight_allows_what_is_listed_and_no_more(relay_factory, redis):
+    relay = relay_factory({"cors.origins": ORIGIN})
+    assert allowed_headers(preflight(relay)) == ["Content-Type", "Last-Event-ID", "Cache-Control"]
+    assert preflight(relay)["Access-Control-Allow-Methods"] == "GET, HEAD, OPTIONS"
+    assert preflight(relay, path="/publish")["Access-Control-Allow-Methods"] == "POST, OPTIONS"
+    more = relay_factory({"cors.origins": ORIGIN, "cors.headers": ["Authorization", "X-Trace"]})
+    assert allowed_headers(preflight(more))[3:] == ["Authorization", "X-Trace"]
+    assert "Access-Control-Allow-Headers" not in preflight(more, "https://other.example")
+
+
+def test_as_many_headers_as_can_be_listed_fit_into_the_answer(relay_factory, redis):
+    names = [f"X-{n:02}-".ljust(64, "a") for n in range(16)]
+    relay = relay_factory({"cors.origins": ORIGIN, "cors.headers": names})
+    assert allowed_headers(preflight(relay))[3:] == names
+
+
+def test_private_networks_are_open_to_origins_that_are_listed_by_name(relay_factory, redis):
+    asked = {"Access_Control_Request_Private_Network": "true"}
+    name = "Access-Control-Allow-Private-Network"
+    relay = relay_factory({"cors.origins": ORIGIN})
+    assert preflight(relay, **asked)[name] == "true"
+    assert name not in preflight(relay)
+    assert name not in preflight(relay, "https://other.example", **asked)
+    assert name not in preflight(relay_factory({"cors.origins": "*"}), **asked)
+
+
+def test_pages_can_read_when_to_come_back(relay_factory, redis, sse_connect):
+    relay = relay_factory({"cors.origins": ORIGIN})
+    exposed = "Retry-After, Location"
+    assert relay.get("/nope", headers={"Origin": ORIGIN}).headers["Access-Control-Expose-Headers"] == exposed
+    stream = sse_connect(relay, "a", headers={"Origin": ORIGIN})
+    assert stream.headers["access-control-expose-headers"] == exposed
+    assert "Access-Control-Expose-Headers" not in relay.get("/nope", headers={"Origin": "https://o.example"}).headers
+
+
 def test_cors_covers_publish_and_its_errors(relay_factory, redis):
     relay = relay_factory({"cors.origins": ORIGIN})
     for body in ({"topic": "a", "data": "x"}, {"topic": "a b", "data": "x"}):
@@ -113,6 +166,38 @@ def test_cors_covers_what_is_refused_unread(relay_factory, redis):
         assert_problem(answer, status)
         assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
         assert answer.headers["Cache-Control"] == "no-store"
+
+
+# --- parameters of a stream ---
+
+
+def test_a_cursor_in_the_query_has_four_names_and_no_white_space(relay, sse_connect):
+    ids = [relay.publish("t", n) for n in "abc"]
+    for name in ("lastEventId", "lastEventID", "last_event_id", "Last-Event-ID"):
+        for value in (f"{ids[1]}", f" {ids[1]}", f"{ids[1]}\t"):
+            client = sse_connect(relay, "t", params={name: value})
+            assert client.wait_for(1).data == ["c"] and not client.gaps
+
+
+def test_white_space_around_the_header_does_not_lose_the_replay(relay):
+    ids = [relay.publish("t", n) for n in "abc"]
+    for value in (f"{ids[1]} ", f"\t{ids[1]}\t ", f"{ids[1]}"):
+        with open_socket(relay) as s:
+            s.sendall(f"GET /events?topic=t HTTP/1.1\r\nHost: x\r\nLast-Event-ID: {value}\r\n\r\n".encode())
+            got = b""
+            while b"data: c\n\n" not in got:
+                chunk = s.recv(4096)
+                assert chunk
+                got += chunk
+        assert b"relay.gap" not in got and b"data: b" not in got
+
+
+def test_seconds_are_not_taken_for_milliseconds(relay):
+    for since in ("1767225600", "1", "978307199999"):
+        detail = assert_problem(relay.get(f"/events?topic=t&since={since}"), 400)
+        assert detail.startswith("since:") and "milliseconds, not seconds" in detail
+    for since in ("0", "978307200000", "2000-01-01T00:00:00Z"):
+        assert relay.request("HEAD", f"/events?topic=t&since={since}").status_code == 200
 
 
 # --- how large a request may be ---

@@ -1,8 +1,12 @@
 """The configurations in deploy/ stream correctly: at once, through a failover, and back."""
 
+import socket
+
 import pytest
 
+from raw_http import read_all, status_of
 from relay_process import wait_until
+from sse_client import TIMEOUT_S
 
 
 @pytest.fixture(params=["haproxy", "nginx"])
@@ -101,3 +105,15 @@ def test_no_relay_left_is_still_no_final_answer(nodes, front, sse_connect):
         return client.status == 200 and client.retry
 
     wait_until(told, "retry:")
+
+
+def test_a_rule_about_a_path_holds_however_the_path_is_written(nodes, haproxy):
+    """Where haproxy.cfg denies publishing, an encoded letter does not get by."""
+    rule = "# http-request deny if { path /publish } !{ src 10.0.0.0/8 }"
+    base = haproxy(*nodes, replace=(rule, rule.lstrip("# ")))
+    port = base.rsplit(":", 1)[1]
+    for path in ("/publish", "/%70ublish", "/publis%68", "/%70%75%62%6C%69%73%68", "//publish", "/publish%2F", "/x/../publish"):
+        with socket.create_connection(("127.0.0.1", int(port)), timeout=TIMEOUT_S) as s:
+            s.sendall(f"POST {path}?topic=t HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx".encode())
+            assert status_of(read_all(s)) in (403, 404), path
+    assert [node.metric("sse_relay_events_published_total") for node in nodes] == [0, 0]

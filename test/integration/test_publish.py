@@ -165,6 +165,43 @@ def test_many_requests_on_one_connection(relay, stream):
     assert stream.wait_for(10).data == list("0123456789")
 
 
+# --- where fields stand ---
+
+
+@pytest.mark.parametrize("query", ["?ephemeral=true", "?event=e", "?topic=t", "?data=x", "?ns=default&once=k", "?bogus=1", "?bogus"])
+@pytest.mark.parametrize("headers,body", [(JSON, '{"topic":"t","data":"x"}'), (FORM, "topic=t&data=x")])
+def test_options_beside_a_body_that_has_them_are_refused(relay, stream, query, headers, body):
+    detail = refused(relay, body, headers=headers, query=query)
+    assert "query" in detail and query.split("&")[-1].lstrip("?").split("=")[0] in detail
+    assert relay.post("/publish?ns=default", data=body, headers=headers).status_code == 200
+    assert stream.wait_for(1).data == ["x"]
+
+
+def test_a_body_that_is_no_form_is_told_how_to_say_so(relay):
+    for query in ("", "?topic=t"):
+        detail = refused(relay, "hello", headers=FORM, query=query)
+        assert '"hello"' in detail and "Content-Type: text/plain" in detail
+
+
+def test_multipart_is_refused(relay):
+    answer = relay.post("/publish?topic=t", files={"data": "x"})
+    assert assert_problem(answer, 415).startswith("Content-Type:")
+    assert answer.json()["published"] is False
+
+
+def test_nesting_has_a_bound_and_the_refusal_says_so(relay):
+    body = '{"topic":"t","data":%s%s}'
+    assert relay.post("/publish", body % ("[" * 999, "]" * 999), headers=JSON).status_code == 200
+    assert "at most 1000 deep" in refused(relay, body % ("[" * 1000, "]" * 1000))
+
+
+def test_every_refusal_says_that_nothing_was_published(relay):
+    for body, headers in (("{", JSON), ('{"topic":"t"}', JSON), ("data=x", FORM), (b"\xff", {"Content-Type": "text/plain"})):
+        answer = relay.post("/publish", body, headers=headers)
+        assert answer.status_code == 400 and answer.json()["published"] is False
+        assert "Retry-After" not in answer.headers
+
+
 # --- options ---
 
 

@@ -89,7 +89,7 @@ async def http(port, method, path, body=b"", headers=(), timeout=30):
     """(status, body). OSError or EOFError: no whole answer."""
     reader, writer = await asyncio.wait_for(asyncio.open_connection("127.0.0.1", port), 5)
     try:
-        lines = [f"{method} {path} HTTP/1.1", "Host: relay", "Connection: close", *headers]
+        lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close", *headers]
         if body:
             lines.append(f"Content-Length: {len(body)}")
         writer.write("\r\n".join([*lines, "", ""]).encode() + body)
@@ -172,7 +172,7 @@ class Stream(asyncio.Protocol):
         self._over = False
         self.records.append(("open", self.cursor))
         extra = "" if self.cursor is None else f"Last-Event-ID: {self.cursor}\r\n"
-        transport.write(f"GET /events?{self.query} HTTP/1.1\r\nHost: relay\r\n{extra}\r\n".encode())
+        transport.write(f"GET /events?{self.query} HTTP/1.1\r\nHost: localhost\r\n{extra}\r\n".encode())
 
     def connection_lost(self, exc):
         self._end("reset" if exc else "closed")

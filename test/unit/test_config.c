@@ -261,6 +261,9 @@ static const struct {
     {"cors.origins", "* https://a.example http://localhost:3000 http://[::1]:3000 app://x",
      "a.example https:// https://a/ https://a/b https://A.example https://a:0 https://a?b "
      "https://a,b"},
+    {"cors.headers", "Authorization x-a_b !#$%&'+-.^_`|~ a,b", "* a* a:b a/b (a) ä"},
+    {"hosts", "* a a.example *.a.example a_b relay-1 A a,b a. *.a.",
+     "a:80 [::1] *a a* a/b http://a .a *.*.a"},
     {"compress", "> a a.* a.b,c.>", "a.>.b .a a* a..b"},
     {"control_prefix", "relay. x:", "\x01 ä 012345678901234567890123456789012"},
     {"control_events", "on off true false yes no 1 0 ON", "maybe 2"},

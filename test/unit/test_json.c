@@ -148,6 +148,30 @@ START_TEST(test_half_of_a_surrogate_pair_is_taken_and_noticed)
 }
 END_TEST
 
+START_TEST(test_depth_has_an_exact_bound)
+{
+    static const char *const pairs[][2] = {{"[", "]"}, {"{\"a\":", "}"}, {"[0,", "]"}};
+    struct buf b = {0};
+    for (size_t i = 0; i < 2 * sizeof(pairs) / sizeof(*pairs); i++) {
+        size_t depth = JSON_DEPTH_MAX + i % 2;
+        cJSON *tree = NULL;
+        buf_clear(&b);
+        for (size_t n = 0; n < depth; n++)
+            buf_puts(&b, pairs[i / 2][0]);
+        buf_puts(&b, "\"]]}\""); /* brackets in strings are none */
+        for (size_t n = 0; n < depth; n++)
+            buf_puts(&b, pairs[i / 2][1]);
+        enum err expected = i % 2 ? ERR_FULL : OK;
+        ck_assert_int_eq(json_parse(buf_slice(&b), &tree), expected);
+        cJSON_Delete(tree);
+        tree = NULL;
+        ck_assert_int_eq(json_parse_lenient(buf_slice(&b), &tree), expected);
+        cJSON_Delete(tree);
+    }
+    buf_reset(&b);
+}
+END_TEST
+
 START_TEST(test_escaped_nul_is_noticed)
 {
     ck_assert(string_is(SLICE_LIT("\"a\\u0000b\""), false, "a\nb"));
@@ -304,6 +328,7 @@ int main(void)
     tcase_add_test(tests, test_parse_refuses_the_rest);
     tcase_add_test(tests, test_depth_is_bounded);
     tcase_add_test(tests, test_values_are_bounded);
+    tcase_add_test(tests, test_depth_has_an_exact_bound);
     tcase_add_test(tests, test_escaped_nul_is_noticed);
     tcase_add_test(tests, test_half_of_a_surrogate_pair_is_taken_and_noticed);
     tcase_add_test(tests, test_half_of_a_surrogate_pair_in_data_is_sent_as_written);

@@ -163,12 +163,19 @@ static const struct {
     {"007", "", CURSOR_UNKNOWN, 0},
     {"-1", "", CURSOR_UNKNOWN, 0},
     {"abc", "", CURSOR_UNKNOWN, 0},
-    {"5 ", "", CURSOR_UNKNOWN, 0},
+    {"5 ", "", CURSOR_ID, 5},
+    {"\t 5\t", "", CURSOR_ID, 5},
+    {" ", "&lastEventId=6", CURSOR_ID, 6},
+    {"5 6", "", CURSOR_UNKNOWN, 0},
     {"\xff\xfe", "", CURSOR_UNKNOWN, 0},
     {"5", "&lastEventId=6", CURSOR_ID, 5},
     {"", "&lastEventId=6", CURSOR_ID, 6},
     {NULL, "&lastEventID=6", CURSOR_ID, 6},
     {NULL, "&last_event_id=6", CURSOR_ID, 6},
+    {NULL, "&Last-Event-ID=6", CURSOR_ID, 6},
+    {NULL, "&last-event-id=6", CURSOR_NONE, 0},
+    {NULL, "&lastEventId= 6 ", CURSOR_ID, 6},
+    {NULL, "&lastEventId=7&Last-Event-ID= ", CURSOR_ID, 7},
     {NULL, "&lastEventId=", CURSOR_NONE, 0},
     {NULL, "&lastEventId=6&last_event_id=&lastEventId=7", CURSOR_ID, 7},
     {NULL, "&lastEventId=x", CURSOR_UNKNOWN, 0},
@@ -178,11 +185,13 @@ static const struct {
     {NULL, "&replay=0", CURSOR_NONE, 0},
     {NULL, "&replay=100", CURSOR_LAST, 100},
     {NULL, "&replay=7&since=0", CURSOR_LAST, 7},
-    {NULL, "&replay=all&since=5", CURSOR_ALL, 0},
-    {NULL, "&replay=0&since=5", CURSOR_NONE, 0},
+    {NULL, "&replay=all&since=0", CURSOR_ALL, 0},
+    {NULL, "&replay=0&since=978307200000", CURSOR_NONE, 0},
     {NULL, "&since=1700000000123", CURSOR_SINCE, 1700000000123000},
     {NULL, "&since=0", CURSOR_SINCE, 0},
     {NULL, "&since=9007199254740991", CURSOR_SINCE, UINT64_C(9007199254740991)},
+    {NULL, "&since=978307200000", CURSOR_SINCE, UINT64_C(978307200000000)},
+    {NULL, "&since=2000-12-31T23:59:59Z", CURSOR_SINCE, UINT64_C(978307199000000)},
     {NULL, "&since=-10m", CURSOR_SINCE, NOW_US - 600000000},
     {NULL, "&since=-36500d", CURSOR_SINCE, 0},
     {NULL, "&since=2023-11-14T22:13:20Z", CURSOR_SINCE, NOW_US},
@@ -226,6 +235,10 @@ START_TEST(test_bad_replay_and_since_are_refused)
         stream_refused(query, "since:", "-10m");
     }
     stream_refused("topic=a&replay", "replay:", "\"\"");
+    stream_refused("topic=a&since=1", "since:", "milliseconds, not seconds");
+    stream_refused("topic=a&since=1767225600", "since:", "milliseconds, not seconds");
+    stream_refused("topic=a&since=978307199999", "since:", "milliseconds, not seconds");
+    stream_refused("topic=a&replay=all&since=5", "since:", "milliseconds, not seconds");
     stream_refused("topic=a&replay=1&replay=1", "replay:", "twice");
     stream_refused("topic=a&since=1&since=1", "since:", "twice");
     stream_refused("topic=a&lastEventId=5&replay=x", "replay:", "\"x\"");
@@ -440,6 +453,34 @@ START_TEST(test_limits_of_publishing_are_reached)
 }
 END_TEST
 
+static void put_nested(struct buf *b, size_t depth)
+{
+    buf_puts(b, "{\"topic\":\"a\",\"data\":");
+    for (size_t i = 1; i < depth; i++)
+        buf_putc(b, '[');
+    for (size_t i = 1; i < depth; i++)
+        buf_putc(b, ']');
+    buf_putc(b, '}');
+}
+
+START_TEST(test_json_is_nested_within_bounds)
+{
+    struct buf b = {0};
+    put_nested(&b, JSON_DEPTH_MAX);
+    refuse("application/json", "", buf_slice(&b), 413,
+           "data:", "1998 bytes"); /* not for its depth */
+    buf_clear(&b);
+    put_nested(&b, JSON_DEPTH_MAX + 1);
+    refuse("application/json", "", buf_slice(&b), 400, "body:", "nested at most 1000 deep");
+    buf_clear(&b);
+    buf_putc(&b, '['); /* of a batch: it counts, too */
+    put_nested(&b, JSON_DEPTH_MAX);
+    buf_putc(&b, ']');
+    refuse("application/json", "", buf_slice(&b), 400, "body:", "nested at most 1000 deep");
+    buf_reset(&b);
+}
+END_TEST
+
 START_TEST(test_lengths_of_names_are_limited)
 {
     static const char *const fields[] = {"event", "once", "key"};
@@ -480,8 +521,7 @@ START_TEST(test_content_type_decides)
     static const char *const json[] = {"application/json", "Application/JSON;charset=UTF-8",
                                        "application/json ; x=y; charset=\"utf-8\""};
     for (size_t i = 0; i < 3; i++) {
-        char *text =
-            publish_text(json[i], "topic=ignored", slice_of("{\"topic\":\"a\",\"data\":1}"));
+        char *text = publish_text(json[i], "ns=n", slice_of("{\"topic\":\"a\",\"data\":1}"));
         ck_assert_str_eq(text, "topic|a|data|1");
         free(text);
     }
@@ -493,6 +533,8 @@ START_TEST(test_content_type_decides)
     }
     refuse("application/json; charset=latin1", "", slice_of("{}"), 415, "Content-Type:", "utf-8");
     refuse("text/plain; charset=utf-16", "topic=a", slice_of("x"), 415, "Content-Type:", "utf-8");
+    refuse("multipart/form-data; boundary=B", "topic=a", slice_of("x"), 415,
+           "Content-Type:", "multipart/form-data");
 }
 END_TEST
 
@@ -525,7 +567,7 @@ END_TEST
 START_TEST(test_forms_are_decoded)
 {
     char *text =
-        publish_text(FORM "; charset=utf-8", "topic=ignored&ns=x",
+        publish_text(FORM "; charset=utf-8", "ns=x",
                      slice_of("&topic=a%2eb&data=x+y%0A%c3%a4%00%26&&topic=c&event=e%20v&"));
     ck_assert_str_eq(text, "topic|a.b|topic|c|data|x y\nä&|event|e v");
     free(text);
@@ -539,9 +581,29 @@ START_TEST(test_forms_are_decoded)
     refuse(FORM, "", slice_of("topic=a&data=1&data=2"), 400, "data:", "twice");
     refuse(FORM, "", slice_of("topic=a&topics=b&data=1"), 400, "topics:", "not both");
     refuse(FORM, "", slice_of("hello"), 400, "unknown field", "\"hello\"");
+    refuse(FORM, "topic=a", slice_of("hello"), 400, "unknown field", "Content-Type: text/plain");
     refuse(FORM, "", slice_of("topic=a&data=1&event=a%0db"), 400, "event:", "line breaks");
     refuse(FORM, "", slice_of("topic=a&data=1&event=a%00b"), 400, "event:", "line breaks");
-    refuse(FORM, "topic=a", SLICE_NONE, 400, "topic:", "at least one");
+    refuse(FORM, "", SLICE_NONE, 400, "topic:", "at least one");
+}
+END_TEST
+
+/* A misspelt option must not be lost silently, nor one that stands where nobody looks. */
+START_TEST(test_json_and_forms_leave_the_query_to_the_namespace)
+{
+    struct slice json = slice_of("{\"topic\":\"a\",\"data\":1}"), form = slice_of("topic=a&data=1");
+    static const char *const fields[] = {"ephemeral", "event", "topic", "data", "once"};
+    for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++) {
+        char query[64], name[64];
+        snprintf(query, sizeof(query), "ns=n&%s=true", fields[i]);
+        snprintf(name, sizeof(name), "%s:", fields[i]);
+        refuse("application/json", query, json, 400, name, "not in the query");
+        refuse(FORM, query, form, 400, name, "not in the query");
+    }
+    refuse("application/json", "bogus=1", json, 400, "unknown parameter in the query", "\"bogus\"");
+    refuse("application/json", "bogus", json, 400, "unknown parameter in the query", "\"bogus\"");
+    refuse(FORM, "bogus=1", form, 400, "unknown parameter in the query", "\"bogus\"");
+    refuse(FORM, "topic=a", SLICE_NONE, 400, "topic:", "Content-Type: text/plain");
 }
 END_TEST
 
@@ -603,6 +665,8 @@ int main(void)
     tcase_add_test(cases, test_content_type_decides);
     tcase_add_test(cases, test_raw_body_is_the_data);
     tcase_add_test(cases, test_forms_are_decoded);
+    tcase_add_test(cases, test_json_and_forms_leave_the_query_to_the_namespace);
+    tcase_add_test(cases, test_json_is_nested_within_bounds);
     tcase_add_test(cases, test_namespace_comes_from_the_query);
     tcase_add_test(cases, test_problem_is_json);
     return tests_run(cases);
