@@ -136,12 +136,12 @@ static void on_hangup(struct ev_loop *loop, ev_signal *w, int revents)
 {
     (void)loop, (void)revents;
     struct hub *hub = w->data;
-    struct config *fresh = hub->reload(hub->reload_arg);
-    if (!fresh)
-        return;
     struct buf restart = {0};
-    struct config *merged = config_merge_reload(hub->config, fresh, &restart);
-    config_unref(fresh);
+    struct config *merged = hub->reload(hub->reload_arg, hub->config, &restart);
+    if (!merged) {
+        buf_reset(&restart);
+        return;
+    }
     config_unref(hub->config);
     hub->config = merged;
     log_setup(merged->logging_level, merged->logging_format);

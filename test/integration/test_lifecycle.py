@@ -227,6 +227,21 @@ def test_sighup_with_a_bad_file_changes_nothing(redis, relay_factory, sse_connec
     assert relay.get("/events?topic=a&topic=b&topic=c").status_code == 400
 
 
+def test_sighup_checks_what_will_run(redis, relay_factory, tmp_path):
+    """The file is valid; but wait_replicas needs a restart, so that it would stay without the timeout it needs."""
+    path = tmp_path / "relay.json"
+    write_config(path, max_topics=2, **{"publish.wait_replicas": 1, "publish.timeout": "300ms"})
+    relay = relay_factory(args=["--config", path])
+    write_config(path, max_topics=1, **{"publish.wait_replicas": 0, "publish.timeout": 0})
+    relay.signal(signal.SIGHUP)
+    line = relay.wait_log(r"level=(error|info).*the configuration|configuration read again")
+    assert "not read again" in line and "needs_restart=publish.wait_replicas" in line
+    assert "publish.wait_replicas needs a publish.timeout" in line
+    answer = relay.post("/publish", json={"topic": "t", "data": "x"}, timeout=5)
+    assert answer.status_code == 504 and answer.json()["published"] is True  # there is no replica
+    assert relay.get("/events?topic=a&topic=b&event=e", stream=True).status_code == 200
+
+
 def test_sighup_without_a_file_is_harmless(relay, sse_connect):
     client = sse_connect(relay, "t")
     relay.signal(signal.SIGHUP)
