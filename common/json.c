@@ -31,15 +31,17 @@ static bool is_nul_escape(const char *at, const char *end)
     return end - at >= 6 && memcmp(at, "\\u0000", 6) == 0;
 }
 
-/* At the backslash. The next character is known to be there: a closing quote must follow. */
+/* At the backslash, and still there when it is wrong. The next character is known to be there: a
+ * closing quote must follow. */
 static bool scan_escape(struct scan *s)
 {
     if (s->end - s->at < 2)
         return false;
     if (s->at[1] != 'u') {
-        bool known = s->at[1] != '\0' && strchr("\"\\/bfnrt", s->at[1]) != NULL;
+        if (s->at[1] == '\0' || !strchr("\"\\/bfnrt", s->at[1]))
+            return false;
         s->at += 2;
-        return known;
+        return true;
     }
     if (s->end - s->at < 6)
         return false;
@@ -150,27 +152,14 @@ static struct slice replace_nul_escapes(struct slice text, const char *by)
     return (struct slice){b.ptr, b.len};
 }
 
-static enum err parse(struct slice text, const char *nul_becomes, cJSON **out)
+/* The grammar, of text whose words are right. *rest is where it ends, or is wrong. */
+static enum err parse_words(struct slice text, cJSON **out, const char **rest)
 {
-    text = without_bom(text);
-    if (text.len == 0)
-        return ERR_INVALID;
-    struct scan s = {.at = text.ptr, .end = text.ptr + text.len};
-    if (!scan_words(&s))
-        return ERR_INVALID;
-    if (s.values > JSON_VALUES_MAX)
-        return ERR_RANGE;
-
-    struct slice copy = SLICE_NONE;
-    if (s.nul_escapes > 0)
-        text = copy = replace_nul_escapes(text, nul_becomes);
-    const char *rest = NULL;
-    cJSON *tree = cJSON_ParseWithLengthOpts(text.ptr, text.len, &rest, 0);
+    cJSON *tree = cJSON_ParseWithLengthOpts(text.ptr, text.len, rest, 0);
     enum err e = tree != NULL ? OK : ERR_INVALID;
-    for (const char *end = text.ptr + text.len; e == OK && rest < end; rest++)
-        if (!is_space(*rest))
+    for (const char *end = text.ptr + text.len; e == OK && *rest < end; ++*rest)
+        if (!is_space(**rest))
             e = ERR_INVALID;
-    free((void *)copy.ptr);
     if (e == OK)
         *out = tree;
     else
@@ -178,16 +167,56 @@ static enum err parse(struct slice text, const char *nul_becomes, cJSON **out)
     return e;
 }
 
+#define NUL_BECOMES "\\u000a" /* as long as what it stands for, so that offsets stay */
+
+static enum err parse(struct slice text, const char *nul_becomes, cJSON **out, size_t *wrong_at)
+{
+    size_t bom = text.len;
+    text = without_bom(text);
+    bom -= text.len;
+    *wrong_at = bom;
+    if (text.len == 0)
+        return ERR_INVALID;
+    struct scan s = {.at = text.ptr, .end = text.ptr + text.len};
+    if (!scan_words(&s)) {
+        *wrong_at += (size_t)(s.at - text.ptr);
+        return ERR_INVALID;
+    }
+    if (s.values > JSON_VALUES_MAX)
+        return ERR_RANGE;
+
+    struct slice copy = SLICE_NONE;
+    if (s.nul_escapes > 0)
+        text = copy = replace_nul_escapes(text, nul_becomes);
+    const char *rest = text.ptr;
+    enum err e = parse_words(text, out, &rest);
+    *wrong_at += (size_t)(rest - text.ptr);
+    free((void *)copy.ptr);
+    return e;
+}
+
+enum err json_parse_where(struct slice text, cJSON **out, size_t *wrong_at)
+{
+    size_t bad, valid = slice_utf8_prefix(text, &bad);
+    if (valid < text.len) {
+        *wrong_at = valid;
+        return ERR_INVALID;
+    }
+    return parse(text, NUL_BECOMES, out, wrong_at);
+}
+
 enum err json_parse(struct slice text, cJSON **out)
 {
+    size_t wrong_at;
     if (!slice_utf8_valid(text))
         return ERR_INVALID;
-    return parse(text, "\\u000a", out);
+    return parse(text, NUL_BECOMES, out, &wrong_at);
 }
 
 enum err json_parse_lenient(struct slice text, cJSON **out)
 {
-    return parse(text, "", out);
+    size_t wrong_at;
+    return parse(text, "", out, &wrong_at);
 }
 
 static void skip_space(struct scan *s)

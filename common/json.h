@@ -14,6 +14,10 @@ enum { JSON_VALUES_MAX = 250000 };
  * cJSON_Delete(). ERR_INVALID; ERR_RANGE: it has more than JSON_VALUES_MAX values. */
 NODISCARD enum err json_parse(struct slice text, cJSON **out);
 
+/* The same. ERR_INVALID: *wrong_at is the offset in @text of what could not be read; at most its
+ * length. */
+NODISCARD enum err json_parse_where(struct slice text, cJSON **out, size_t *wrong_at);
+
 /* For text that came through Redis: bytes inside strings need not be UTF-8, and an escaped NUL is
  * dropped. The same errors. */
 NODISCARD enum err json_parse_lenient(struct slice text, cJSON **out);

@@ -115,8 +115,8 @@ static bool is_service(struct slice name, struct slice value)
     struct slice s = name;
     if (cut_last(&s, SLICE_LIT("SERVICE_HOST")))
         return is_address(value);
-    bool port = cut_last(&s, SLICE_LIT("SERVICE_PORT")) ||
-                find_words(name, SLICE_LIT("_SERVICE_PORT_"));
+    bool port =
+        cut_last(&s, SLICE_LIT("SERVICE_PORT")) || find_words(name, SLICE_LIT("_SERVICE_PORT_"));
     return port && is_number(value);
 }
 

@@ -10,85 +10,8 @@
 #include "relay/config/config.h"
 #include "relay/config/config_print.h"
 #include "relay/config/config_value.h"
+#include "test/unit/config_rig.h"
 #include "test/unit/tests_run.h"
-
-#define ARGS_MAX 64
-
-static char file_path[64];
-
-static void file_write(const char *text)
-{
-    strcpy(file_path, "/tmp/sse-relay-test-XXXXXX");
-    int fd = mkstemp(file_path);
-    ck_assert_int_ge(fd, 0);
-    ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
-    close(fd);
-}
-
-/* @words: arguments separated by blanks; @environment likewise. "@" in an argument stands for the
- * path of the file. */
-static enum err load(const char *words, const char *environment, struct config **c,
-                     enum config_action *action, char **err_msg)
-{
-    char *argv[ARGS_MAX] = {(char *)(uintptr_t)"sse-relay"}, *envp[ARGS_MAX] = {0};
-    int argc = 1, envc = 0;
-    char *args = strdup(words), *vars = strdup(environment), *save = NULL;
-    for (char *w = strtok_r(args, " ", &save); w; w = strtok_r(NULL, " ", &save))
-        argv[argc++] = strcmp(w, "@") == 0 ? file_path : w;
-    for (char *w = strtok_r(vars, " ", &save); w; w = strtok_r(NULL, " ", &save))
-        envp[envc++] = w;
-    enum err e = config_load(argc, argv, envp, c, action, err_msg);
-    free(args);
-    free(vars);
-    return e;
-}
-
-static struct config *load_ok(const char *words, const char *environment)
-{
-    struct config *c = NULL;
-    enum config_action action;
-    char *msg = NULL;
-    enum err e = load(words, environment, &c, &action, &msg);
-    ck_assert_msg(e == OK, "%s | %s: %s", words, environment, msg ? msg : "");
-    return c;
-}
-
-static struct config *load_file(const char *text)
-{
-    file_write(text);
-    struct config *c = load_ok("--config @", "");
-    unlink(file_path);
-    return c;
-}
-
-/* Each of @parts (separated by |) must stand in the message. */
-static void expect_parts(const char *msg, const char *parts)
-{
-    char *copy = strdup(parts), *save = NULL;
-    for (char *p = strtok_r(copy, "|", &save); p; p = strtok_r(NULL, "|", &save))
-        ck_assert_msg(strstr(msg, p) != NULL, "\"%s\" misses \"%s\"", msg, p);
-    free(copy);
-}
-
-static void expect_error(const char *words, const char *environment, const char *parts)
-{
-    struct config *c = NULL;
-    enum config_action action;
-    char *msg = NULL;
-    enum err e = load(words, environment, &c, &action, &msg);
-    ck_assert_msg(e != OK, "%s | %s: was accepted", words, environment);
-    ck_assert_ptr_nonnull(msg);
-    ck_assert_ptr_null(c);
-    expect_parts(msg, parts);
-    free(msg);
-}
-
-static void expect_file_error(const char *text, const char *parts)
-{
-    file_write(text);
-    expect_error("--config @", "", parts);
-    unlink(file_path);
-}
 
 START_TEST(test_defaults_are_those_of_the_contract)
 {
@@ -433,7 +356,6 @@ START_TEST(test_bad_files_are_errors)
     expect_error("--config /nonexistent/x.json", "", "/nonexistent/x.json|No such file");
     expect_error("--config /tmp", "", "cannot read the configuration file /tmp");
     expect_file_error("", "not valid JSON|line 1");
-    expect_file_error("{\n  \"retry\": \"1s\",\n  \"drain\" \"1s\"\n}", "not valid JSON|line 3");
     expect_file_error("{} {}", "not valid JSON");
     expect_file_error("[]", "must hold a JSON object");
     expect_file_error("{\"retry\": {\"x\": 1}}", "retry|expected a string such as");
@@ -582,87 +504,6 @@ START_TEST(test_help_and_docs_name_every_option)
 }
 END_TEST
 
-static struct config *merge_ok(const struct config *running, const struct config *fresh,
-                               struct buf *restart)
-{
-    struct config *merged = NULL;
-    struct buf why = {0};
-    enum err e = config_merge_reload(running, fresh, &merged, restart, &why);
-    ck_assert_msg(e == OK, "%.*s", (int)why.len, why.ptr);
-    ck_assert_uint_eq(why.len, 0);
-    return merged;
-}
-
-START_TEST(test_reload_takes_what_is_safe_and_tells_the_rest)
-{
-    struct buf restart = {0};
-    struct config *running = load_ok("--retry 1s --prefix a --listen 127.0.0.1:1", "");
-    struct config *fresh = load_ok(
-        "--retry 2s --prefix b --listen 127.0.0.1:2 --cors.origins * --logging.level debug", "");
-    struct config *merged = merge_ok(running, fresh, &restart);
-    ck_assert_uint_eq(merged->retry_ms, 2000);
-    ck_assert_uint_eq(merged->cors_origins.count, 1);
-    ck_assert_int_eq(merged->logging_level, LOG_DEBUG);
-    ck_assert_str_eq(merged->prefix, "a");
-    ck_assert_str_eq(merged->listen.items[0], "127.0.0.1:1");
-    ck_assert_str_eq(merged->node, running->node);
-    ck_assert_uint_eq(merged->workers, running->workers);
-    ck_assert(slice_is(buf_slice(&restart), "listen, prefix"));
-    buf_clear(&restart);
-    config_unref(fresh);
-    fresh = merge_ok(merged, merged, &restart);
-    ck_assert_uint_eq(restart.len, 0);
-    config_unref(fresh);
-    config_unref(running);
-    config_unref(merged);
-    buf_reset(&restart);
-}
-END_TEST
-
-/* Both are valid, and what would run is not: some options of @now take effect, others do not. */
-static void expect_no_merge(const char *then, const char *now, const char *needs_restart,
-                            const char *parts)
-{
-    struct config *running = load_ok(then, ""), *fresh = load_ok(now, ""), *merged = NULL;
-    struct buf restart = {0}, why = {0};
-    enum err e = config_merge_reload(running, fresh, &merged, &restart, &why);
-    ck_assert_msg(e == ERR_INVALID, "%s, then %s: was accepted", then, now);
-    ck_assert_ptr_null(merged);
-    ck_assert(slice_is(buf_slice(&restart), needs_restart));
-    buf_putc(&why, '\0');
-    expect_parts(why.ptr, parts);
-    buf_reset(&restart);
-    buf_reset(&why);
-    config_unref(running);
-    config_unref(fresh);
-}
-
-START_TEST(test_reload_checks_what_will_run)
-{
-    expect_no_merge("--publish.wait_replicas 1 --publish.timeout 3s", "--publish.timeout 0",
-                    "publish.wait_replicas", "publish.wait_replicas needs a publish.timeout");
-    expect_no_merge("--redis redis://h", "--redis rediss://h --redis.tls_name x", "redis",
-                    "need TLS: write rediss://");
-    expect_no_merge("--redis redis://:a@h", "--redis redis://h --redis.password b", "redis",
-                    "the password of Redis is set twice");
-    expect_no_merge("--redis redis://u@h", "--redis redis://h --redis.user u", "redis",
-                    "the user of Redis is set twice");
-}
-END_TEST
-
-START_TEST(test_reload_keeps_where_the_redis_url_is_from)
-{
-    struct buf restart = {0};
-    struct config *running = load_ok("--redis redis://h", ""), *fresh = load_ok("", "");
-    struct config *merged = merge_ok(running, fresh, &restart);
-    ck_assert_str_eq(merged->redis_origin, "--redis");
-    config_unref(running);
-    config_unref(fresh);
-    config_unref(merged);
-    buf_reset(&restart);
-}
-END_TEST
-
 START_TEST(test_references_share_one_configuration)
 {
     struct config *c = load_ok("", "");
@@ -714,9 +555,6 @@ int main(void)
     tcase_add_test(cases, test_printed_default_file_names_no_machine);
     tcase_add_test(cases, test_passwords_are_masked);
     tcase_add_test(cases, test_help_and_docs_name_every_option);
-    tcase_add_test(cases, test_reload_takes_what_is_safe_and_tells_the_rest);
-    tcase_add_test(cases, test_reload_checks_what_will_run);
-    tcase_add_test(cases, test_reload_keeps_where_the_redis_url_is_from);
     tcase_add_test(cases, test_references_share_one_configuration);
     tcase_add_test(cases, test_environment_names_are_unambiguous);
     return tests_run(cases);

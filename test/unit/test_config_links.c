@@ -27,20 +27,19 @@ static void expect_all(const char *const *list)
 
 START_TEST(test_kubernetes_services)
 {
-    static const char *const named_as_we_are[] = {
-        "SSE_RELAY_SERVICE_HOST=10.96.0.11",
-        "SSE_RELAY_SERVICE_PORT=8080",
-        "SSE_RELAY_SERVICE_PORT_HTTP=8080",
-        "SSE_RELAY_SERVICE_PORT_HTTP_ALT=8081",
-        "SSE_RELAY_PORT=tcp://10.96.0.11:8080",
-        "SSE_RELAY_PORT_8080_TCP=tcp://10.96.0.11:8080",
-        "SSE_RELAY_PORT_8080_TCP_PROTO=tcp",
-        "SSE_RELAY_PORT_8080_TCP_PORT=8080",
-        "SSE_RELAY_PORT_8080_TCP_ADDR=10.96.0.11",
-        "SSE_RELAY_PORT_53_UDP=udp://10.96.0.11:53",
-        "SSE_RELAY_PORT_53_UDP_PROTO=udp",
-        "SSE_RELAY_PORT_5000_SCTP=sctp://10.96.0.11:5000",
-        NULL};
+    static const char *const named_as_we_are[] = {"SSE_RELAY_SERVICE_HOST=10.96.0.11",
+                                                  "SSE_RELAY_SERVICE_PORT=8080",
+                                                  "SSE_RELAY_SERVICE_PORT_HTTP=8080",
+                                                  "SSE_RELAY_SERVICE_PORT_HTTP_ALT=8081",
+                                                  "SSE_RELAY_PORT=tcp://10.96.0.11:8080",
+                                                  "SSE_RELAY_PORT_8080_TCP=tcp://10.96.0.11:8080",
+                                                  "SSE_RELAY_PORT_8080_TCP_PROTO=tcp",
+                                                  "SSE_RELAY_PORT_8080_TCP_PORT=8080",
+                                                  "SSE_RELAY_PORT_8080_TCP_ADDR=10.96.0.11",
+                                                  "SSE_RELAY_PORT_53_UDP=udp://10.96.0.11:53",
+                                                  "SSE_RELAY_PORT_53_UDP_PROTO=udp",
+                                                  "SSE_RELAY_PORT_5000_SCTP=sctp://10.96.0.11:5000",
+                                                  NULL};
     static const char *const named_after_us[] = {
         "SSE_RELAY_FOO_SERVICE_HOST=fd00::1",
         "SSE_RELAY_FOO_SERVICE_PORT=6379",
