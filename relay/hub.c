@@ -22,8 +22,8 @@ enum {
     FILES_PER_WORKER = 8, /* its loop's and libmicrohttpd's epoll and wake-up files */
     OTHERS_MAX = 4096,    /* HTTP connections that are not streams */
 };
+enum { DRAIN_GRACE_MS = 6000 }; /* for the last streams' last bytes */
 static const double DRAIN_POLL_S = 0.05;
-static const double DRAIN_GRACE_S = 6.0; /* for the last streams' last bytes */
 
 struct hub {
     struct config *config;
@@ -36,7 +36,7 @@ struct hub {
     size_t listener_count;
     pthread_t *threads; /* workers, then the bus */
     unsigned started;
-    double drain_deadline;
+    uint64_t drain_deadline_ms; /* monotonic clock: libev's own time is the wall's */
     ev_signal terminate, interrupt, hangup;
     ev_timer drain_poll;
 };
@@ -99,7 +99,7 @@ static void on_drain_poll(struct ev_loop *loop, ev_timer *w, int revents)
 {
     (void)revents;
     struct hub *hub = w->data;
-    bool late = ev_now(loop) > hub->drain_deadline;
+    bool late = clock_mono_ms() > hub->drain_deadline_ms;
     if (late)
         log_put(LOG_WARN, "some streams did not end in time", "clients",
                 log_u64(atomic_load(&hub->node.clients)), NULL);
@@ -120,7 +120,7 @@ static void on_terminate(struct ev_loop *loop, ev_signal *w, int revents)
             log_u64(hub->config->drain_ms), NULL);
     metrics_set(hub->node.metrics[hub->node.workers], M_DRAINING, 1);
     post_all(hub, NOTE_DRAIN);
-    hub->drain_deadline = ev_now(loop) + (double)hub->config->drain_ms / 1000. + DRAIN_GRACE_S;
+    hub->drain_deadline_ms = clock_mono_ms() + hub->config->drain_ms + DRAIN_GRACE_MS;
     ev_timer_again(loop, &hub->drain_poll);
 }
 
@@ -250,7 +250,7 @@ static void node_init(struct hub *hub, const char *version)
     struct node *node = &hub->node;
     node->name = hub->config->node;
     node->version = version;
-    node->started_us = clock_wall_us();
+    node->started_ms = clock_mono_ms();
     node->workers = (unsigned)hub->config->workers;
     node->inboxes = mem_zero(node->workers, sizeof(struct inbox *));
     node->metrics = mem_zero(node->workers + 1, sizeof(struct metrics *));

@@ -12,7 +12,7 @@ struct metrics;
 struct node {
     const char *name; /* the configuration's `node` */
     const char *version;
-    uint64_t started_us; /* wall clock */
+    uint64_t started_ms; /* monotonic clock */
     struct bus *bus;
     struct inbox **inboxes; /* the workers' */
     unsigned workers;

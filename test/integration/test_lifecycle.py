@@ -9,6 +9,8 @@ import pytest
 
 from redis_server import free_port
 from relay_process import BINARY, clean_environment, json_lines, run_relay, wait_until
+from stepped_clock import SteppedClock
+from swarm import sanitized
 
 # --- drain ---
 
@@ -120,6 +122,39 @@ def test_sigint_is_like_sigterm(redis, relay_factory, sse_connect):
     client.wait_closed()
     assert client.control("shutdown")
     assert relay.wait() == 0
+
+
+# --- the wall clock is set ---
+
+
+@pytest.fixture
+def clock(tmp_path):
+    if sanitized(BINARY):
+        pytest.skip("a sanitizer must be loaded first")
+    return SteppedClock(tmp_path)
+
+
+@pytest.mark.parametrize("seconds", [-3600, 3600])
+def test_uptime_does_not_follow_the_wall_clock(relay_factory, clock, seconds):
+    relay = relay_factory(redis="memory:", env=clock.env)
+    before = relay.publish("t", "x")
+    clock.step(seconds)
+    after = relay.publish("t", "x")
+    assert after > before and (after - before > 3e9) == (seconds > 0)  # it has seen the step
+    assert 0 <= relay.stats()["uptime_seconds"] < 600
+
+
+def test_drain_does_not_follow_the_wall_clock(relay_factory, sse_connect, clock):
+    relay = relay_factory(redis="memory:", drain="2s", env=clock.env)
+    clients = [sse_connect(relay, "t") for _ in range(20)]
+    relay.terminate()
+    relay.wait_log("msg=draining")
+    clock.step(3600)
+    assert relay.wait() == 0
+    assert "some streams did not end in time" not in relay.log_text
+    for client in clients:
+        client.wait_closed()
+        assert client.control("shutdown")
 
 
 @pytest.mark.parametrize("door", ["fcall", "post"])
