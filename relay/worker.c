@@ -40,6 +40,7 @@ static struct front_limits front_limits(const struct worker *w, const struct con
                                   .handover = config->park == PARK_HANDOVER,
                                   .accept_rate =
                                       (double)config->accept_rate / (double)w->node->workers,
+                                  .idle_ms = config->http_idle_timeout_ms,
                                   .max_body_bytes = config->max_event_bytes * EVENTS_PER_BODY,
                                   .max_held_bytes = config->publish_max_held_bytes};
     if (limits.max_others < 2) /* one to ask, one to publish */

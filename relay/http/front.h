@@ -48,6 +48,7 @@ struct front_limits {
     bool handover; /* of a stream's socket: libmicrohttpd keeps nothing of it */
     /* Changed by front_configure(). */
     double accept_rate; /* connections per second on each address; 0: no limit */
+    uint64_t idle_ms;   /* a connection may be silent between two requests */
     size_t max_body_bytes;
     size_t max_held_bytes; /* of request bodies, over all workers */
 };

@@ -16,7 +16,6 @@ enum {
     HEADER_DEADLINE_MS =
         10000, /* from the connection's start to the end of its first request's headers */
     REQUEST_DEADLINE_MS = 30000, /* from there to the end of the answer, streams apart */
-    IDLE_DEADLINE_MS = 75000,    /* between requests */
 };
 
 /* What libmicrohttpd's pool for a connection must hold beside a request's header. */

@@ -40,6 +40,7 @@ START_TEST(test_defaults_are_those_of_the_contract)
     ck_assert_uint_eq(c->max_topics, 64);
     ck_assert_uint_eq(c->max_clients, 0);
     ck_assert_uint_eq(c->max_header_bytes, 8192);
+    ck_assert_uint_eq(c->http_idle_timeout_ms, 75000);
     ck_assert_uint_eq(c->cors_origins.count, 0);
     ck_assert_uint_eq(c->inbox_namespaces.count, 1);
     ck_assert_str_eq(c->inbox_namespaces.items[0], "default");
@@ -178,6 +179,7 @@ static const struct {
     {"max_clients", "0 10000000", "10000001"},
     {"max_header_bytes", "1KB 64KB", "1023 65KB"},
     {"accept.rate", "0 1 1000000", "1000001"},
+    {"http.idle_timeout", "1s 1h", "0 999ms 3601s"},
     {"park", "suspended handover", "suspend closed"},
     {"io_uring", "on off", "auto"},
     {"publish.max_held_bytes", "0 64KB 64GB", "63KB 65GB"},
