@@ -303,14 +303,17 @@ bool tails_cover(struct tails *tails, struct slice ns, struct slice topic, uint6
 }
 
 size_t tails_read(struct tails *tails, struct slice ns, struct slice topic, uint64_t cursor,
-                  struct event **out, size_t max)
+                  uint64_t now_us, struct event **out, size_t max)
 {
     const struct tail *t = find(tails, ns, topic);
     size_t count = 0;
     if (!t)
         return 0;
-    for (uint32_t i = events_upto(t, cursor); i < t->ring.count && count < max; i++)
-        out[count++] = *slot_at(t, i);
+    for (uint32_t i = events_upto(t, cursor); i < t->ring.count && count < max; i++) {
+        struct event *ev = *slot_at(t, i);
+        if (!event_is_over(ev, now_us))
+            out[count++] = ev;
+    }
     return count;
 }
 

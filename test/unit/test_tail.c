@@ -63,7 +63,7 @@ static const char *after(struct slice topic, uint64_t cursor)
     size_t len = 0;
     if (!tails_cover(tails, ns, topic, cursor))
         return "-";
-    size_t count = tails_read(tails, ns, topic, cursor, events, 20);
+    size_t count = tails_read(tails, ns, topic, cursor, 0, events, 20);
     text[0] = '\0';
     for (size_t i = 0; i < count; i++)
         len += (size_t)snprintf(text + len, sizeof(text) - len, "%llu ",
@@ -295,13 +295,41 @@ START_TEST(test_model_of_what_is_covered)
             struct event *events[20] = {NULL};
             if (!tails_cover(tails, ns, a, cursor))
                 continue;
-            size_t count = tails_read(tails, ns, a, cursor, events, 20), seen = 0;
+            size_t count = tails_read(tails, ns, a, cursor, 0, events, 20), seen = 0;
             for (uint64_t i = cursor + 1; i <= id; i++)
                 if (published[i])
                     ck_assert_uint_eq(event_id(events[seen++]), i);
             ck_assert_uint_eq(seen, count);
         }
     }
+}
+END_TEST
+
+START_TEST(test_what_is_over_is_not_read_and_takes_no_room)
+{
+    struct event *events[2] = {NULL};
+    static const uint64_t ttls_ms[] = {1, 0, 1, 3, 1, 1, 0};
+    tails_limit(tails, 10, 1 << 20);
+    for (uint64_t i = 0; i < 7; i++) {
+        struct event_fields fields = {.id = i + 1,
+                                      .prev = i,
+                                      .has_prev = true,
+                                      .retry_ms = -1,
+                                      .ttl_ms = ttls_ms[i],
+                                      .ns = ns,
+                                      .topic = a,
+                                      .data = SLICE_LIT("x")};
+        struct event *ev = event_new(&fields, 0);
+        ck_assert_int_eq(tails_add(tails, ev), TAIL_NEXT);
+        event_unref(ev);
+    }
+    ck_assert_uint_eq(tails_read(tails, ns, a, 0, 2000, events, 2), 2);
+    ck_assert_uint_eq(event_id(events[0]), 2);
+    ck_assert_uint_eq(event_id(events[1]), 4);
+    ck_assert_uint_eq(tails_read(tails, ns, a, 2, 4000, events, 2), 1);
+    ck_assert_uint_eq(event_id(events[0]), 7);
+    ck_assert_uint_eq(tails_read(tails, ns, a, 2, 1001, events, 2), 2); /* not before its time */
+    ck_assert_uint_eq(event_id(events[0]), 3);
 }
 END_TEST
 
@@ -322,6 +350,7 @@ int main(void)
     tcase_add_test(cases, test_the_log_lengthens_a_tail_where_they_meet);
     tcase_add_test(cases, test_what_does_not_fit_shortens_what_is_covered);
     tcase_add_test(cases, test_dropped_topics_are_not_known);
+    tcase_add_test(cases, test_what_is_over_is_not_read_and_takes_no_room);
     tcase_add_loop_test(cases, test_model_of_what_is_covered, 0, 50);
     return tests_run(cases);
 }
