@@ -29,7 +29,9 @@ void tails_fill(struct tails *tails, struct slice ns, struct slice topic, uint64
                 uint64_t upto, uint64_t last, struct event *const *events, size_t count);
 
 /* Another topic of the namespace on which the event is here, too (the caller frees it), or NULL.
- * Looks at all of them. */
+ * Looks at all topics, which takes milliseconds where there are very many; when it is asked often,
+ * it makes a map of ids, and keeps that for a while (some 64 bytes for each event, at most 32 MB).
+ */
 char *tails_twin(struct tails *tails, struct event *ev);
 
 /* The last id of a topic, 0 if nothing is known of it. */
