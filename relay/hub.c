@@ -10,6 +10,7 @@
 
 #include "common/clock.h"
 #include "common/mem.h"
+#include "relay/kit/heap.h"
 #include "relay/kit/listener.h"
 #include "relay/kit/log.h"
 #include "relay/memory/store_memory.h"
@@ -24,6 +25,7 @@ enum {
 };
 enum { DRAIN_GRACE_MS = 6000 }; /* for the last streams' last bytes */
 static const double DRAIN_POLL_S = 0.05;
+static const double HEAP_POLL_S = 2.0;
 
 struct hub {
     struct config *config;
@@ -38,7 +40,8 @@ struct hub {
     unsigned started;
     uint64_t drain_deadline_ms; /* monotonic clock: libev's own time is the wall's */
     ev_signal terminate, interrupt, hangup;
-    ev_timer drain_poll;
+    ev_timer drain_poll, heap_poll;
+    struct heap heap;
 };
 
 /* --- limits ---------------------------------------------------------------------------------- */
@@ -122,6 +125,16 @@ static void on_terminate(struct ev_loop *loop, ev_signal *w, int revents)
     post_all(hub, NOTE_DRAIN);
     hub->drain_deadline_ms = clock_mono_ms() + hub->config->drain_ms + DRAIN_GRACE_MS;
     ev_timer_again(loop, &hub->drain_poll);
+}
+
+/* Here, since nobody waits for this thread: with 10,000 clients that have left it takes 10 to 50
+ * ms. What is given back is not only the system's again: the next pool that libmicrohttpd makes of
+ * it is of zeros, so that front_memory can give it back in turn, and not of what was there. */
+static void on_heap_poll(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    (void)loop, (void)revents;
+    struct hub *hub = w->data;
+    heap_trim(&hub->heap, metrics_total(hub->node.metrics, hub->node.workers, M_CONNECTIONS));
 }
 
 static void send_config(struct inbox *inbox, struct config *config)
@@ -300,6 +313,9 @@ enum err hub_new(struct config *config, const char *version, hub_reload reload, 
         e = workers_setup(hub);
     if (!e)
         e = threads_start(hub);
+    ev_timer_init(&hub->heap_poll, on_heap_poll, HEAP_POLL_S, HEAP_POLL_S);
+    hub->heap_poll.data = hub;
+    ev_timer_start(hub->loop, &hub->heap_poll);
     if (e) {
         hub_free(hub);
         return e;

@@ -17,7 +17,6 @@ static void on_tick(struct ev_loop *loop, ev_timer *w, int revents)
     (void)loop, (void)revents;
     struct front *front = w->data;
     wheel_advance(front->wheel, clock_mono_ms());
-    front_memory_trim(front);
 }
 
 /* --- life ------------------------------------------------------------------------------------ */

@@ -1,6 +1,5 @@
 /* What a suspended connection need not keep. A stream waits for hours with what libmicrohttpd
  * reserved for a request of the greatest size that is allowed; nearly all of that is zeros. */
-#include <malloc.h>
 #include <netinet/in.h>
 #include <linux/tcp.h>
 #include <stdint.h>
@@ -9,14 +8,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "common/clock.h"
 #include "relay/http/front_parts.h"
 
 enum {
     AHEAD_MAX = 64, /* bytes before or behind the request that are allowed for */
     HEADERS_MAX = 64,
-    TRIM_AFTER = 1024, /* connections: some megabytes */
-    TRIM_PAUSE_MS = 10000,
 };
 
 /* --- the answer's header --------------------------------------------------------------------- */
@@ -109,21 +105,4 @@ void front_memory_slim(struct front_call *call)
     drop_headers(call->request->sent);
     if (find_pool(call, &from, &to))
         give_back(from, to);
-}
-
-/* --- the heap -------------------------------------------------------------------------------- */
-
-/* malloc keeps what is free below its top for ever. Given back it is not only the system's again:
- * the next pool that is made of it is of zeros, which front_memory_slim() can give back in turn,
- * and not of what was there. */
-void front_memory_trim(struct front *front)
-{
-    uint64_t now_ms = clock_mono_ms();
-    if (front->ended < TRIM_AFTER || now_ms - front->trimmed_ms < TRIM_PAUSE_MS)
-        return;
-    front->ended = 0;
-    front->trimmed_ms = now_ms;
-#ifdef __GLIBC__
-    malloc_trim(0);
-#endif
 }

@@ -58,11 +58,9 @@ struct front {
     struct front_call_list suspended;   /* in libmicrohttpd */
     struct front_call_list handed_over; /* streams that it knows nothing of any more */
     struct front_ending_list ending;
-    size_t completed;    /* requests, ever */
-    size_t ended;        /* connections, since memory was given back… */
-    uint64_t trimmed_ms; /* …then */
-    size_t calls;        /* that the handler has seen and that are not over */
-    bool stopping;       /* nothing may be suspended any more */
+    size_t completed; /* requests, ever */
+    size_t calls;     /* that the handler has seen and that are not over */
+    bool stopping;    /* nothing may be suspended any more */
     ev_io epoll;
     ev_timer tick, end_batch, again;
 };
@@ -161,8 +159,6 @@ size_t front_peer_evict(struct front *front);
 /* front_memory.c. Before the call's request is freed: gives back what its connection will not need
  * while it is suspended. */
 void front_memory_slim(struct front_call *call);
-/* Now and then, when many connections have ended: gives free memory back to the system. */
-void front_memory_trim(struct front *front);
 
 /* front_call.c. Queues or keeps @response; the handler is told of it as of any other. */
 void front_call_answer(struct front_call *call, unsigned status, struct MHD_Response *response,
