@@ -164,6 +164,9 @@ enum err worker_setup(struct worker *w, struct node *node, struct config *config
     w->fanout = fanout_new(w->loop, w->number, node, config, end_connection);
     w->routes = routes_new(w->fanout, node, w->number, config);
     struct front_limits limits = front_limits(w, config);
+    if (w->number == 0)
+        node->slim = front_memory_is_known(&limits);
+    limits.slim = node->slim;
     w->front = front_new(w->loop, listen_fds, count, &limits, &node->body_bytes, &routes_handler,
                          w->routes, node->metrics[w->number]);
     if (!w->front)

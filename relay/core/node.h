@@ -17,6 +17,7 @@ struct node {
     struct inbox **inboxes; /* the workers' */
     unsigned workers;
     struct metrics **metrics; /* the workers', then the bus's */
+    bool slim;                /* front_limits.slim: worker 0 has tried it out */
     size_t files;             /* that this process may open; hub.c shares them out: */
     size_t max_clients;       /* streams */
     size_t max_others;        /* HTTP connections that are not streams */

@@ -9,9 +9,9 @@
 #include <unistd.h>
 
 #include "relay/http/front_parts.h"
+#include "relay/http/front_pool.h"
 
 enum {
-    AHEAD_MAX = 64, /* bytes before or behind the request that are allowed for */
     HEADERS_MAX = 64,
 };
 
@@ -66,12 +66,13 @@ static bool find_pool(const struct front_call *call, uintptr_t *from, uintptr_t 
         return false;
     size_t header = info->header_size;
     uintptr_t start = (uintptr_t)request->raw_method, path = (uintptr_t)request->raw_path;
-    if (received < header || received > header + AHEAD_MAX)
+    if (received < header || received > header + FRONT_POOL_SPARE)
         return false;
-    if (path <= start || path - start >= header || header + AHEAD_MAX >= call->front->pool_bytes)
+    if (path <= start || path - start >= header ||
+        header + FRONT_POOL_SPARE >= call->front->pool_bytes)
         return false; /* it does not work as we know it */
     *from = start + header;
-    *to = start + call->front->pool_bytes - AHEAD_MAX;
+    *to = start + call->front->pool_bytes - FRONT_POOL_SPARE;
     return true;
 }
 
@@ -103,6 +104,18 @@ void front_memory_slim(struct front_call *call)
 {
     uintptr_t from, to;
     drop_headers(call->request->sent);
-    if (find_pool(call, &from, &to))
+    if (call->front->limits.slim && find_pool(call, &from, &to))
         give_back(from, to);
+}
+
+bool front_memory_is_known(const struct front_limits *limits)
+{
+    bool known = front_pool_is_known(front_drive_pool_bytes(limits));
+    if (!known)
+        log_put(
+            LOG_WARN,
+            "libmicrohttpd does not lay its memory out as this relay knows it; streams keep all "
+            "of it",
+            "version", MHD_get_version(), NULL);
+    return known;
 }

@@ -1,8 +1,8 @@
 /* What the parts of front share, for them only. From the lowest to the highest: front_hangup.c
  * notices who hangs up while he waits, front_drive.c runs libmicrohttpd, front_peer.c has its
- * connections, front_memory.c gives memory back, front_call.c takes requests and answers them,
- * front_stream.c sends a stream's preamble and parks its connection, front_gate.c accepts, front.c
- * sets all of it up. */
+ * connections, front_pool.c tries out how libmicrohttpd lays memory out, front_memory.c gives it
+ * back, front_call.c takes requests and answers them, front_stream.c sends a stream's preamble and
+ * parks its connection, front_gate.c accepts, front.c sets all of it up. */
 #pragma once
 #include <ev.h>
 #include <microhttpd.h>

@@ -1,9 +1,6 @@
-"""A wall clock that can be set while a program runs: a library that is loaded before the C library."""
+"""A wall clock that can be set while a program runs."""
 
-import shutil
-import subprocess
-
-import pytest
+from preload import preload
 
 SOURCE = r"""
 #define _GNU_SOURCE
@@ -52,14 +49,8 @@ class SteppedClock:
     """relay_factory(env=clock.env), then clock.step(3600)."""
 
     def __init__(self, directory):
-        compiler = shutil.which("cc")
-        if not compiler:
-            pytest.skip("needs a C compiler")
-        source, library = directory / "clock_step.c", directory / "clock_step.so"
-        source.write_text(SOURCE)
-        subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
         self.file = directory / "clock_step"
-        self.env = {"LD_PRELOAD": str(library), "CLOCK_STEP_FILE": str(self.file)}
+        self.env = {**preload(directory, "stepped_clock", SOURCE), "CLOCK_STEP_FILE": str(self.file)}
 
     def step(self, seconds):
         """From now on the wall clock differs by this from what it would be."""
