@@ -4,7 +4,9 @@
 --
 --   FCALL sse_publish 1 P:{ns} topic T [topic T2 …] data D [event E] [retry MS] [once K]
 --         [once_ttl MS] [ephemeral 1|true|0|false] [priority N] [key K] [ttl MS] [match JSON object]
---       → id (of the first publish, if K was seen); nil for an ephemeral event
+--       → id (of the first publish, if K was seen); nil for an ephemeral event. It always writes
+--         something, so that a WAIT behind it is for this event, whoever published it first. What
+--         each argument takes: docs/protocol.md, 8.1
 --   FCALL sse_drain 1 P:{ns} [count N]
 --       → {published, rejected, left, "" or "<entry>: <why>" of the last one rejected}
 --   FCALL sse_position 1 P:{ns} [seen ID] [max_events N] [log_ttl MS] [index_ttl MS] [once_ttl MS]
@@ -15,6 +17,9 @@
 --          {topic, last id, …}}: each T ("0": unknown), then what has a last id above C and begins
 --          with one of the S, in order of ids. With a limit, only the first N of the index above C
 --          are gone through, and a fifth element is the id up to which that is all
+--   FCALL sse_look 1 P:{ns} …
+--       → the same as sse_since, without a write: while Redis refuses those. An error where sse_since
+--         would have to create the counter or the horizon, or to raise one
 --   FCALL sse_version 0 → VERSION, an integer
 --
 -- The one key, P:{ns}, is no key itself; all keys are made of it, in its slot: :seq (the counter),
@@ -22,12 +27,14 @@
 -- :inbox (stream), :once:<key>; and the channels :ch:<topic>. Arguments are pairs of name and
 -- value. What is wrong with one is told as "ERR <function>: <argument>: <reason>", and then nothing
 -- was changed. Ids are decimal text in every result and message: Lua itself would print 1.8e+15.
-local VERSION = 3
+local VERSION = 4
 
 local MAX_ID = 9007199254740991 -- 2^53 - 1: what JavaScript and Lua numbers hold exactly
 local MAX_TOPICS = 64
 local MAX_TOPIC_BYTES = 512
-local MAX_KEY_BYTES = 512       -- of once and key
+local MAX_TEXT_BYTES = 256      -- of event, once, key, and a name in match
+local MAX_MATCH_BYTES = 4096    -- as JSON without white space
+local MAX_RETRY_MS = 86400000
 local PRUNE_STEP = 8            -- index entries at a time: bounds the work of one call
 local DRAIN_COUNT = 100
 local MAX_DRAIN_COUNT = 10000
@@ -42,7 +49,7 @@ local SETTINGS = {
 
 -- While a library is loaded, Redis has none of these yet: space_open() binds them, where every call
 -- comes by.
-local call, find, format, gsub, json
+local call, attempt, find, format, gsub, json
 local id_format -- the first is faster, but takes only what C calls a long
 
 local function fail(who, reason)
@@ -71,16 +78,32 @@ end
 
 -- ---- Namespace: its key names, its settings, its counter ----
 
+-- While the slot of a namespace is moved from one node of a cluster to another, a client that follows
+-- ASK reaches the new one, which has none of the keys, or a few: a publish there would begin a second
+-- namespace, and one of the two is lost in the end. Redis does not know our keys, as they are made
+-- here; but it refuses a command on two keys of such a slot. There are none by these names.
+local function slot_check(space)
+    local reply = attempt('EXISTS', space.key, space.guard)
+    if type(reply) == 'table' and reply.err then
+        if not redis.acl_check_cmd('EXISTS', space.key, space.guard) then
+            throw(reply)
+        end
+        error(redis.error_reply('TRYAGAIN sse_relay: the slot of ' .. space.key
+            .. ' is being moved to another node'))
+    end
+end
+
 local last_space -- most calls come for the same namespace; one entry needs no bound
 
 local function space_open(keys)
     if not call then
         find, format, gsub = string.find, string.format, string.gsub
-        json, call = cjson.encode, redis.call
+        json, call, attempt = cjson.encode, redis.call, redis.pcall
         id_format = format('%d', MAX_ID) == format('%.0f', MAX_ID) and '%d' or '%.0f'
     end
     local key = keys[1]
     if last_space and last_space.key == key and #keys == 1 then
+        slot_check(last_space)
         return last_space
     end
     local prefix, ns = string.match(key or '', '^([A-Za-z0-9_.:-]+):{([A-Za-z0-9_-]+)}$')
@@ -88,11 +111,12 @@ local function space_open(keys)
         return nil
     end
     last_space = {
-        key = key, raw = {},
+        key = key, guard = key .. ':guard', raw = {},
         seq = key .. ':seq', horizon = key .. ':horizon', pruned = key .. ':pruned',
         config = key .. ':config', topics = key .. ':topics', inbox = key .. ':inbox',
-        log = key .. ':log:', channel = key .. ':ch:', once = key .. ':once:',
+        log = key .. ':log:', channel = key .. ':ch:', once = key .. ':once:', mend = key .. ':mend',
     }
+    slot_check(last_space)
     return last_space
 end
 
@@ -146,16 +170,20 @@ local function score_id(score)
 end
 
 -- The highest id in the index, nil if it has none: gone, or nothing was published yet. What is no
--- id would hide the highest, so it goes; the topic's log still has the chain.
-local function index_top(space)
-    for _ = 1, PRUNE_STEP do
-        local top = call('ZREVRANGE', space.topics, 0, 0, 'WITHSCORES')
+-- id would hide the highest, so it goes, or with @reading is passed over; the topic's log still has
+-- the chain.
+local function index_top(space, reading)
+    for i = 0, PRUNE_STEP - 1 do
+        local at = reading and i or 0
+        local top = call('ZREVRANGE', space.topics, at, at, 'WITHSCORES')
         if not top[1] or score_id(top[2]) then
             return score_id(top[2])
         end
-        redis.log(redis.LOG_WARNING, 'sse_relay: removing ' .. quote(top[1]) .. ' from '
-            .. space.topics .. ': its score ' .. top[2] .. ' is no id')
-        call('ZREM', space.topics, top[1])
+        if not reading then
+            redis.log(redis.LOG_WARNING, 'sse_relay: removing ' .. quote(top[1]) .. ' from '
+                .. space.topics .. ': its score ' .. top[2] .. ' is no id')
+            call('ZREM', space.topics, top[1])
+        end
     end
     return nil
 end
@@ -180,28 +208,40 @@ local function log_tail(log)
     return tonumber(string.match(text, '^%d+')), text, tail['last-entry']
 end
 
--- A log that somebody gave an entry above 2^53 takes no event of ours any more. Such entries are
--- none of ours, and no relay reads them: they go, and all others stay.
-local function log_mend(log, last)
-    local removed, foreign = 0, nil
+-- Copies the entries with ids up to 2^53 from one stream to the end of another.
+local function entries_copy(from, to)
+    local after = '-'
     repeat
-        foreign = call('XRANGE', log, id_text(MAX_ID + 1), '+', 'COUNT', DRAIN_COUNT)
-        for _, entry in ipairs(foreign) do
-            removed = removed + call('XDEL', log, entry[1])
+        local entries = call('XRANGE', from, after, id_text(MAX_ID) .. '-0', 'COUNT', DRAIN_COUNT)
+        for _, entry in ipairs(entries) do
+            call('XADD', to, entry[1], unpack(entry[2]))
+            after = '(' .. entry[1]
         end
-    until #foreign == 0
-    local _, _, entry = log_tail(log)
-    if entry then
-        call('XSETID', log, entry[1])
-    else
-        call('DEL', log)
+    until #entries == 0
+end
+
+-- A log that somebody gave an entry above 2^53 takes no event of ours any more. Such entries are
+-- none of ours, and no relay reads them: they go, and all others stay. The log is made anew, as a
+-- stream's last id can only rise (XSETID below what was deleted is refused from Redis 8 on). By way
+-- of another key, so that no more than a few entries are held here at a time.
+local function log_mend(space, log, last)
+    local before = call('XLEN', log)
+    call('DEL', space.mend)
+    entries_copy(log, space.mend)
+    call('DEL', log)
+    entries_copy(space.mend, log)
+    call('DEL', space.mend)
+    local kept = call('XLEN', log)
+    if kept > 0 then
+        space_load_settings(space, clock_us())
+        call('PEXPIRE', log, space.log_ttl)
     end
     redis.log(redis.LOG_WARNING, 'sse_relay: ' .. log .. ' was at ' .. last
-        .. ', above every possible id: removed ' .. removed .. ' entries that are not ours')
+        .. ', above every possible id: removed ' .. before - kept .. ' entries that are not ours')
 end
 
 -- The last id a log was given, 0 if there is no log; and its last entry.
-local function log_floor(log)
+local function log_floor(space, log)
     if call('EXISTS', log) == 0 then
         return 0
     end
@@ -209,7 +249,7 @@ local function log_floor(log)
     if id <= MAX_ID then
         return id, entry
     end
-    local ok, err = pcall(log_mend, log, text)
+    local ok, err = pcall(log_mend, space, log, text)
     if not ok then
         error(redis.error_reply('ERR sse_relay: ' .. log .. ' is at ' .. text .. ', above every '
             .. 'possible id, and cannot be mended (' .. (type(err) == 'table' and err.err or err)
@@ -235,7 +275,7 @@ end
 -- another hand must not pass for the chain's end: its id may be any time, and one far back would
 -- hide from a cursor that Redis has lost what was between.
 local function log_last_id(space, topic)
-    local id, entry = log_floor(space.log .. topic)
+    local id, entry = log_floor(space, space.log .. topic)
     if entry and not is_ours(entry)
         and id <= (number_at(space.horizon, call('GET', space.horizon)) or MAX_ID) then
         return 0
@@ -268,6 +308,9 @@ local function index_prune(space, now)
 end
 
 -- ---- Arguments of a publish ----
+
+-- The law of the fields: docs/protocol.md, 8.1. relay/core/publication_fields.c has the same
+-- for HTTP, and test/vectors/fields.json holds both to it: what one refuses, the other must.
 
 -- True if every byte above 127 belongs to a whole UTF-8 sequence. A sequence is replaced, not
 -- removed, or its neighbours would join to a new one.
@@ -309,59 +352,89 @@ local function topic_fault(topic)
     return nil
 end
 
--- Cannot be written again as it was read: an empty table (array or object?), a number that cjson
--- would round to 14 digits.
-local function match_fault(value)
-    if type(value) == 'table' then
-        for _, v in pairs(value) do
-            if (type(v) == 'table' and not next(v)) or match_fault(v) then
-                return true
-            end
+-- What is wrong with a text without control characters, or nil. Most are printable ASCII, and one
+-- search in a set of one range is all they cost.
+local function text_fault(value)
+    local size = #value
+    if size == 0 or size > MAX_TEXT_BYTES then
+        return 'not 1 to 256 bytes'
+    elseif find(value, '[^ -~]') then
+        if find(value, '[%z\1-\31\127]') then
+            return 'contains a control character'
+        elseif not utf8_valid(value) then
+            return 'not UTF-8'
         end
-        return false
     end
-    return type(value) == 'number' and tonumber(format('%.14g', value)) ~= value
+    return nil
 end
 
--- Written anew, because cjson reads more than JSON (NaN, hexadecimal), and such text would break
--- the whole envelope.
-local function match_text(value)
-    local ok, tree = pcall(cjson.decode, value)
-    if not ok or not find(value, '^%s*{') or match_fault(tree) then
-        return nil
-    end
-    local written, text = pcall(json, tree)
-    return written and text or nil
-end
-
-local function milliseconds(value)
-    local n = integer(value, 0, MAX_ID)
-    if not n then
-        return nil, 'not a number of milliseconds'
-    end
-    local text = id_text(n)
-    return text, text
-end
-
-local function bounded_text(value)
-    if value == '' or #value > MAX_KEY_BYTES then
-        return nil, 'not 1 to 512 bytes'
+local function plain_text(value)
+    local fault = text_fault(value)
+    if fault then
+        return nil, fault
     end
     return value, json(value)
+end
+
+-- What would end a line is dropped here, and what is not UTF-8 is replaced by who renders it (section
+-- 5); over HTTP both are refused.
+local function event_type(value)
+    if find(value, '[^ -~]') then
+        value = gsub(value, '[%z\r\n]', '')
+    end
+    if value == '' or #value > MAX_TEXT_BYTES then
+        return nil, 'not 1 to 256 bytes'
+    end
+    return value, json(value)
+end
+
+-- As a number is written: no zero in front, so that the text may stay as it is.
+local function milliseconds(value, low, high)
+    if find(value, '^0%d') or not integer(value, low, high) then
+        return nil, 'not a number of milliseconds from ' .. low .. ' to ' .. id_text(high)
+    end
+    return value, value
+end
+
+-- The number of members of an object of strings, nil if it is something else.
+local function match_members(tree)
+    local count = 0
+    for name, value in pairs(type(tree) == 'table' and tree or NO_FIELDS) do
+        if type(name) ~= 'string' or text_fault(name)
+            or type(value) ~= 'string' or find(value, '[%z\1-\31\127]') then
+            return nil
+        end
+        count = count + 1
+    end
+    return count > 0 and count
+end
+
+-- Written anew, without white space. cjson takes more than JSON: it ends at a NUL, and of a name
+-- that stands twice it keeps one (then there are more string literals than the members need).
+local function match_text(value)
+    value = gsub(value, '^\239\187\191', '') -- a byte order mark
+    local ok, tree = pcall(cjson.decode, value)
+    local count = ok and match_members(tree)
+    if not count or find(value, '%z') or not utf8_valid(value) then
+        return nil
+    end
+    local _, literals = gsub(gsub(value, '\\.', ''), '"[^"]*"', '')
+    local written = gsub(json(tree), '\\/', '/')
+    return literals == 2 * count and #written <= MAX_MATCH_BYTES and written or nil
 end
 
 local PRIORITIES = { low = true, normal = true, high = true }
 
 -- name → function(value): text for the log and JSON for the envelope, or nil and what is wrong.
--- Empty text: as if not given.
 local OPTIONS = {
-    event = function(value)
-        local text = gsub(value, '[%z\r\n]', '')
-        return text, json(text)
+    event = event_type,
+    key = plain_text,
+    retry = function(value)
+        return milliseconds(value, 0, MAX_RETRY_MS)
     end,
-    retry = milliseconds,
-    ttl = milliseconds,
-    key = bounded_text,
+    ttl = function(value)
+        return milliseconds(value, 1, MAX_ID)
+    end,
     priority = function(value)
         if find(value, '^%d$') then
             return value, value
@@ -371,8 +444,9 @@ local OPTIONS = {
         return nil, 'not low, normal, high or a number from 0 to 9'
     end,
     match = function(value)
-        local text = match_text(value)
-        return text, text or 'not a JSON object without empty members and numbers of over 14 digits'
+        local written = match_text(value)
+        return written, written or 'not a JSON object of strings with at least one member and none '
+            .. 'twice, of at most 4096 bytes'
     end,
 }
 
@@ -397,32 +471,35 @@ local function event_add_topic(e, topic)
 end
 
 local function event_set_option(e, name, value)
+    local fault = nil
     if name == 'once' then
-        e.once = value
-        return not bounded_text(value) and 'once: not 1 to 512 bytes' or nil
+        e.once, fault = value, text_fault(value)
     elseif name == 'once_ttl' then
-        local n = integer(value, 1, MAX_ID)
-        e.once_ttl = n and id_text(n)
-        return not n and 'once_ttl: not a number of milliseconds from 1' or nil
+        e.once_ttl, fault = milliseconds(value, 1, MAX_ID)
+        fault = not e.once_ttl and fault
     elseif name == 'ephemeral' then
         e.ephemeral = FLAGS[value]
-        return e.ephemeral == nil and 'ephemeral: not one of 1, true, 0, false' or nil
-    end
-    local read = OPTIONS[name]
-    if not read then
+        fault = e.ephemeral == nil and 'not one of 1, true, 0, false'
+    elseif OPTIONS[name] then
+        local written, in_json = OPTIONS[name](value)
+        if written then
+            local fields = e.fields == NO_FIELDS and {} or e.fields
+            fields[#fields + 1] = name
+            fields[#fields + 1] = written
+            e.fields = fields
+            e.json = e.json .. ',"' .. name .. '":' .. in_json
+        end
+        fault = not written and in_json
+    else
         return quote(name) .. ': unknown argument'
     end
-    local text, written = read(value)
-    if not text then
-        return name .. ': ' .. written
-    elseif text ~= '' then
-        local fields = e.fields == NO_FIELDS and {} or e.fields
-        fields[#fields + 1] = name
-        fields[#fields + 1] = text
-        e.fields = fields
-        e.json = e.json .. ',"' .. name .. '":' .. written
-    end
-    return nil
+    return fault and name .. ': ' .. fault or nil
+end
+
+-- An ephemeral event has no id that a second publish could be answered with. Relays give each POST
+-- a key of their own all the same, so that they may send it again: "~…", with its own time.
+local function is_relays_key(e)
+    return e.once_ttl and find(e.once, '^~')
 end
 
 -- @args: alternating names and values, of FCALL or of an inbox entry. An event, or nil and
@@ -461,6 +538,8 @@ local function event_parse(args)
         return nil, 'data: missing'
     elseif e.once_ttl and not e.once then
         return nil, 'once_ttl: without once'
+    elseif e.ephemeral and e.once and not is_relays_key(e) then
+        return nil, 'once: together with ephemeral, which has no id to remember'
     end
     return e
 end
@@ -561,7 +640,7 @@ end
 local function event_undo(space, e, id)
     local clean = true
     local function try(...)
-        local reply = redis.pcall(...)
+        local reply = attempt(...)
         clean = clean and not (type(reply) == 'table' and reply.err)
         return reply
     end
@@ -606,9 +685,16 @@ local function event_id_above_logs(space, e, id, err)
         return nil
     end
     for _, topic in ipairs(e.topics) do
-        id = math.max(id, log_floor(space.log .. topic) + 1)
+        id = math.max(id, log_floor(space, space.log .. topic) + 1)
     end
     return id
+end
+
+-- A publish that only finds its key must write all the same: WAIT behind it waits for what its own
+-- connection has written (Redis 7.2 on, Valkey), and a replica may lack the first publish still. The
+-- key is written as it is, its expiry included.
+local function once_rewrite(space, e, first)
+    call('SET', space.once .. e.once, first, 'KEEPTTL')
 end
 
 local twins = 0
@@ -618,6 +704,7 @@ local function event_publish(space, e, now)
     if e.once then
         local first = call('GET', space.once .. e.once)
         if first then
+            once_rewrite(space, e, first)
             return first ~= '' and first
         end
     end
@@ -728,24 +815,40 @@ end
 
 -- ---- What relays ask ----
 
--- Position, horizon, pruned, and the counter as it was found, as text. Creates counter and horizon
--- where there are none, and raises the counter to @seen and to everything that is known of the
--- namespace: a relay must never be told of a last id, or of a loss, above the position, or its
--- clients would take the events that follow for old ones.
-local function position_ensure(space, now, seen)
+-- What a namespace's counter and horizon must be, as numbers: position, horizon, pruned; then the
+-- counter and the horizon as they are, nil where there are none. The position is at least @seen and
+-- everything that is known of the namespace: a relay must never be told of a last id, or of a loss,
+-- above the position, or its clients would take the events that follow for old ones.
+local function position_find(space, now, seen, reading)
     local before = number_at(space.seq, call('GET', space.seq))
     local horizon = number_at(space.horizon, call('GET', space.horizon))
     local pruned = number_at(space.pruned, call('GET', space.pruned)) or 0
-    local top = index_top(space)
+    local top = index_top(space, reading)
     local last = math.max(before or now, seen, horizon or 0, pruned, top or 0)
-    if not horizon or (not top and last > horizon) then -- new, or the index is gone
-        horizon = last
+    local forgotten = not horizon or (not top and last > horizon) -- new, or the index is gone
+    return last, forgotten and last or horizon, pruned, before, horizon
+end
+
+-- Position, horizon, pruned, and the counter as it was found, as text. Creates and raises counter and
+-- horizon where that is needed.
+local function position_ensure(space, now, seen)
+    local last, horizon, pruned, before, old_horizon = position_find(space, now, seen)
+    if horizon ~= old_horizon then
         call('SET', space.horizon, id_text(horizon))
     end
     if last ~= before then
         call('SET', space.seq, id_text(last))
     end
     return id_text(last), id_text(horizon), id_text(pruned), id_text(before or 0)
+end
+
+-- The same without a write; nil where there would be one.
+local function position_look(space, seen)
+    local last, horizon, pruned, before, old_horizon = position_find(space, 0, seen, true)
+    if horizon ~= old_horizon or last ~= before then
+        return nil
+    end
+    return id_text(last), id_text(horizon), id_text(pruned)
 end
 
 -- Settings to write (in order of @args) and the id a relay has seen; or nil and what is wrong.
@@ -878,17 +981,8 @@ local function topics_last(space, topics)
     return last, highest
 end
 
-local function sse_since(keys, args)
-    local space = space_open(keys)
-    if not space then
-        return fail('sse_since', 'key: not one key of the form prefix:{namespace}')
-    end
-    local q, fault = since_parse(args)
-    if not q then
-        return fail('sse_since', fault)
-    end
-    local last, highest = topics_last(space, q.topics)
-    local position, horizon, pruned = position_ensure(space, clock_us(), highest)
+-- The topics of a question, as {topic, last id, …}, and the id up to which that is all.
+local function since_topics(space, q, last, position)
     local found, listed = {}, {}
     local function list(topic, id)
         if not listed[topic] then
@@ -913,7 +1007,38 @@ local function sse_since(keys, args)
             end
         end
     end
+    return found, upto
+end
+
+local function since_answer(who, keys, args, reading)
+    local space = space_open(keys)
+    if not space then
+        return fail(who, 'key: not one key of the form prefix:{namespace}')
+    end
+    local q, fault = since_parse(args)
+    if not q then
+        return fail(who, fault)
+    end
+    local last, highest = topics_last(space, q.topics)
+    local position, horizon, pruned
+    if reading then
+        position, horizon, pruned = position_look(space, highest)
+    else
+        position, horizon, pruned = position_ensure(space, clock_us(), highest)
+    end
+    if not position then
+        return fail(who, 'key: the counter or the horizon of this namespace has to be written first')
+    end
+    local found, upto = since_topics(space, q, last, position)
     return { position, horizon, pruned, found, q.limit and upto }
+end
+
+local function sse_since(keys, args)
+    return since_answer('sse_since', keys, args, false)
+end
+
+local function sse_look(keys, args)
+    return since_answer('sse_look', keys, args, true)
 end
 
 local function sse_version()
@@ -921,7 +1046,8 @@ local function sse_version()
 end
 
 -- Refused as a whole when memory is out: what may write events. Not what streams need to be served
--- from the log meanwhile: those two write a few dozen bytes, once.
+-- from the log meanwhile: those two write a few dozen bytes, once. While Redis refuses all writes
+-- (its disk is full, its replicas are too few) sse_look is what is left.
 redis.register_function('sse_publish', sse_publish)
 redis.register_function('sse_drain', sse_drain)
 local function register(name, callback, flag)
@@ -929,4 +1055,5 @@ local function register(name, callback, flag)
 end
 register('sse_position', sse_position, 'allow-oom')
 register('sse_since', sse_since, 'allow-oom')
+register('sse_look', sse_look, 'no-writes')
 register('sse_version', sse_version, 'no-writes')

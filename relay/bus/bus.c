@@ -164,6 +164,7 @@ static void on_turn_end(struct ev_loop *loop, ev_prepare *w, int revents)
     struct bus *bus = w->data;
     bus_spaces_sweep(bus->spaces);
     bus_repairs_go_on(bus->repairs);
+    bus_checks_turn(bus->checks);
     bus_reads_turn(bus->reads);
     bus_outbox_flush(bus->outbox);
 }
@@ -216,6 +217,11 @@ static void on_store_down(struct bus *bus)
     bus_repairs_give_up(bus->repairs);
 }
 
+static void on_store_missed(struct bus *bus, struct slice ns)
+{
+    bus_checks_miss(bus->checks, ns);
+}
+
 static void on_store_passed(struct bus *bus, uint64_t mark)
 {
     bus_checks_passed(bus->checks, mark);
@@ -251,6 +257,7 @@ struct bus *bus_new(struct config *config, struct inbox *const *inboxes, unsigne
                                                .reachable = on_store_reachable,
                                                .up = on_store_up,
                                                .down = on_store_down,
+                                               .missed = on_store_missed,
                                                .passed = on_store_passed};
     struct bus *bus = mem_zero(1, sizeof(*bus));
     struct bus_base *base = &bus->base;
@@ -332,4 +339,14 @@ bool bus_is_up(const struct bus *bus)
 const char *bus_kind(const struct bus *bus)
 {
     return bus->base.store.ops->kind;
+}
+
+enum store_condition bus_condition(const struct bus *bus)
+{
+    return store_condition(&bus->base.store);
+}
+
+int64_t bus_clock_offset_us(const struct bus *bus)
+{
+    return store_clock_offset_us(&bus->base.store);
 }

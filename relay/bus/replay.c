@@ -399,6 +399,12 @@ static void on_look(struct store_look *look, enum err e)
         finish(r, e);
         return;
     }
+    /* It may be of a primary that was ahead of this one, and nobody can raise the counter yet. */
+    r->frozen = look->frozen;
+    if (r->frozen && r->kind == CURSOR_ID && r->cursor > look->position) {
+        finish(r, ERR_AGAIN);
+        return;
+    }
     r->position = r->upto && r->upto < look->position ? r->upto : look->position;
     r->topic_last = look->count == 1 ? look->topics[0].last : 0;
     bool unknown = r->kind == CURSOR_UNKNOWN || (r->kind == CURSOR_ID && r->cursor > r->position);

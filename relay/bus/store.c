@@ -141,3 +141,13 @@ void store_range_reset(struct store_range *range)
     range->entries = NULL;
     range->count = 0;
 }
+
+enum store_condition store_condition(const struct store *store)
+{
+    return store->ops->condition ? store->ops->condition(store->impl) : STORE_GOOD;
+}
+
+int64_t store_clock_offset_us(const struct store *store)
+{
+    return store->ops->clock_offset_us ? store->ops->clock_offset_us(store->impl) : 0;
+}

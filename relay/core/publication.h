@@ -1,13 +1,43 @@
-/* What is to be published: events on their way in, whichever door they come by. */
+/* What is to be published: events on their way in, whichever door they come by. A door fills one
+ * field by field as publication_fields.h allows, and both stores take it as it is. No I/O. */
 #pragma once
+#include <stdbool.h>
+#include <stdint.h>
 #include "common/strings.h"
 
-/* One event to publish: its parts as alternating name and value, ready for FCALL sse_publish (topic
- * first, then data, then the options that were given: event, retry, ephemeral "1", once, priority,
- * key, ttl, match as JSON text). */
-struct publication {
-    struct strings args; /* NUL-terminated copies; data holds no NUL (dropped), others neither */
+#define PUBLICATION_TOPICS_MAX 64
+
+/* In the order in which they leave as arguments. */
+enum publication_field {
+    FIELD_TOPIC,
+    FIELD_TOPICS,
+    FIELD_DATA,
+    FIELD_EVENT,
+    FIELD_RETRY,
+    FIELD_EPHEMERAL,
+    FIELD_ONCE,
+    FIELD_ONCE_TTL,
+    FIELD_PRIORITY,
+    FIELD_KEY,
+    FIELD_TTL,
+    FIELD_MATCH,
+    FIELD_COUNT,
 };
+
+/* One event. Zero-initialised is empty; publication_set…() fill it, all may read it. Texts are
+ * owned (publication_reset() frees them), with SLICE_NONE for what is absent. */
+struct publication {
+    struct strings topics; /* valid, without repeats, at most PUBLICATION_TOPICS_MAX */
+    struct slice data;     /* UTF-8 without NUL; may be empty */
+    struct slice event, once, key;
+    struct slice match;           /* JSON without white space: an object of strings */
+    const char *priority;         /* "low", "normal", "high", "0" to "9"; NULL: absent. Not owned */
+    uint64_t ttl_ms, once_ttl_ms; /* 0: absent */
+    uint64_t retry_ms;            /* where publication_has() says so: 0 is a value */
+    bool ephemeral;
+    unsigned given; /* a bit for each field that was set, whatever to */
+};
+
 struct publication_request {
     char *ns;
     struct publication *items;
@@ -15,4 +45,5 @@ struct publication_request {
     bool batch;   /* the body was an array: answer with an array */
 };
 
+void publication_reset(struct publication *p);
 void publication_request_reset(struct publication_request *r);

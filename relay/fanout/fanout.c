@@ -48,7 +48,8 @@ void fanout_close_doomed(struct fanout *f)
 
 static void observe(struct fanout *f)
 {
-    uint64_t mono = clock_mono_us(), wall = clock_wall_us();
+    uint64_t mono = clock_mono_us();
+    uint64_t wall = clock_wall_us() + (uint64_t)bus_clock_offset_us(f->shared.node->bus);
     for (size_t i = 0; i < f->mark_count; i++) {
         struct fanout_mark *mark = &f->marks[i];
         if (mark->arrival_us)

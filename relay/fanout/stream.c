@@ -263,7 +263,7 @@ static void put_connected(struct stream *s, uint64_t start)
     struct stream_shared *shared = s->shared;
     const struct subscription_request *request = subscription_request(s->client.sub);
     const struct strings *topics = &request->topics;
-    bool from_zero = request->cursor == CURSOR_ID && request->cursor_value == 0;
+    bool from_zero = request->cursor == CURSOR_ID && request->cursor_value == 0 && !start;
     struct buf json = {0}, frame = {0};
     uint64_t random_id = 0;
     if (getrandom(&random_id, sizeof(random_id), 0) != sizeof(random_id))

@@ -104,13 +104,6 @@ static enum err parse_topics(const struct request_view *view, const struct confi
     return OK;
 }
 
-static bool type_valid(struct slice type)
-{
-    return type.ptr && type.len > 0 && type.len <= REQUEST_TYPE_MAX && slice_utf8_valid(type) &&
-           !memchr(type.ptr, '\r', type.len) && !memchr(type.ptr, '\n', type.len) &&
-           !memchr(type.ptr, '\0', type.len);
-}
-
 static enum err parse_types(const struct request_view *view, struct subscription_request *r,
                             struct problem *problem)
 {
@@ -118,10 +111,10 @@ static enum err parse_types(const struct request_view *view, struct subscription
         struct slice type = view->query[i].value;
         if (!slice_is(view->query[i].name, "event"))
             continue;
-        if (!type_valid(type)) {
-            (void)request_refuse(problem, 400,
-                                 "event: expected an event type of 1 to 256 bytes of UTF-8 "
-                                 "without line breaks, not ");
+        if (!publication_text_valid(FIELD_EVENT, type)) {
+            (void)request_refuse(problem, 400, "event: expected an event type of ");
+            publication_put_expected(FIELD_EVENT, &problem->detail);
+            buf_puts(&problem->detail, ", not ");
             request_show(problem, type);
             return ERR_INVALID;
         }
@@ -197,6 +190,7 @@ static enum err parse_since(struct slice text, uint64_t now_us, struct subscript
     if (text.len > 1 && text.ptr[0] == '-' &&
         slice_duration_ms((struct slice){text.ptr + 1, text.len - 1}, &n) == OK) {
         r->cursor_value = n < now_us / 1000 ? now_us - n * 1000 : 0;
+        r->cursor_is_local = true;
         return OK;
     }
     if (parse_time(text, &r->cursor_value) == OK) {

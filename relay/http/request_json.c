@@ -6,20 +6,32 @@
 #include "common/mem.h"
 #include "relay/http/request_parts.h"
 
-static enum err wrong_type(struct request_draft *d, enum request_field field, const char *expected)
+/* A value of a type that the field does not have. */
+static enum err wrong_type(struct request_draft *d, enum publication_field field)
 {
-    return request_refuse(d->problem, 400, "%s%s: expected %s", d->place, request_field_name(field),
-                          expected);
+    struct buf expected = {0};
+    publication_put_expected(field, &expected);
+    buf_putc(&expected, '\0');
+    enum err e = request_draft_refuse(d, field, expected.ptr);
+    buf_reset(&expected);
+    return e;
+}
+
+static enum err json_text(struct request_draft *d, enum publication_field field, const cJSON *value)
+{
+    if (!cJSON_IsString(value))
+        return request_draft_refuse(d, field, "a string");
+    return request_draft_set(d, field, slice_of(value->valuestring));
 }
 
 static enum err json_topics(struct request_draft *d, const cJSON *list)
 {
     if (!cJSON_IsArray(list) || !list->child)
-        return wrong_type(d, FIELD_TOPICS, "an array of at least one topic");
+        return request_draft_refuse(d, FIELD_TOPICS, "an array of at least one topic");
     for (const cJSON *item = list->child; item; item = item->next) {
         if (!cJSON_IsString(item))
-            return wrong_type(d, FIELD_TOPICS, "an array of strings");
-        enum err e = request_draft_topic(d, FIELD_TOPICS, slice_of(item->valuestring));
+            return request_draft_refuse(d, FIELD_TOPICS, "an array of strings");
+        enum err e = request_draft_set(d, FIELD_TOPICS, slice_of(item->valuestring));
         if (e != OK)
             return e;
     }
@@ -31,90 +43,80 @@ static enum err json_data(struct request_draft *d, struct slice object)
 {
     struct slice raw;
     struct buf text = {0};
-    enum err e = json_raw_member(object, "data", &raw);
+    enum err e = json_raw_member(object, publication_field_name(FIELD_DATA), &raw);
     if (e == OK)
         e = json_put_data(&text, raw);
     if (e == OK)
-        e = request_draft_data(d, text.ptr ? buf_slice(&text) : SLICE_LIT(""));
+        e = request_draft_set(d, FIELD_DATA, text.ptr ? buf_slice(&text) : SLICE_LIT(""));
     else
-        e = wrong_type(d, FIELD_DATA, "a JSON value");
+        e = request_draft_refuse(d, FIELD_DATA, "a JSON value");
     buf_reset(&text);
     return e;
 }
 
-static enum err json_text(struct request_draft *d, enum request_field field, const cJSON *value)
-{
-    if (!cJSON_IsString(value))
-        return wrong_type(d, field, "a string");
-    return request_draft_set(d, field, slice_of(value->valuestring));
-}
-
-static enum err json_integer(struct request_draft *d, enum request_field field, const cJSON *value)
+static enum err json_integer(struct request_draft *d, enum publication_field field,
+                             const cJSON *value)
 {
     char text[32];
     double n = cJSON_IsNumber(value) ? value->valuedouble : -1;
     if (!(n >= 0 && n <= (double)EVENT_ID_MAX) || n != (double)(uint64_t)n)
-        return wrong_type(d, field,
-                          field == FIELD_RETRY      ? "milliseconds from 0 to 86400000"
-                          : field == FIELD_PRIORITY ? "low, normal, high or a number from 0 to 9"
-                                                    : "milliseconds, at least 1");
+        return wrong_type(d, field);
     snprintf(text, sizeof(text), "%.0f", n);
     return request_draft_set(d, field, slice_of(text));
 }
 
-static enum err json_field(struct request_draft *d, enum request_field field, const cJSON *value,
-                           struct slice object)
+static enum err json_field(struct request_draft *d, enum publication_field field,
+                           const cJSON *value, struct slice object)
 {
-    switch (field) {
-    case FIELD_TOPIC:
-    case FIELD_EVENT:
-    case FIELD_ONCE:
-    case FIELD_KEY:
+    switch (publication_field_kind(field)) {
+    case KIND_TOPIC:
+    case KIND_TEXT:
         return json_text(d, field, value);
-    case FIELD_TOPICS:
+    case KIND_TOPICS:
         return json_topics(d, value);
-    case FIELD_DATA:
+    case KIND_DATA:
         return json_data(d, object);
-    case FIELD_RETRY:
-    case FIELD_TTL:
+    case KIND_MS:
         return json_integer(d, field, value);
-    case FIELD_PRIORITY:
+    case KIND_PRIORITY:
         return cJSON_IsString(value) ? json_text(d, field, value) : json_integer(d, field, value);
-    case FIELD_EPHEMERAL:
+    case KIND_FLAG:
         if (!cJSON_IsBool(value))
-            return wrong_type(d, field, "true or false");
+            return wrong_type(d, field);
         return request_draft_set(d, field,
                                  cJSON_IsTrue(value) ? SLICE_LIT("true") : SLICE_LIT("false"));
-    case FIELD_MATCH:
-        return request_draft_match(d, value);
-    case FIELD_COUNT:
-        break;
+    case KIND_MATCH:
+        return request_draft_end(d, publication_set_match(d->event, value, &d->problem->detail));
     }
     return ERR_INVALID;
 }
 
-static enum err json_event(struct request_draft *d, const cJSON *object, struct slice text,
-                           struct publication *out)
+static enum err json_member(struct request_draft *d, const cJSON *item, struct slice object)
+{
+    enum publication_field field = publication_field_find(slice_of(item->string));
+    if (field == FIELD_COUNT) {
+        enum err e = request_refuse(d->problem, 400, "%sunknown field ", d->place);
+        request_show(d->problem, slice_of(item->string));
+        return e;
+    }
+    /* Elsewhere a topic that stands again is one more; here a list is for that. */
+    if (d->event->given & 1u << field)
+        return request_draft_refuse(d, field, "it once, it stands twice");
+    return json_field(d, field, item, object);
+}
+
+static enum err json_event(struct request_draft *d, const cJSON *object, struct slice text)
 {
     if (!cJSON_IsObject(object))
         return request_refuse(d->problem, 400, "%.*s: expected an object",
                               d->place[0] ? (int)strlen(d->place) - 1 : 4,
                               d->place[0] ? d->place : "body");
     for (const cJSON *item = object->child; item; item = item->next) {
-        enum request_field field = request_field_find(slice_of(item->string));
-        enum err e;
-        if (field == FIELD_COUNT) {
-            e = request_refuse(d->problem, 400, "%sunknown field ", d->place);
-            request_show(d->problem, slice_of(item->string));
-        } else {
-            e = request_draft_give(d, field, false);
-        }
-        if (e == OK)
-            e = json_field(d, field, item, text);
+        enum err e = json_member(d, item, text);
         if (e != OK)
             return e;
     }
-    return request_draft_finish(d, out);
+    return request_draft_end(d, publication_check(d->event, &d->problem->detail));
 }
 
 static enum err json_batch(struct request_draft *d, const cJSON *array, struct slice body,
@@ -131,12 +133,12 @@ static enum err json_batch(struct request_draft *d, const cJSON *array, struct s
     out->items = mem_zero(count, sizeof(*out->items));
     for (const cJSON *item = array->child; item; item = item->next, i++) {
         snprintf(d->place, sizeof(d->place), "[%zu].", i);
+        d->event = &out->items[out->count++];
         if (!json_raw_next(&body, &element)) /* one for each item of the tree */
             element = SLICE_NONE;
-        enum err e = json_event(d, item, element, &out->items[i]);
+        enum err e = json_event(d, item, element);
         if (e != OK)
             return e;
-        out->count++;
     }
     return OK;
 }
@@ -160,13 +162,12 @@ enum err request_parse_json(const struct request_view *view, const struct config
     if (cJSON_IsArray(tree)) {
         e = json_batch(&d, tree, view->body, out);
     } else if (cJSON_IsObject(tree)) {
-        out->items = mem_zero(1, sizeof(*out->items));
-        e = json_event(&d, tree, view->body, &out->items[0]);
-        out->count = e == OK;
+        d.event = out->items = mem_zero(1, sizeof(*out->items));
+        out->count = 1;
+        e = json_event(&d, tree, view->body);
     } else {
         e = request_refuse(problem, 400, "body: expected an object, or an array of objects");
     }
-    request_draft_reset(&d);
     cJSON_Delete(tree);
     return e;
 }

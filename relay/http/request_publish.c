@@ -25,16 +25,12 @@ static bool charset_accepted(struct slice parameters)
 static enum err draft_pair(struct request_draft *d, const char *source, struct slice name,
                            struct slice value)
 {
-    enum request_field field = request_field_find(name);
-    bool repeatable = field == FIELD_TOPIC || field == FIELD_TOPICS;
-    enum err e;
-    if (field == FIELD_COUNT) {
-        e = request_refuse(d->problem, 400, "unknown field in the %s: ", source);
-        request_show(d->problem, name);
-        return e;
-    }
-    e = request_draft_give(d, field, repeatable);
-    return e == OK ? request_draft_set(d, field, value.ptr ? value : SLICE_LIT("")) : e;
+    enum publication_field field = publication_field_find(name);
+    if (field != FIELD_COUNT)
+        return request_draft_set(d, field, value.ptr ? value : SLICE_LIT(""));
+    enum err e = request_refuse(d->problem, 400, "unknown field in the %s: ", source);
+    request_show(d->problem, name);
+    return e;
 }
 
 /* --- application/x-www-form-urlencoded --- */
@@ -75,21 +71,18 @@ static enum err parse_raw(struct request_draft *d, const struct request_view *vi
         else
             e = draft_pair(d, "query", view->query[i].name, view->query[i].value);
     }
-    return e == OK ? request_draft_data(d, view->body.ptr ? view->body : SLICE_LIT("")) : e;
+    struct slice data = view->body.ptr ? view->body : SLICE_LIT("");
+    return e == OK ? request_draft_set(d, FIELD_DATA, data) : e;
 }
 
 static enum err parse_single(const struct request_view *view, const struct config *config,
                              bool form, struct publication_request *out, struct problem *problem)
 {
-    struct request_draft d = {.config = config, .problem = problem};
-    enum err e = form ? parse_form(&d, view->body) : parse_raw(&d, view);
     out->items = mem_zero(1, sizeof(*out->items));
-    if (e == OK)
-        e = request_draft_finish(&d, &out->items[0]);
-    if (e == OK)
-        out->count = 1;
-    request_draft_reset(&d);
-    return e;
+    out->count = 1;
+    struct request_draft d = {.config = config, .problem = problem, .event = out->items};
+    enum err e = form ? parse_form(&d, view->body) : parse_raw(&d, view);
+    return e == OK ? request_draft_end(&d, publication_check(d.event, &problem->detail)) : e;
 }
 
 enum err request_parse_publish(const struct request_view *view, const struct config *config,

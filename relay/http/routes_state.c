@@ -9,7 +9,10 @@
 
 static const char *redis_status(const struct node *node)
 {
-    return bus_is_up(node->bus) ? "up" : "down";
+    enum store_condition condition = bus_condition(node->bus);
+    if (!bus_is_up(node->bus))
+        return condition == STORE_CLUSTER ? "cluster" : "down";
+    return condition == STORE_READ_ONLY ? "read-only" : "up";
 }
 
 void routes_serve_health(struct routes *r, struct front_call *call)
@@ -30,12 +33,14 @@ void routes_serve_ready(struct routes *r, struct front_call *call)
 {
     bool draining = atomic_load(&r->node->draining), up = bus_is_up(r->node->bus);
     bool deaf = up && is_deaf(r->node);
+    bool cluster = !up && bus_condition(r->node->bus) == STORE_CLUSTER;
     struct buf body = {0};
     buf_printf(&body, "{\"status\":\"%s\",\"redis\":\"%s\",\"clients\":%zu,\"node\":",
-               draining ? "draining"
-               : !up    ? "redis-down"
-               : deaf   ? "redis-deaf"
-                        : "ready",
+               draining  ? "draining"
+               : cluster ? "redis-cluster"
+               : !up     ? "redis-down"
+               : deaf    ? "redis-deaf"
+                         : "ready",
                redis_status(r->node), atomic_load(&r->node->clients));
     json_put_string(&body, slice_of(r->node->name));
     buf_printf(&body, ",\"version\":\"%s\"}", r->node->version);

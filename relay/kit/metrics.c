@@ -56,6 +56,8 @@ const struct metrics_row metrics_rows[METRIC_COUNT] = {
     GAUGE_OF(M_REDIS_UP_COMMANDS, "redis_connected", "connection", "commands", redis_help),
     GAUGE_OF(M_REDIS_UP_INBOX, "redis_connected", "connection", "inbox", redis_help),
     GAUGE(M_REDIS_HEARD, "redis_heard", "Whether what is published comes back as a message."),
+    ROW(M_REDIS_CLOCK_OFFSET_US, METRIC_SIGNED, "redis_clock_offset_seconds", NULL, NULL,
+        "How far the clock of Redis is ahead of this machine's."),
     GAUGE(M_CHANNELS, "channels", "Redis channels and patterns subscribed to."),
     GAUGE(M_INBOX_LAG, "inbox_waiting_entries", "Entries that wait in namespace inboxes."),
     GAUGE(M_PUBLISH_WAITING, "publish_waiting", "Publish requests that wait for Redis."),

@@ -18,12 +18,13 @@ enum metric {
     M_TOPICS,       /* names with subscribers */
     M_REDIS_UP_SUBSCRIBER,
     M_REDIS_UP_COMMANDS,
-    M_REDIS_UP_INBOX,  /* sse_relay_redis_connected{connection=} */
-    M_REDIS_HEARD,     /* the subscriber connection hears what is published */
-    M_CHANNELS,        /* Redis subscriptions */
-    M_INBOX_LAG,       /* entries waiting in namespace inboxes */
-    M_LOOP_LAG_US,     /* duration of the longest loop turn of the last period */
-    M_PUBLISH_WAITING, /* publish requests that wait for Redis */
+    M_REDIS_UP_INBOX,        /* sse_relay_redis_connected{connection=} */
+    M_REDIS_CLOCK_OFFSET_US, /* signed: how far Redis's clock is ahead of ours */
+    M_REDIS_HEARD,           /* the subscriber connection hears what is published */
+    M_CHANNELS,              /* Redis subscriptions */
+    M_INBOX_LAG,             /* entries waiting in namespace inboxes */
+    M_LOOP_LAG_US,           /* duration of the longest loop turn of the last period */
+    M_PUBLISH_WAITING,       /* publish requests that wait for Redis */
     M_DRAINING,
     M_CLIENTS_GZIP, /* streams that are sent compressed */
     /* counters */

@@ -1,11 +1,10 @@
 #include "relay/memory/store_memory.h"
 
-#include <assert.h>
 #include <stdlib.h>
 
 #include "common/clock.h"
 #include "common/mem.h"
-#include "relay/memory/store_memory_space.h"
+#include "relay/memory/memory.h"
 
 static const struct memory_limits limits = {
     .topics = 10000,
@@ -83,56 +82,11 @@ static void op_range(void *impl, struct store_range *range)
 
 /* --- publishing ------------------------------------------------------------------------------ */
 
-static uint64_t number(struct slice text)
+static uint64_t publish_item(struct store_memory *s, struct slice ns, const struct publication *p)
 {
-    uint64_t n = 0;
-    enum err e = slice_u64(text, EVENT_ID_MAX, &n);
-    assert(e == OK); /* request.c has checked it */
-    (void)e;
-    return n;
-}
-
-static void post_set(struct memory_post *post, struct slice name, struct slice value)
-{
-    struct event_fields *fields = &post->fields;
-    if (slice_is(name, "topic")) {
-        assert(post->topic_count < MEMORY_POST_TOPICS);
-        post->topics[post->topic_count++] = value;
-    } else if (slice_is(name, "data")) {
-        fields->data = value;
-    } else if (slice_is(name, "event")) {
-        fields->type = value;
-    } else if (slice_is(name, "retry")) {
-        fields->retry_ms = (int64_t)number(value);
-    } else if (slice_is(name, "ttl")) {
-        fields->ttl_ms = number(value);
-    } else if (slice_is(name, "once")) {
-        post->once = value;
-    } else if (slice_is(name, "ephemeral")) {
-        post->ephemeral = slice_is(value, "1");
-    } else if (slice_is(name, "match")) {
-        fields->has_match = true;
-    }
-    /* priority and key: for policies that are yet to come */
-}
-
-/* @args: alternating names and values, checked by request.c. */
-static void post_parse(const struct strings *args, struct memory_post *post)
-{
-    *post = (struct memory_post){.fields = {.retry_ms = -1, .has_prev = true}, .once = SLICE_NONE};
-    for (size_t i = 0; i + 1 < args->count; i += 2)
-        post_set(post, slice_of(args->items[i]), slice_of(args->items[i + 1]));
-    assert(post->topic_count && post->fields.data.ptr);
-}
-
-static uint64_t publish_item(struct store_memory *s, struct slice ns, const struct strings *args)
-{
-    struct event *events[MEMORY_POST_TOPICS];
-    struct memory_post post;
+    struct event *events[PUBLICATION_TOPICS_MAX];
     uint64_t id = 0;
-    post_parse(args, &post);
-    size_t count =
-        memory_publish(s->memory, ns, &post, clock_wall_us(), clock_mono_us(), events, &id);
+    size_t count = memory_publish(s->memory, ns, p, clock_wall_us(), clock_mono_us(), events, &id);
     for (size_t i = 0; i < count; i++) {
         s->events->deliver(s->bus, events[i], UINT64_MAX);
         event_unref(events[i]);
@@ -158,7 +112,7 @@ static void publish(struct store_memory *s, struct note_publish *note)
         return;
     }
     for (size_t i = 0; i < request->count; i++)
-        note->ids[i] = publish_item(s, ns, &request->items[i].args);
+        note->ids[i] = publish_item(s, ns, &request->items[i]);
     note->status = 200;
     bus_published(s->bus, note);
 }

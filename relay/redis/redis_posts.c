@@ -7,9 +7,11 @@
 #include "common/clock.h"
 #include "common/mem.h"
 #include "common/names.h"
+#include "relay/core/publication_arguments.h"
 #include "relay/kit/log.h"
 #include "relay/redis/redis_posts_parts.h"
 
+static const char REFUSED[] = "and will not";
 static const double AGAIN_S = 0.1; /* after an answer that said "not now" */
 
 /* --- sending ---------------------------------------------------------------------------------- */
@@ -127,8 +129,7 @@ static struct posting *posting_new(struct redis_posts *posts, struct note_publis
     p->arrived_us = clock_mono_us();
     p->keyed = posts->config->publish_timeout_ms > 0;
     for (size_t i = 0; i < note->request.count; i++)
-        for (size_t j = 0; j < note->request.items[i].args.count; j++)
-            p->bytes += strlen(note->request.items[i].args.items[j]) + 1;
+        p->bytes += publication_bytes(&note->request.items[i]);
     note->ids = mem_zero(note->request.count, sizeof(*note->ids));
     posts->count++;
     posts->bytes += p->bytes;
@@ -150,6 +151,8 @@ void redis_posts_publish(struct redis_posts *posts, struct note_publish *note)
         buf_puts(&note->detail, "nothing was published: too much waits for Redis already "
                                 "(publish.max_waiting, publish.max_waiting_bytes)");
         redis_posts_answer(p, 503, PUBLISH_NOT);
+    } else if (posts->refused) {
+        redis_posts_give_up(p, REFUSED);
     } else if (redis_posts_confirms(posts) && is_reachable(posts) && !posts->held) {
         redis_posts_move(p, POSTING_WAITING); /* for the end of the turn, or of a WAIT */
         redis_posts_watch_due(posts);
@@ -169,6 +172,14 @@ void redis_posts_enable(struct redis_posts *posts, bool enabled)
         release(posts);
 }
 
+void redis_posts_refuse(struct redis_posts *posts, bool refused)
+{
+    struct posting *p;
+    posts->refused = refused;
+    while (refused && (p = TAILQ_FIRST(&posts->lists[POSTING_WAITING])))
+        redis_posts_give_up(p, REFUSED);
+}
+
 static void on_up(void *arg)
 {
     release(arg);
@@ -177,6 +188,7 @@ static void on_up(void *arg)
 static void on_down(void *arg, const char *why)
 {
     redis_posts_obstacle(arg, "Redis cannot be reached", why);
+    redis_posts_unconfirm(arg);
 }
 
 static void token_fill(struct redis_posts *posts)

@@ -1,9 +1,10 @@
 /* One request's commands, and what their answers mean for it. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "common/mem.h"
 #include "common/names.h"
+#include "relay/core/publication_arguments.h"
+#include "relay/core/publication_fields.h"
 #include "relay/redis/redis_posts_parts.h"
 
 /* How long Redis remembers our keys beyond publish.timeout, twice: the last attempt begins when
@@ -144,14 +145,6 @@ static void on_queued(void *arg, const struct redis_reply *reply)
 
 /* --- commands -------------------------------------------------------------------------------- */
 
-static bool has_once(const struct publication *item)
-{
-    for (size_t i = 0; i < item->args.count; i += 2)
-        if (strcmp(item->args.items[i], "once") == 0)
-            return true;
-    return false;
-}
-
 /* An event whose publisher gave no `once` key gets one of ours, so that it may be sent again when
  * the connection breaks before the answer comes. The tilde is for people who look into Redis; what
  * keeps it apart from publishers' own is the random token. */
@@ -168,15 +161,17 @@ static bool send_item(struct posting *p, size_t i, struct slice space, redis_don
 {
     const struct publication *item = &p->note->request.items[i];
     struct buf key = {0}, ttl = {0};
-    struct slice *argv = mem_alloc((8 + item->args.count) * sizeof(*argv));
+    struct publication_arguments arguments;
+    publication_put_arguments(item, &arguments);
+    struct slice *argv = mem_alloc((8 + arguments.count) * sizeof(*argv));
     size_t argc = 0;
     argv[argc++] = SLICE_LIT("FCALL");
     argv[argc++] = SLICE_LIT("sse_publish");
     argv[argc++] = SLICE_LIT("1");
     argv[argc++] = space;
-    for (size_t j = 0; j < item->args.count; j++)
-        argv[argc++] = slice_of(item->args.items[j]);
-    if (p->keyed && !has_once(item)) {
+    for (size_t j = 0; j < arguments.count; j++)
+        argv[argc++] = arguments.items[j];
+    if (p->keyed && !publication_has(item, FIELD_ONCE)) {
         put_own_key(p, i, &key, &ttl);
         argv[argc++] = SLICE_LIT("once");
         argv[argc++] = buf_slice(&key);

@@ -7,6 +7,7 @@
 #include "common/event.h"
 #include "common/json.h"
 #include "common/names.h"
+#include "relay/core/publication_arguments.h"
 #include "relay/http/request.h"
 
 #define PAIRS_MAX 256
@@ -73,18 +74,20 @@ static void check_stream(const struct request_view *view)
 
 static void check_publication(const struct publication *p)
 {
+    struct publication_arguments a;
     size_t data = 0;
-    CHECK(p->args.count >= 4 && p->args.count % 2 == 0);
-    CHECK(strcmp(p->args.items[0], "topic") == 0);
-    for (size_t i = 0; i < p->args.count; i += 2) {
-        struct slice name = slice_of(p->args.items[i]), value = slice_of(p->args.items[i + 1]);
+    publication_put_arguments(p, &a);
+    CHECK(a.count >= 4 && a.count % 2 == 0 && slice_is(a.items[0], "topic"));
+    for (size_t i = 0; i < a.count; i += 2) {
+        struct slice name = a.items[i], value = a.items[i + 1];
         CHECK(slice_utf8_valid(value));
         if (slice_is(name, "topic"))
             CHECK(name_topic_valid(value) && data == 0);
         else if (slice_is(name, "data"))
             CHECK(value.len <= config.max_event_bytes && ++data == 1);
         else
-            CHECK(value.len > 0 && data == 1 && !strpbrk(value.ptr, "\r\n"));
+            CHECK(value.len > 0 && data == 1 && !memchr(value.ptr, '\r', value.len) &&
+                  !memchr(value.ptr, '\n', value.len));
     }
     CHECK(data == 1);
 }

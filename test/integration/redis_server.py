@@ -6,6 +6,7 @@
 Nothing is persisted unless @args say so, except across restart(keep_data=True), which saves first.
 """
 
+import os
 import shutil
 import socket
 import subprocess
@@ -27,11 +28,12 @@ def free_port():
 class RedisServer:
     """One redis-server process. The port stays the same over stop, kill and restart."""
 
-    def __init__(self, tmpdir, port=None, args=()):
+    def __init__(self, tmpdir, port=None, args=(), env=None):
         self._chosen = port is None
         self.port = port or free_port()
         self.dir = Path(tmpdir)
         self.args = [str(a) for a in args]
+        self.env = {**os.environ, **env} if env else None
         self.process = None
         self._clients = []
 
@@ -97,14 +99,14 @@ class RedisServer:
         command += ["--daemonize", "no", "--save", "", "--appendonly", "no", "--logfile", ""]
         with open(self.dir / "redis.log", "ab") as log:
             self.process = subprocess.Popen(
-                command + self.args, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command + self.args, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
     def _wait_until_ready(self):
         """False if the process ended (port taken, bad argument)."""
         deadline = time.monotonic() + START_TIMEOUT_S
         probe = redis.Redis(host="127.0.0.1", port=self.port, socket_timeout=2)
-        password = self._arg("--requirepass")
+        password = self.arg("--requirepass")
         if password:
             probe = redis.Redis(host="127.0.0.1", port=self.port, password=password)
         try:
@@ -139,7 +141,7 @@ class RedisServer:
             process.wait()
 
     def _save(self):
-        r = redis.Redis(host="127.0.0.1", port=self.port, password=self._arg("--requirepass"))
+        r = redis.Redis(host="127.0.0.1", port=self.port, password=self.arg("--requirepass"))
         try:
             if r.config_get("appendonly")["appendonly"] == "no":
                 r.save()
@@ -153,7 +155,8 @@ class RedisServer:
             elif path.exists():
                 path.unlink()
 
-    def _arg(self, name):
+    def arg(self, name):
+        """The value of one of @args, None without it."""
         return self.args[self.args.index(name) + 1] if name in self.args else None
 
     def _log_tail(self):

@@ -385,3 +385,18 @@ def test_a_resume_hides_no_lost_event_from_who_is_live(redis, relay_factory, sse
         assert live.wait_for(1).ids == [lost]
     finally:
         proxy.close()
+
+
+def test_a_live_message_that_is_too_large_is_looked_for_at_once(redis, relay_factory, sse_connect, doors):
+    """Not only when the index is checked the next time. Also of several, of which the first is being looked for."""
+    relay = relay_factory({"redis.check": "1h", "max_event_bytes": "64KB"})
+    streams = [sse_connect(relay, name) for name in ("t", "*", "other")]
+    large = "x" * (9 * 65536)
+    ids = [doors.fcall("t", large + str(n)) for n in range(3)]
+    for stream in streams[:2]:
+        assert stream.wait_for(3).ids == ids
+        assert [d[len(large) :] for d in stream.data] == ["0", "1", "2"] and not stream.gaps
+    relay.wait_log("dropped a live message that is too large; looking for it in the log")
+    doors.raw("t", large)  # is nowhere
+    assert doors.fcall("other", "end") == streams[2].wait_for(1).ids[0]
+    assert [len(s.wait_for(3 + (s is streams[1])).ids) for s in streams[:2]] == [3, 4]

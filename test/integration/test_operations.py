@@ -149,3 +149,48 @@ def test_requests_while_streams_are_busy(relay, sse_connect, doors, publishing):
             assert relay.get(path).status_code == 200
     total = publisher.stop()
     assert client.wait_for(total).data == [str(n) for n in range(1, total + 1)]
+
+
+# --- a hint about Redis's settings ---
+
+HINT = "Redis reserves 4 KB for the log of each topic"
+
+
+def start_and_reconnect(redis, relay_factory, url):
+    relay = relay_factory(redis=url)
+    redis.client().execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    wait_until(lambda: relay.log_text.count("Redis connection is back") >= 2, "the connections")
+    relay.wait_ready()
+    relay.publish("t", "x")  # by then it would have been said
+    return relay
+
+
+def test_a_redis_with_large_stream_nodes_is_told_once(redis, relay_factory):
+    relay = start_and_reconnect(redis, relay_factory, redis.url)
+    line = relay.wait_log(HINT)
+    assert "level=info" in line and "stream-node-max-bytes 512" in line
+    assert relay.log_text.count(HINT) == 1
+
+
+def test_a_redis_with_small_stream_nodes_is_told_nothing(redis, relay_factory):
+    admin = redis.client()
+    admin.config_set("stream-node-max-bytes", 512)
+    try:
+        assert HINT not in start_and_reconnect(redis, relay_factory, redis.url).log_text
+    finally:
+        admin.config_set("stream-node-max-bytes", 4096)
+
+
+@pytest.mark.parametrize("user", ["default", "relay"])
+def test_a_redis_whose_settings_are_not_to_be_seen_is_left_alone(redis, relay_factory, user):
+    """An account made for the relay is not even tried with: its refusal would stand in Redis's ACL LOG."""
+    admin = redis.client()
+    admin.execute_command("ACL", "SETUSER", user, "on", "+@all", "~*", "&*", "-config|get", *([">pw"] if user == "relay" else []))
+    admin.acl_log_reset()
+    try:
+        url = redis.url if user == "default" else f"redis://relay:pw@127.0.0.1:{redis.port}"
+        relay = start_and_reconnect(redis, relay_factory, url)
+        assert HINT not in relay.log_text and not [li for li in relay.log if "level=error" in li]
+        assert user == "default" or not admin.acl_log()
+    finally:
+        admin.execute_command("ACL", "SETUSER", "default", "+@all")

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "common/mem.h"
 #include "relay/core/client.h"
+#include "relay/core/publication_fields.h"
 #include "relay/memory/store_memory.h"
 #include "rng.h"
 #include "test/unit/tests_run.h"
@@ -133,15 +134,16 @@ static struct note_read *ask(unsigned w, struct subscription *sub, enum cursor_k
     return note;
 }
 
-/* Arguments of one publication, as request.c gives them: "topic", "a", "data", "x", …, NULL. */
+/* One publication from names and values: "topic", "a", "data", "x", …, NULL. */
 static struct publication publication_of(const char *const *args)
 {
     struct publication p = {0};
-    while (args[p.args.count])
-        p.args.count++;
-    p.args.items = mem_zero(p.args.count, sizeof(char *));
-    for (size_t i = 0; i < p.args.count; i++)
-        p.args.items[i] = copy(args[i]);
+    struct buf why = {0};
+    for (size_t i = 0; args[i]; i += 2) {
+        enum publication_field field = publication_field_find(slice_of(args[i]));
+        ck_assert_int_ne(field, FIELD_COUNT);
+        ck_assert_int_eq(publication_set(&p, field, slice_of(args[i + 1]), &why), OK);
+    }
     return p;
 }
 

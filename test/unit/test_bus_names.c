@@ -2,6 +2,7 @@
 #include <check.h>
 #include <stdlib.h>
 #include "relay/bus/bus_names.h"
+#include "test/unit/tests_run.h"
 
 static struct bus_names *names;
 
@@ -101,11 +102,5 @@ int main(void)
     tcase_add_test(cases, test_a_topic_is_heard_by_a_pattern_that_is);
     tcase_add_test(cases, test_the_first_read_dates_a_name);
     tcase_add_test(cases, test_lost_is_what_was_heard_and_is_not);
-    Suite *suite = suite_create("bus_names");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run(cases);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "common/mem.h"
 #include "relay/bus/bus_outbox.h"
+#include "test/unit/tests_run.h"
 
 enum { WORKERS = 2, BEHIND = 256 };
 
@@ -206,11 +207,5 @@ int main(void)
     tcase_add_test(cases, test_the_store_pauses_while_a_worker_is_behind);
     tcase_add_test(cases, test_it_knows_what_was_sent_and_what_pages_brought);
     tcase_add_test(cases, test_what_was_sent_is_forgotten_from_the_oldest_on);
-    Suite *suite = suite_create("bus_outbox");
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return tests_run(cases);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "common/event.h"
 #include "common/json.h"
+#include "relay/core/publication_arguments.h"
 #include "relay/http/request.h"
 #include "test/unit/tests_run.h"
 
@@ -262,8 +263,12 @@ static char *publish_text(const char *type, const char *query, struct slice body
     ck_assert_msg(e == OK, "%s: %.*s", body.ptr, (int)problem.detail.len, problem.detail.ptr);
     ck_assert(r.count >= 1 && (r.batch || r.count == 1));
     for (size_t i = 0; i < r.count; i++) {
-        for (size_t j = 0; j < r.items[i].args.count; j++)
-            buf_printf(&b, "%s%s", j > 0 ? "|" : i > 0 ? "\n" : "", r.items[i].args.items[j]);
+        struct publication_arguments arguments;
+        publication_put_arguments(&r.items[i], &arguments);
+        for (size_t j = 0; j < arguments.count; j++) {
+            buf_puts(&b, j > 0 ? "|" : i > 0 ? "\n" : "");
+            buf_put_slice(&b, arguments.items[j]);
+        }
     }
     publication_request_reset(&r);
     return buf_take(&b, NULL);

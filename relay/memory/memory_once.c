@@ -1,4 +1,4 @@
-#include "relay/memory/store_memory_once.h"
+#include "relay/memory/memory_once.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,8 +3,7 @@
  * One thread. */
 #pragma once
 #include "relay/bus/store.h"
-
-#define MEMORY_POST_TOPICS 64
+#include "relay/core/publication.h"
 
 /* At most so much is kept over all namespaces; each at least 1. */
 struct memory_limits {
@@ -12,15 +11,6 @@ struct memory_limits {
     size_t spaces; /* that nobody watches and that have no topic */
     size_t bytes;  /* of logs: what was published to longest ago loses its oldest events first */
     size_t once;   /* idempotency keys */
-};
-
-/* One publication taken apart; all borrowed. */
-struct memory_post {
-    struct slice topics[MEMORY_POST_TOPICS];
-    size_t topic_count;         /* at least 1, no repeats */
-    struct event_fields fields; /* type, data, retry, ttl, has_match */
-    struct slice once;          /* SLICE_NONE: none */
-    bool ephemeral;
 };
 
 struct memory;
@@ -40,7 +30,7 @@ void memory_range(struct memory *m, struct store_range *range, uint64_t now_us);
 /* Whether @count more ids are there. */
 bool memory_has_ids(const struct memory *m, struct slice ns, size_t count, uint64_t now_us);
 /* Publishes, after memory_has_ids(). *id: 0 for an ephemeral event. Returns the number of live
- * events to deliver, one for each topic, in @events[MEMORY_POST_TOPICS], references for the caller;
- * 0: the `once` key has been seen, *id is the first's. */
-size_t memory_publish(struct memory *m, struct slice ns, const struct memory_post *post,
+ * events to deliver, one for each topic, in @events[PUBLICATION_TOPICS_MAX], references for the
+ * caller; 0: the `once` key has been seen, *id is the first's. */
+size_t memory_publish(struct memory *m, struct slice ns, const struct publication *p,
                       uint64_t now_us, uint64_t arrival_us, struct event **events, uint64_t *id);

@@ -1,4 +1,4 @@
-#include "relay/memory/store_memory_log.h"
+#include "relay/memory/memory_log.h"
 
 #include <assert.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-#include "relay/memory/store_memory_space.h"
+#include "relay/memory/memory.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -8,17 +8,18 @@
 #include "common/mem.h"
 #include "common/names.h"
 #include "relay/core/pattern.h"
-#include "relay/memory/store_memory_log.h"
-#include "relay/memory/store_memory_once.h"
+#include "relay/core/publication_fields.h"
+#include "relay/memory/memory_log.h"
+#include "relay/memory/memory_once.h"
 
 /* Topics that one call forgets or whose logs it clears because of their age: bounds the work of one
  * publish. */
 enum { PRUNE_STEP = 8 };
 
-struct space;
+struct memory_space;
 
 struct topic {
-    struct space *space;
+    struct memory_space *space;
     char *name;
     uint64_t last;       /* id */
     uint64_t expires_us; /* of the log */
@@ -27,13 +28,13 @@ struct topic {
     UT_hash_handle hh;
 };
 
-struct space {
+struct memory_space {
     char *ns;
     uint64_t seq, horizon;
     uint64_t pruned; /* what pruning last raised the horizon to */
     bool open;
     struct topic *topics;
-    TAILQ_ENTRY(space) idle; /* while it is not open and has no topic */
+    TAILQ_ENTRY(memory_space) idle; /* while it is not open and has no topic */
     UT_hash_handle hh;
 };
 
@@ -43,8 +44,8 @@ struct memory {
     uint64_t twins; /* marks given to ephemeral events on several topics */
     struct memory_limits limits;
     struct config *config;
-    struct space *spaces;
-    TAILQ_HEAD(, space) idle; /* longest first */
+    struct memory_space *spaces;
+    TAILQ_HEAD(, memory_space) idle; /* longest first */
     size_t idle_count;
     uint64_t floor; /* highest id of a forgotten namespace: none is given twice, even if the clock
                        is set back */
@@ -57,46 +58,46 @@ struct memory {
 
 /* --- namespaces ------------------------------------------------------------------------------ */
 
-static bool space_is_idle(const struct space *space)
+static bool space_is_idle(const struct memory_space *space)
 {
     return !space->open && !space->topics;
 }
 
-static void space_free(struct memory *m, struct space *space)
+static void space_free(struct memory *m, struct memory_space *space)
 {
     HASH_DEL(m->spaces, space);
     free(space->ns);
     free(space);
 }
 
-static void idle_remove(struct memory *m, struct space *space)
+static void idle_remove(struct memory *m, struct memory_space *space)
 {
     TAILQ_REMOVE(&m->idle, space, idle);
     m->idle_count--;
 }
 
-static void idle_add(struct memory *m, struct space *space)
+static void idle_add(struct memory *m, struct memory_space *space)
 {
     TAILQ_INSERT_TAIL(&m->idle, space, idle);
     if (++m->idle_count <= m->limits.spaces)
         return;
-    struct space *oldest = TAILQ_FIRST(&m->idle);
+    struct memory_space *oldest = TAILQ_FIRST(&m->idle);
     idle_remove(m, oldest);
     if (oldest->seq > m->floor)
         m->floor = oldest->seq;
     space_free(m, oldest);
 }
 
-static struct space *space_find(const struct memory *m, struct slice ns)
+static struct memory_space *space_find(const struct memory *m, struct slice ns)
 {
-    struct space *space;
+    struct memory_space *space;
     HASH_FIND(hh, m->spaces, ns.ptr, ns.len, space);
     return space;
 }
 
-static struct space *space_get(struct memory *m, struct slice ns, uint64_t now_us)
+static struct memory_space *space_get(struct memory *m, struct slice ns, uint64_t now_us)
 {
-    struct space *space = space_find(m, ns);
+    struct memory_space *space = space_find(m, ns);
     if (space)
         return space;
     space = mem_zero(1, sizeof(*space));
@@ -130,7 +131,7 @@ static void log_expire(struct memory *m, struct topic *topic, uint64_t now_us)
 /* Says so in the horizon: a cursor below it may have missed something. */
 static void topic_forget(struct memory *m, struct topic *topic)
 {
-    struct space *space = topic->space;
+    struct memory_space *space = topic->space;
     if (topic->last > space->horizon) {
         space->horizon = topic->last;
         space->pruned = topic->last;
@@ -167,14 +168,14 @@ static void logs_expire(struct memory *m, uint64_t now_us)
     }
 }
 
-static struct topic *topic_find(struct space *space, struct slice name)
+static struct topic *topic_find(struct memory_space *space, struct slice name)
 {
     struct topic *topic;
     HASH_FIND(hh, space->topics, name.ptr, name.len, topic);
     return topic;
 }
 
-static struct topic *topic_new(struct memory *m, struct space *space, struct slice name)
+static struct topic *topic_new(struct memory *m, struct memory_space *space, struct slice name)
 {
     struct topic *topic = mem_zero(1, sizeof(*topic));
     if (space_is_idle(space))
@@ -216,7 +217,7 @@ static void topic_append(struct memory *m, struct topic *topic, struct event *ev
 
 void memory_open(struct memory *m, struct slice ns, uint64_t seen, uint64_t now_us)
 {
-    struct space *space = space_get(m, ns, now_us);
+    struct memory_space *space = space_get(m, ns, now_us);
     if (space_is_idle(space))
         idle_remove(m, space);
     space->open = true;
@@ -227,7 +228,7 @@ void memory_open(struct memory *m, struct slice ns, uint64_t seen, uint64_t now_
 
 void memory_close(struct memory *m, struct slice ns)
 {
-    struct space *space = space_find(m, ns);
+    struct memory_space *space = space_find(m, ns);
     if (!space || !space->open)
         return;
     space->open = false;
@@ -247,7 +248,7 @@ static bool is_wanted(const struct store_look *look, struct slice topic)
     return false;
 }
 
-static void look_for_moved(struct space *space, struct store_look *look)
+static void look_for_moved(struct memory_space *space, struct store_look *look)
 {
     struct topic *topic, *tmp;
     HASH_ITER (hh, space->topics, topic, tmp) {
@@ -259,7 +260,7 @@ static void look_for_moved(struct space *space, struct store_look *look)
 
 void memory_look(struct memory *m, struct store_look *look, uint64_t now_us)
 {
-    struct space *space = space_get(m, slice_of(look->ns), now_us);
+    struct memory_space *space = space_get(m, slice_of(look->ns), now_us);
     const struct strings *names = look->moved_only ? NULL : look->names;
     bool search = !names;
     look->position = look->upto = space->seq;
@@ -281,7 +282,7 @@ void memory_look(struct memory *m, struct store_look *look, uint64_t now_us)
 void memory_range(struct memory *m, struct store_range *range, uint64_t now_us)
 {
     static const struct memory_log empty;
-    struct space *space = space_find(m, slice_of(range->ns));
+    struct memory_space *space = space_find(m, slice_of(range->ns));
     struct topic *topic = space ? topic_find(space, slice_of(range->topic)) : NULL;
     if (topic)
         log_expire(m, topic, now_us);
@@ -290,13 +291,13 @@ void memory_range(struct memory *m, struct store_range *range, uint64_t now_us)
 
 bool memory_has_ids(const struct memory *m, struct slice ns, size_t count, uint64_t now_us)
 {
-    const struct space *space = space_find(m, ns);
+    const struct memory_space *space = space_find(m, ns);
     uint64_t position = space ? space->seq : m->floor;
     position = position > now_us ? position : now_us;
     return position < EVENT_ID_MAX && count <= EVENT_ID_MAX - position;
 }
 
-static void post_log(struct memory *m, struct space *space, struct event_fields *fields,
+static void post_log(struct memory *m, struct memory_space *space, struct event_fields *fields,
                      uint64_t now_us)
 {
     /* Not the event that goes out live: what is read from a log has no time of arrival. */
@@ -311,34 +312,48 @@ static void post_log(struct memory *m, struct space *space, struct event_fields 
         topics_prune(m, now_us); /* afterwards: it is the last in the list now, and stays */
 }
 
-size_t memory_publish(struct memory *m, struct slice ns, const struct memory_post *post,
+/* Of the event on any of its topics. priority and key are for policies that are yet to come. */
+static struct event_fields fields_of(const struct publication *p, struct slice ns)
+{
+    return (struct event_fields){
+        .retry_ms = publication_has(p, FIELD_RETRY) ? (int64_t)p->retry_ms : -1,
+        .has_prev = true,
+        .has_match = p->match.ptr != NULL,
+        .ttl_ms = p->ttl_ms,
+        .ns = ns,
+        .type = p->event,
+        .data = p->data,
+    };
+}
+
+size_t memory_publish(struct memory *m, struct slice ns, const struct publication *p,
                       uint64_t now_us, uint64_t arrival_us, struct event **events, uint64_t *id)
 {
-    struct event_fields fields = post->fields;
-    if (post->once.ptr && memory_once_find(m->once, ns, post->once, now_us, id))
+    struct event_fields fields = fields_of(p, ns);
+    if (p->once.ptr && memory_once_find(m->once, ns, p->once, now_us, id))
         return 0;
     logs_expire(m, now_us);
-    fields.ns = ns;
-    if (post->ephemeral && post->topic_count > 1)
+    if (p->ephemeral && p->topics.count > 1)
         fields.twin = ++m->twins;
-    if (!post->ephemeral) {
-        struct space *space = space_get(m, ns, now_us);
+    if (!p->ephemeral) {
+        struct memory_space *space = space_get(m, ns, now_us);
         space->seq = space->seq + 1 > now_us ? space->seq + 1 : now_us;
         fields.id = space->seq;
-        for (size_t i = 0; i < post->topic_count; i++) {
-            fields.topic = post->topics[i];
+        for (size_t i = 0; i < p->topics.count; i++) {
+            fields.topic = slice_of(p->topics.items[i]);
             post_log(m, space, &fields, now_us);
         }
     }
-    for (size_t i = 0; i < post->topic_count; i++) {
-        fields.topic = post->topics[i];
+    for (size_t i = 0; i < p->topics.count; i++) {
+        fields.topic = slice_of(p->topics.items[i]);
         events[i] = store_event(m->config, &fields, arrival_us);
     }
-    if (post->once.ptr)
-        memory_once_put(m->once, ns, post->once, fields.id, now_us,
-                        now_us + m->config->once_ttl_ms * 1000);
+    if (p->once.ptr) {
+        uint64_t ttl_ms = p->once_ttl_ms ? p->once_ttl_ms : m->config->once_ttl_ms;
+        memory_once_put(m->once, ns, p->once, fields.id, now_us, now_us + ttl_ms * 1000);
+    }
     *id = fields.id;
-    return post->topic_count;
+    return p->topics.count;
 }
 
 /* --- all of it ------------------------------------------------------------------------------- */
@@ -370,7 +385,7 @@ void memory_free(struct memory *m)
     struct topic *topic;
     while ((topic = TAILQ_FIRST(&m->topics)))
         topic_forget(m, topic);
-    struct space *space, *tmp;
+    struct memory_space *space, *tmp;
     HASH_ITER (hh, m->spaces, space, tmp)
         space_free(m, space);
     memory_once_free(m->once);
