@@ -14,6 +14,7 @@ struct event {
     uint64_t id, prev;
     uint64_t arrival_us;
     uint64_t twin;
+    uint64_t ttl_ms;                          /* 0: none */
     struct slice ns, topic, type, frame;      /* into the same allocation */
     _Atomic(const struct gzip_block *) block; /* NULL: not made yet */
 };
@@ -89,6 +90,7 @@ struct event *event_new(const struct event_fields *fields, uint64_t arrival_us)
     ev->prev = fields->has_prev ? fields->prev : EVENT_PREV_UNKNOWN;
     ev->arrival_us = arrival_us;
     ev->twin = fields->twin;
+    ev->ttl_ms = fields->ttl_ms;
     ev->has_match = fields->has_match;
     ev->ns = (struct slice){base + ns, topic - ns - 1};
     ev->topic = (struct slice){base + topic, type - topic};
@@ -152,6 +154,11 @@ uint64_t event_twin(const struct event *ev)
 bool event_has_match(const struct event *ev)
 {
     return ev->has_match;
+}
+
+bool event_is_over(const struct event *ev, uint64_t now_us)
+{
+    return ev->ttl_ms && now_us > ev->id && now_us - ev->id > ev->ttl_ms * 1000;
 }
 
 struct slice event_ns(const struct event *ev)

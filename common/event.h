@@ -44,6 +44,9 @@ uint64_t event_prev(const struct event *ev);
 uint64_t event_arrival_us(const struct event *ev);
 uint64_t event_twin(const struct event *ev);
 bool event_has_match(const struct event *ev);
+/* Whether its own ttl has passed at @now_us of the wall clock: then nobody is sent it any more who
+ * was not there. */
+bool event_is_over(const struct event *ev, uint64_t now_us);
 struct slice event_ns(const struct event *ev);
 struct slice event_topic(const struct event *ev);
 struct slice event_key(const struct event *ev);  /* ns, NUL, topic: to look its topic up by */

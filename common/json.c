@@ -59,15 +59,17 @@ static size_t escape_length(const char *at, const char *end, enum odd_escape *od
     return end - at >= 2 && at[1] == 'u' ? 6 : 2;
 }
 
-/* At the backslash. The next character is known to be there: a closing quote must follow. */
+/* At the backslash, and still there when it is wrong. The next character is known to be there: a
+ * closing quote must follow. */
 static bool scan_escape(struct scan *s)
 {
     if (s->end - s->at < 2)
         return false;
     if (s->at[1] != 'u') {
-        bool known = s->at[1] != '\0' && strchr("\"\\/bfnrt", s->at[1]) != NULL;
+        if (s->at[1] == '\0' || !strchr("\"\\/bfnrt", s->at[1]))
+            return false;
         s->at += 2;
-        return known;
+        return true;
     }
     if (s->end - s->at < 6)
         return false;
@@ -197,14 +199,38 @@ static struct slice replace_odd_escapes(struct slice text, const struct stand_in
     return (struct slice){b.ptr, b.len};
 }
 
-static enum err parse(struct slice text, const struct stand_ins *by, cJSON **out)
+/* The grammar, of text whose words are right. *rest is where it ends, or is wrong. */
+static enum err parse_words(struct slice text, cJSON **out, const char **rest)
 {
+    cJSON *tree = cJSON_ParseWithLengthOpts(text.ptr, text.len, rest, 0);
+    enum err e = tree != NULL ? OK : ERR_INVALID;
+    for (const char *end = text.ptr + text.len; e == OK && *rest < end; ++*rest)
+        if (!is_space(**rest))
+            e = ERR_INVALID;
+    if (e == OK)
+        *out = tree;
+    else
+        cJSON_Delete(tree);
+    return e;
+}
+
+/* Each as long as what it stands for, so that offsets stay. */
+static const struct stand_ins noticed = {.nul = "\\u000a", .half = "\\u000a"};
+static const struct stand_ins lenient = {.nul = "", .half = "\\ufffd"};
+
+static enum err parse(struct slice text, const struct stand_ins *by, cJSON **out, size_t *wrong_at)
+{
+    size_t bom = text.len;
     text = without_bom(text);
+    bom -= text.len;
+    *wrong_at = bom;
     if (text.len == 0)
         return ERR_INVALID;
     struct scan s = {.at = text.ptr, .end = text.ptr + text.len};
-    if (!scan_words(&s))
+    if (!scan_words(&s)) {
+        *wrong_at += (size_t)(s.at - text.ptr);
         return ERR_INVALID;
+    }
     if (s.values > JSON_VALUES_MAX)
         return ERR_RANGE;
     if (s.deepest > JSON_DEPTH_MAX)
@@ -213,30 +239,35 @@ static enum err parse(struct slice text, const struct stand_ins *by, cJSON **out
     struct slice copy = SLICE_NONE;
     if (s.odd_escapes > 0)
         text = copy = replace_odd_escapes(text, by);
-    const char *rest = NULL;
-    cJSON *tree = cJSON_ParseWithLengthOpts(text.ptr, text.len, &rest, 0);
-    enum err e = tree != NULL ? OK : ERR_INVALID;
-    for (const char *end = text.ptr + text.len; e == OK && rest < end; rest++)
-        if (!is_space(*rest))
-            e = ERR_INVALID;
+    const char *rest = text.ptr;
+    enum err e = parse_words(text, out, &rest);
+    *wrong_at += (size_t)(rest - text.ptr);
     free((void *)copy.ptr);
-    if (e == OK)
-        *out = tree;
-    else
-        cJSON_Delete(tree);
     return e;
+}
+
+enum err json_parse_where(struct slice text, cJSON **out, size_t *wrong_at)
+{
+    size_t bad, valid = slice_utf8_prefix(text, &bad);
+    if (valid < text.len) {
+        *wrong_at = valid;
+        return ERR_INVALID;
+    }
+    return parse(text, &noticed, out, wrong_at);
 }
 
 enum err json_parse(struct slice text, cJSON **out)
 {
+    size_t wrong_at;
     if (!slice_utf8_valid(text))
         return ERR_INVALID;
-    return parse(text, &(struct stand_ins){.nul = "\\u000a", .half = "\\u000a"}, out);
+    return parse(text, &noticed, out, &wrong_at);
 }
 
 enum err json_parse_lenient(struct slice text, cJSON **out)
 {
-    return parse(text, &(struct stand_ins){.nul = "", .half = "\\ufffd"}, out);
+    size_t wrong_at;
+    return parse(text, &lenient, out, &wrong_at);
 }
 
 static void skip_space(struct scan *s)

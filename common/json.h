@@ -18,6 +18,10 @@ enum { JSON_DEPTH_MAX = 1000 };
  * nested deeper than JSON_DEPTH_MAX. */
 NODISCARD enum err json_parse(struct slice text, cJSON **out);
 
+/* The same. ERR_INVALID: *wrong_at is the offset in @text of what could not be read; at most its
+ * length. */
+NODISCARD enum err json_parse_where(struct slice text, cJSON **out, size_t *wrong_at);
+
 /* For text that came through Redis: bytes inside strings need not be UTF-8, an escaped NUL is
  * dropped, and half of a surrogate pair becomes U+FFFD. The same errors. */
 NODISCARD enum err json_parse_lenient(struct slice text, cJSON **out);

@@ -9,6 +9,7 @@
 #include "relay/bus/bus_checks.h"
 #include "relay/bus/bus_live.h"
 #include "relay/bus/bus_reads.h"
+#include "relay/kit/loop_lag.h"
 
 static const double REOPEN_S = 10.0, SWEEP_S = 1.0;
 
@@ -22,6 +23,7 @@ struct bus {
     struct bus_checks *checks;
     struct bus_reads *reads;
     struct inbox *inbox;
+    struct loop_lag *lag;
     atomic_bool up;
     ev_prepare turn_end;
     ev_timer reopen, sweep, check;
@@ -272,6 +274,7 @@ struct bus *bus_new(struct config *config, struct inbox *const *inboxes, unsigne
     bus->checks = bus_checks_new(base, bus->spaces, bus->repairs);
     bus->reads = bus_reads_new(base, bus->outbox, bus->spaces, bus->repairs);
     bus->inbox = inbox_new(base->loop, on_inbox, bus);
+    bus->lag = loop_lag_new(base->loop, metrics, LOOP_LAG_PERIOD_S);
     timers_start(bus);
     configure(bus);
     base->store = make(base->loop, bus, &events, config, metrics);
@@ -317,6 +320,7 @@ void bus_free(struct bus *bus)
     bus_outbox_free(bus->outbox);
     tails_free(bus->base.tails);
     inbox_free(bus->inbox);
+    loop_lag_free(bus->lag);
     config_unref(bus->base.config);
     ev_loop_destroy(bus->base.loop);
     free(bus);

@@ -11,7 +11,7 @@
  * each loss once, exactly. So a page merges the lists by id, and stops at the lowest place where
  * any of them may go on: what is said to be complete is. A gap is an item among the events, at the
  * place where the loss begins. docs/architecture.md, "Many reads, few commands"; docs/protocol.md,
- * "Replay". */
+ * "Replay and gaps". */
 
 static const struct strings no_names = {NULL, 0};
 

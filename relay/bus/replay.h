@@ -3,7 +3,7 @@
  *
  * Was anything missed after the cursor? On each topic the chain of `prev` decides; only where it
  * ends (topic not in the index, first entry without a predecessor, patterns) the namespace's
- * horizon does. docs/protocol.md, "Replay". */
+ * horizon does. docs/protocol.md, "Replay and gaps". */
 #pragma once
 #include "relay/bus/store.h"
 

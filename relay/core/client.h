@@ -6,7 +6,7 @@
  * While a read of the log is under way, live events are held beside the queue (bounded like it).
  * When the page that meets the live tail arrives, what is held and newer than the page follows it:
  * that is the hand-over without a hole. When the hold overflowed, nothing is lost but time: the log
- * is read once more. docs/architecture.md, "Life of a connection". */
+ * is read once more. docs/architecture.md, "The hand-over from log to live". */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>

@@ -14,13 +14,14 @@ struct metrics;
 struct node {
     const char *name; /* the configuration's `node` */
     const char *version;
-    uint64_t started_us; /* wall clock */
+    uint64_t started_ms; /* monotonic clock */
     struct bus *bus;
     struct inbox **inboxes; /* the workers' */
     unsigned workers;
     struct metrics **metrics; /* the workers', then the bus's */
     struct strings own_hosts; /* that the node listens on by name, but for ports */
     bool beyond_loopback;     /* it listens for others than this machine */
+    bool slim;                /* front_limits.slim: worker 0 has tried it out */
     size_t files;             /* that this process may open; hub.c shares them out: */
     size_t max_clients;       /* streams */
     size_t max_others;        /* HTTP connections that are not streams */

@@ -50,12 +50,18 @@ struct front_limits {
      * under way. */
     size_t max_others;
     bool handover; /* of a stream's socket: libmicrohttpd keeps nothing of it */
+    bool slim; /* what front_memory_is_known() said: what a stream does not need is given back */
     /* Changed by front_configure(). */
     double accept_rate; /* connections per second on each address; 0: no limit */
+    uint64_t idle_ms;   /* a connection may be silent between two requests */
     size_t max_body_bytes;
     size_t max_held_bytes; /* of request bodies, over all workers */
 };
 
+/* Whether this libmicrohttpd, with these limits, lays out the memory of connections as the relay
+ * knows it. Tries that out in less than a millisecond; says so in the log when it does not. Once
+ * for all workers. */
+bool front_memory_is_known(const struct front_limits *limits);
 /* @listen_fds: bound, listening, non-blocking; closed by front_free(), or by this when it fails.
  * @held_bytes: of request bodies; shared by all workers, outlives them. NULL when libmicrohttpd
  * refuses, with errno. */

@@ -260,7 +260,7 @@ void front_call_on_completed(void *cls, struct MHD_Connection *connection, void 
     }
     front_call_over(call);
     front_peer_set_state(peer, PEER_IDLE);
-    wheel_set(front->wheel, &peer->deadline, clock_mono_ms() + IDLE_DEADLINE_MS);
+    wheel_set(front->wheel, &peer->deadline, clock_mono_ms() + front->limits.idle_ms);
     if (code == MHD_REQUEST_TERMINATED_COMPLETED_OK)
         notice_end(peer->fd);
 }

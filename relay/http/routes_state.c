@@ -80,7 +80,7 @@ static void reply_stats(struct routes *r, struct front_call *call, struct census
     buf_printf(&body,
                ",\"uptime_seconds\":%llu,\"redis\":{\"kind\":\"%s\",\"status\":\"%s\"},"
                "\"draining\":%s,\"clients\":%zu,\"max_clients\":%zu,\"topics\":",
-               (unsigned long long)((clock_wall_us() - node->started_us) / 1000000),
+               (unsigned long long)((clock_mono_ms() - node->started_ms) / 1000),
                bus_kind(node->bus), redis_status(node),
                atomic_load(&node->draining) ? "true" : "false", atomic_load(&node->clients),
                node->max_clients);

@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import signal
+import time
 
 import pytest
 import requests
@@ -157,6 +158,27 @@ def test_connections_that_say_nothing_make_room(redis, relay_factory, sockets, s
 
 
 @pytest.mark.slow
+def test_idle_connections_are_closed_in_time(redis, relay_factory, sockets, tmp_path):
+    """After http.idle_timeout, a SIGHUP included: it counts from the next answer on. Until then they can be used."""
+    path = tmp_path / "relay.json"
+    path.write_text(json.dumps({"http.idle_timeout": "1h"}))
+    relay = relay_factory(args=["--config", path], workers=1)
+    (old,) = sockets(relay, 1, HEALTH)
+    assert status_of(read_head(old)) == 200
+    path.write_text(json.dumps({"http.idle_timeout": "1s"}))
+    relay.signal(signal.SIGHUP)
+    relay.wait_log("configuration read again")
+    relay.stats()  # goes through the worker, behind the configuration
+    begin = time.monotonic()
+    (new,) = sockets(relay, 1, HEALTH)
+    assert status_of(read_head(new)) == 200
+    read_all(new)
+    assert 1 <= time.monotonic() - begin < 10
+    assert relay.metric("sse_relay_http_timeouts_total") == 1
+    old.sendall(BYE)
+    assert status_of(read_all(old)) == 200
+
+
 def test_all_streams_fit_beside_a_thousand_idle_connections(redis, relay_factory, sockets, swarm, doors):
     relay = relay_factory(files=700)
     most = relay.stats()["max_clients"]

@@ -170,6 +170,17 @@ def test_the_tour_has_what_comments_point_to():
         assert re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") in anchors(ROOT / "docs" / "architecture.md"), heading
 
 
+def test_the_protocol_has_what_comments_point_to():
+    """Its headings have numbers, which comments leave out: docs/protocol.md, "Names"."""
+    headings = {re.sub(r"^#+ [\d.]+ ", "", line) for _, line in prose(ROOT / "docs" / "protocol.md") if line.startswith("#")}
+    named = []
+    for path in [*RELAY.rglob("*.[ch]"), *(ROOT / "common").glob("*.[ch]")]:
+        text = re.sub(r"\s*\n\s*\*?\s*", " ", path.read_text())
+        named += [(path.name, heading) for heading in re.findall(r'docs/protocol\.md, "([^"]+)"', text)]
+    assert named
+    assert [n for n in named if n[1] not in headings] == []
+
+
 def test_versions_are_told():
     """What a version brings, and which library in Redis it needs."""
     changes = re.findall(r"^## \[(.*?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)

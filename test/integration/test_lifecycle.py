@@ -9,6 +9,7 @@ import pytest
 
 from redis_server import free_port
 from relay_process import BINARY, clean_environment, json_lines, run_relay, wait_until
+from stepped_clock import SteppedClock
 
 # --- drain ---
 
@@ -122,6 +123,37 @@ def test_sigint_is_like_sigterm(redis, relay_factory, sse_connect):
     assert relay.wait() == 0
 
 
+# --- the wall clock is set ---
+
+
+@pytest.fixture
+def clock(tmp_path):
+    return SteppedClock(tmp_path)
+
+
+@pytest.mark.parametrize("seconds", [-3600, 3600])
+def test_uptime_does_not_follow_the_wall_clock(relay_factory, clock, seconds):
+    relay = relay_factory(redis="memory:", env=clock.env)
+    before = relay.publish("t", "x")
+    clock.step(seconds)
+    after = relay.publish("t", "x")
+    assert after > before and (after - before > 3e9) == (seconds > 0)  # it has seen the step
+    assert 0 <= relay.stats()["uptime_seconds"] < 600
+
+
+def test_drain_does_not_follow_the_wall_clock(relay_factory, sse_connect, clock):
+    relay = relay_factory(redis="memory:", drain="2s", env=clock.env)
+    clients = [sse_connect(relay, "t") for _ in range(20)]
+    relay.terminate()
+    relay.wait_log("msg=draining")
+    clock.step(3600)
+    assert relay.wait() == 0
+    assert "some streams did not end in time" not in relay.log_text
+    for client in clients:
+        client.wait_closed()
+        assert client.control("shutdown")
+
+
 @pytest.mark.parametrize("door", ["fcall", "post"])
 def test_drain_under_load_loses_nothing(redis, relay_factory, swarm, doors, publishing, door):
     old = relay_factory(drain="1s", retry="100ms")
@@ -225,6 +257,21 @@ def test_sighup_with_a_bad_file_changes_nothing(redis, relay_factory, sse_connec
     relay.publish("t", "x")
     assert client.wait_for(1).data == ["x"]
     assert relay.get("/events?topic=a&topic=b&topic=c").status_code == 400
+
+
+def test_sighup_checks_what_will_run(redis, relay_factory, tmp_path):
+    """The file is valid; but wait_replicas needs a restart, so that it would stay without the timeout it needs."""
+    path = tmp_path / "relay.json"
+    write_config(path, max_topics=2, **{"publish.wait_replicas": 1, "publish.timeout": "300ms"})
+    relay = relay_factory(args=["--config", path])
+    write_config(path, max_topics=1, **{"publish.wait_replicas": 0, "publish.timeout": 0})
+    relay.signal(signal.SIGHUP)
+    line = relay.wait_log(r"level=(error|info).*the configuration|configuration read again")
+    assert "not read again" in line and "needs_restart=publish.wait_replicas" in line
+    assert "publish.wait_replicas needs a publish.timeout" in line
+    answer = relay.post("/publish", json={"topic": "t", "data": "x"}, timeout=5)
+    assert answer.status_code == 504 and answer.json()["published"] is True  # there is no replica
+    assert relay.get("/events?topic=a&topic=b&event=e", stream=True).status_code == 200
 
 
 def test_sighup_without_a_file_is_harmless(relay, sse_connect):

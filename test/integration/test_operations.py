@@ -76,6 +76,13 @@ def test_counters_move(relay, sse_connect, doors):
     assert relay.metric("sse_relay_clients", state="live") == 1
 
 
+def test_loop_lag_is_measured_on_every_thread(redis, relay_factory):
+    """The first figures come after ten seconds, and no turn takes no time."""
+    relay = relay_factory(workers=1)
+    for worker in ("0", "bus"):
+        wait_until(lambda: relay.metric("sse_relay_loop_lag_seconds", worker=worker) > 0, worker)
+
+
 def test_an_event_for_several_workers_is_received_once(redis, relay_factory, sse_connect, doors):
     relay = relay_factory({"workers": 4})
     clients = [sse_connect(relay, name) for name in ["t"] + ["*"] * 12]  # Redis sends one message for each of the two

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from preload import preload
 from raw_http import open_socket, read_all, read_head, status_of
 from relay_process import BINARY, wait_until
 from sse_client import TIMEOUT_S
@@ -70,6 +71,41 @@ def test_memory_of_an_idle_client(relay, park):
     )  # fmt: skip
     assert report["ready"] == 3000
     assert report["bytes_per_client"] < {"suspended": 9500, "handover": 1500}[park]
+
+
+OTHER_LAYOUT = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <microhttpd.h>
+
+const union MHD_ConnectionInfo *MHD_get_connection_info(struct MHD_Connection *connection,
+                                                        enum MHD_ConnectionInfoType type, ...)
+{
+    static __thread union MHD_ConnectionInfo other;
+    const union MHD_ConnectionInfo *(*next)(struct MHD_Connection *, enum MHD_ConnectionInfoType, ...);
+    *(void **)&next = dlsym(RTLD_NEXT, "MHD_get_connection_info");
+    const union MHD_ConnectionInfo *info = next(connection, type);
+    if (type != MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE || !info)
+        return info;
+    other.header_size = info->header_size + 1;
+    return &other;
+}
+"""
+
+
+def test_a_libmicrohttpd_that_is_not_as_known_is_left_alone(redis, relay_factory, park, tmp_path, sse_connect, doors):
+    """It counts a header's bytes in another way: said once, and everything else works."""
+    env = preload(tmp_path, "other_layout", OTHER_LAYOUT)
+    relay = relay_factory(park=park, workers=2, env=env)
+    told = [line for line in relay.log if "lay its memory out" in line]
+    assert len(told) == 1 and "level=warn" in told[0] and "version=" in told[0]
+    clients = [sse_connect(relay, "t") for _ in range(20)]
+    doors.fcall("t", "x")
+    assert all(client.wait_for(1).data == ["x"] for client in clients)
+
+
+def test_the_libmicrohttpd_that_is_there_is_as_known(relay):
+    assert "lay its memory out" not in relay.log_text
 
 
 # --- every byte once ---
