@@ -1,6 +1,7 @@
 #include "relay/core/client.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/mem.h"
 
@@ -53,11 +54,18 @@ static void events_clear(struct client_queue *q)
         event_unref(events_take(q));
 }
 
-void client_init(struct client *c, struct subscription *sub)
+void client_init(struct client *c, struct subscription *sub, const struct client_form *form)
 {
     *c = (struct client){.state = CLIENT_OPENING,
                          .any_type = subscription_request(sub)->types.count == 0,
+                         .chunked = form->chunked,
+                         .owes_end = form->chunked || form->packer,
                          .sub = subscription_ref(sub)};
+    if (!form->packer)
+        return;
+    c->gzip = mem_zero(1, sizeof(*c->gzip));
+    c->gzip->packer = form->packer;
+    c->gzip->sum = form->sum;
 }
 
 void client_reset(struct client *c)
@@ -69,29 +77,57 @@ void client_reset(struct client *c)
     *c = (struct client){.state = CLIENT_CLOSING};
 }
 
-void client_compress(struct client *c, struct gzip *packer, const struct gzip_sum *sum)
-{
-    c->gzip = mem_zero(1, sizeof(*c->gzip));
-    c->gzip->packer = packer;
-    c->gzip->sum = *sum;
-}
-
 static bool is_control(const struct event *ev)
 {
     return !event_topic(ev).ptr;
 }
 
+void client_stand_at(struct client *c, uint64_t id)
+{
+    c->cursor = c->told = id;
+    c->owes_id = true;
+}
+
+/* Of a client that owes an id: the frame as it goes out, a reference. A comment is no block. */
+static struct event *settle_id(struct client *c, struct event *ev)
+{
+    struct slice frame = event_frame(ev);
+    bool is_block = frame.len > 1 && memcmp(frame.ptr + frame.len - 2, "\n\n", 2) == 0;
+    if (!is_block)
+        return event_ref(ev);
+    c->owes_id = false;
+    return event_id(ev) ? event_ref(ev) : event_new_with_id(ev, c->told);
+}
+
 static void queue_put(struct client *c, struct event *ev)
 {
     uint64_t id = event_id(ev);
+    size_t len = event_frame(ev).len;
     if (id) {
         c->cursor = id;
         c->told = id;
     }
-    if (event_frame(ev).len == 0)
-        return; /* a gap that is not told (control events off): no write would take it off again */
-    c->queued_bytes += event_frame(ev).len;
-    events_put(&c->queue, event_ref(ev));
+    if (len == 0) { /* a gap that is not told: no write would take it off again */
+        c->owes_id |= id > 0;
+        return;
+    }
+    if (!c->owes_id) {
+        c->queued_bytes += len;
+        events_put(&c->queue, event_ref(ev));
+        return;
+    }
+    struct event *settled = settle_id(c, ev);
+    c->queued_bytes += event_frame(settled).len;
+    events_put(&c->queue, settled);
+}
+
+void client_put_position(struct client *c)
+{
+    struct buf b = {0};
+    buf_printf(&b, "id: %llu\n\n", (unsigned long long)c->cursor);
+    c->owes_id = false;
+    client_put_control(c, event_new_frame(c->cursor, buf_slice(&b)));
+    buf_reset(&b);
 }
 
 static bool queue_fits(const struct client *c, const struct client_limits *limits, size_t bytes)
@@ -233,18 +269,31 @@ static struct slice wire_frame(const struct client *c, uint32_t i)
 {
     struct event *ev = event_at(&c->queue, i);
     if (!c->gzip)
-        return event_frame(ev);
+        return c->chunked ? event_chunk(ev) : event_frame(ev);
     const struct gzip_block *block = event_block(ev, c->gzip->packer);
-    return block ? (struct slice){block->bytes, block->len} : SLICE_NONE;
+    if (!block)
+        return SLICE_NONE;
+    return c->chunked ? gzip_block_chunk(block) : gzip_block_bytes(block);
 }
 
-static int end_frame(const struct client *c, struct iovec *iov)
+/* What tells the client that its stream is whole. */
+static struct slice wire_end(const struct client *c)
 {
-    if (!client_has_output(c))
-        return 0;
-    gzip_end(c->gzip->end, &c->gzip->sum);
-    *iov = (struct iovec){c->gzip->end + c->head_sent, GZIP_END_BYTES - c->head_sent};
-    return 1;
+    if (!c->gzip)
+        return SLICE_LIT(CHUNK_LAST);
+    char *bytes = c->gzip->end + CHUNK_HEAD_MAX; /* always the same: it may go in pieces */
+    gzip_end(bytes, &c->gzip->sum);
+    if (!c->chunked)
+        return (struct slice){bytes, GZIP_END_BYTES};
+    memcpy(bytes + GZIP_END_BYTES, CHUNK_END CHUNK_LAST, CHUNK_END_BYTES + CHUNK_LAST_BYTES);
+    size_t head = chunk_put_head(bytes, GZIP_END_BYTES);
+    return (struct slice){bytes - head, head + GZIP_END_BYTES + CHUNK_END_BYTES + CHUNK_LAST_BYTES};
+}
+
+/* sendmsg() reads only; struct iovec just has no const form. */
+static struct iovec iovec_of(struct slice bytes, size_t skip)
+{
+    return (struct iovec){(void *)(uintptr_t)(bytes.ptr + skip), bytes.len - skip};
 }
 
 int client_frames(const struct client *c, struct iovec *iov, int max_frames, size_t max_bytes)
@@ -252,17 +301,17 @@ int client_frames(const struct client *c, struct iovec *iov, int max_frames, siz
     int n = 0;
     size_t bytes = 0;
     size_t skip = c->head_sent;
-    if (c->queue.ring.count == 0)
-        return end_frame(c, iov);
+    if (c->queue.ring.count == 0 && client_has_output(c)) {
+        iov[0] = iovec_of(wire_end(c), skip);
+        return 1;
+    }
     for (uint32_t i = 0; i < c->queue.ring.count && n < max_frames && bytes < max_bytes; i++) {
         struct slice frame = wire_frame(c, i);
         if (!frame.ptr)
             break;
-        /* sendmsg() reads only; struct iovec just has no const form. */
-        iov[n].iov_base = (void *)(uintptr_t)(frame.ptr + skip);
-        iov[n].iov_len = frame.len - skip;
-        /* Plain bytes: deflating takes its time, too. */
-        bytes += event_frame(event_at(&c->queue, i)).len - (c->gzip ? 0 : skip);
+        iov[n] = iovec_of(frame, skip);
+        /* Plain bytes where it is compressed: deflating takes its time, too. */
+        bytes += c->gzip ? event_frame(event_at(&c->queue, i)).len : iov[n].iov_len;
         skip = 0;
         n++;
     }
@@ -289,7 +338,7 @@ size_t client_sent(struct client *c, size_t bytes)
     }
     if (bytes > 0) { /* of the end */
         c->head_sent += (uint32_t)bytes;
-        c->gzip->ended = c->head_sent == GZIP_END_BYTES;
+        c->owes_end = c->head_sent < wire_end(c).len;
     }
     return events;
 }

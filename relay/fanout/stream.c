@@ -158,14 +158,13 @@ static void watch_output(struct stream *s, bool blocked)
 
 /* --- compressed streams: common/gzip.h -------------------------------------------------------- */
 
-static void gzip_join(struct stream *s, const struct gzip_sum *sum)
+static struct gzip *gzip_join(struct stream_shared *shared)
 {
-    struct stream_shared *shared = s->shared;
     if (!shared->gzip)
         shared->gzip = gzip_new();
     shared->gzip_streams++;
     metrics_add(shared->metrics, M_CLIENTS_GZIP, 1);
-    client_compress(&s->client, shared->gzip, sum);
+    return shared->gzip;
 }
 
 static void gzip_leave(struct stream *s)
@@ -421,7 +420,7 @@ void stream_drain(struct stream *s, uint64_t end_ms)
 /* --- opening and over ------------------------------------------------------------------------ */
 
 struct stream *stream_open(struct stream_shared *shared, void *connection,
-                           struct subscription_request *request, const struct gzip_sum *sum)
+                           struct subscription_request *request, const struct stream_form *form)
 {
     size_t count = request->topics.count;
     enum cursor_kind kind = request->cursor;
@@ -432,9 +431,12 @@ struct stream *stream_open(struct stream_shared *shared, void *connection,
     s->connection = connection;
     s->fd = -1;
     s->sub_count = count;
-    client_init(&s->client, sub);
-    if (sum)
-        gzip_join(s, sum);
+    struct client_form client_form = {.chunked = form->chunked};
+    if (form->sum) {
+        client_form.packer = gzip_join(shared);
+        client_form.sum = *form->sum;
+    }
+    client_init(&s->client, sub, &client_form);
     subscription_unref(sub);
     ev_init(&s->io, on_io);
     s->io.data = s;

@@ -80,8 +80,9 @@ static void accept_stream(struct routes *r, struct front_call *call,
     put_preamble(r, &plain);
     if (gzip)
         gzip_put_start(&packed, &sum, buf_slice(&plain));
+    struct stream_form form = {.chunked = front_is_chunked(call), .sum = gzip ? &sum : NULL};
     if (!head)
-        front_set_user(call, fanout_open(r->fanout, call, request, gzip ? &sum : NULL));
+        front_set_user(call, fanout_open(r->fanout, call, request, &form));
     front_stream(call, h.items, h.count, buf_slice(gzip ? &packed : &plain));
     buf_reset(&plain);
     buf_reset(&packed);

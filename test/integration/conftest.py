@@ -210,6 +210,7 @@ def clients():
     yield open_clients
     for client in open_clients:
         client.close()
+    assert not [c.malformed for c in open_clients if getattr(c, "malformed", None)]
 
 
 @pytest.fixture

@@ -324,7 +324,7 @@ def test_reader_that_stops_is_ended_between_two_events_and_can_resume(redis, rel
     assert relay.metric("sse_relay_queued_bytes") <= 2 * 256 * 1024
     slow.start_reading()
     slow.wait_closed()
-    assert not slow.reset
+    assert slow.clean
     assert slow.rest == "" and slow.raw.endswith(b"\n\n"), "cut inside a frame"
     assert len(slow.data) < total
     again = sse_connect(relay, "t", last_event_id=slow.last_event_id)
@@ -384,7 +384,7 @@ def test_queue_limit_in_events(redis, relay_factory, sse_connect, doors):
     wait_until(lambda: relay.metric("sse_relay_streams_closed_total", reason="slow") == 1)
     slow.start_reading()
     slow.wait_closed()
-    assert slow.rest == "" and slow.raw.endswith(b"\n\n")
+    assert slow.clean and slow.rest == "" and slow.raw.endswith(b"\n\n")
 
 
 def test_descriptors_come_back(relay, sse_connect):

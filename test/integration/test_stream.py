@@ -29,7 +29,7 @@ def test_headers_of_a_stream(relay, sse_connect):
     assert cache == {"no-cache", "no-transform"}
     assert client.headers["x-accel-buffering"] == "no"
     assert client.headers["connection"].lower() == "close"
-    assert "transfer-encoding" not in client.headers
+    assert client.headers["transfer-encoding"] == "chunked"
     assert "content-length" not in client.headers
 
 
@@ -401,4 +401,4 @@ def test_stream_ends_with_a_whole_frame_at_its_lifetime(relay_factory, redis, ss
     client = sse_connect(relay, "t")
     publishing(lambda n: doors.fcall("t", n * 50), pause=0.001)
     client.wait_closed()
-    assert not client.reset and client.rest == "" and client.raw.endswith(b"\n\n")
+    assert client.clean and client.rest == "" and client.raw.endswith(b"\n\n")
