@@ -35,7 +35,7 @@ def test_headers(relay, sse_connect):
     client = sse_connect(relay, "z", gzip=True)
     assert client.headers["content-encoding"] == "gzip"
     assert client.headers["vary"] == "Accept-Encoding"
-    assert client.headers["content-type"] == "text/event-stream"
+    assert client.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert client.headers["transfer-encoding"] == "chunked" and "content-length" not in client.headers
     assert client.control("connected")
 

@@ -23,7 +23,7 @@ def test_drain(redis, relay_factory, sse_connect, doors):
     assert (status, body["status"]) == (503, "draining")
     assert relay.get("/health").status_code == 200
     late = sse_connect(relay, "t", wait=False).wait_closed()
-    assert late.status == 200 and late.headers["content-type"] == "text/event-stream"
+    assert late.status == 200 and late.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert late.retry is not None and late.clean and not late.reset
     assert late.rest == f"retry: {late.retry}" and not late.blocks and late.raw.endswith(b"\n")
     for client in clients:

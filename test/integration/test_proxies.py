@@ -18,7 +18,7 @@ def nodes(redis, relay_factory):
 def test_events_pass_one_by_one(nodes, front, sse_connect, doors):
     """Each is seen before the next is published: nothing on the way collects them."""
     client = sse_connect(front(*nodes), "t")
-    assert client.headers["content-type"] == "text/event-stream"
+    assert client.headers["content-type"] == "text/event-stream; charset=utf-8"
     for n in range(1, 21):
         doors.fcall("t", n)
         assert client.wait_for(n).data[-1] == str(n)

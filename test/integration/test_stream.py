@@ -24,7 +24,7 @@ def vector_name(vector):
 def test_headers_of_a_stream(relay, sse_connect):
     client = sse_connect(relay, "a")
     assert client.head.startswith(b"HTTP/1.1 200 ")
-    assert client.headers["content-type"] == "text/event-stream"
+    assert client.headers["content-type"] == "text/event-stream; charset=utf-8"
     cache = {v.strip() for v in client.headers["cache-control"].split(",")}
     assert cache == {"no-cache", "no-transform"}
     assert client.headers["x-accel-buffering"] == "no"
