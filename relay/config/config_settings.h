@@ -6,6 +6,7 @@
 #include "common/strings.h"
 #include "relay/kit/log.h"
 
+enum config_control { CONTROL_ON, CONTROL_ID, CONTROL_OFF };
 enum config_park { PARK_SUSPENDED, PARK_HANDOVER };
 
 struct config {
@@ -32,7 +33,8 @@ struct config {
     uint64_t publish_max_held_bytes; /* 0: by max_event_bytes */
     struct strings cors_origins, inbox_namespaces;
     struct strings compress; /* patterns; empty: nothing */
-    bool io_uring, control_events, events_type_from_topic;
+    bool io_uring, events_type_from_topic;
+    enum config_control control_events; /* ID: none, but the id may move by itself */
     char *control_prefix;
     enum log_level logging_level;
     enum log_format logging_format;

@@ -15,7 +15,10 @@
 
 static const char *const level_choices[] = {"debug", "info", "warn", "error", NULL};
 static const char *const format_choices[] = {"logfmt", "json", NULL};
+static const char *const control_choices[] = {"on", "id", "off", NULL};
 static const char *const park_choices[] = {"suspended", "handover", NULL};
+static_assert(sizeof(enum config_control) == sizeof(unsigned),
+              "enum options are stored as unsigned");
 static_assert(sizeof(enum config_park) == sizeof(unsigned), "enum options are stored as unsigned");
 static_assert(sizeof(enum log_level) == sizeof(unsigned), "enum options are stored as unsigned");
 static_assert(sizeof(enum log_format) == sizeof(unsigned), "enum options are stored as unsigned");
@@ -294,12 +297,14 @@ const struct config_option config_table[] = {
      .group = "Streams",
      .help = "End a stream cleanly after about this long, so that clients spread anew; 0: never"},
     {.name = "control_events",
-     .type = CONFIG_BOOL,
+     .type = CONFIG_ENUM,
      FIELD(control_events),
      .initial = "on",
      .reloadable = true,
      .group = "Streams",
-     .help = "Send relay.connected, relay.gap and the other control events"},
+     .choices = control_choices,
+     .help = "Send relay.connected, relay.gap and the other control events; id: only their ids, "
+             "with heartbeats"},
     {.name = "control_prefix",
      .type = CONFIG_STRING,
      FIELD(control_prefix),

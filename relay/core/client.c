@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/mem.h"
+#include "common/sse.h"
 
 enum { RING_START = 8 };
 
@@ -124,7 +125,7 @@ static void queue_put(struct client *c, struct event *ev)
 void client_put_position(struct client *c)
 {
     struct buf b = {0};
-    buf_printf(&b, "id: %llu\n\n", (unsigned long long)c->cursor);
+    sse_put_position(&b, c->cursor);
     c->owes_id = false;
     client_put_control(c, event_new_frame(c->cursor, buf_slice(&b)));
     buf_reset(&b);

@@ -7,7 +7,8 @@
 static void stream_headers(const struct routes *r, struct front_call *call,
                            struct routes_headers *h)
 {
-    /* It is UTF-8 in any case; not all clients know, and some take Latin-1 where nothing is said. */
+    /* It is UTF-8 in any case; not all clients know, and some take Latin-1 where nothing is said.
+     */
     routes_header_add(h, "Content-Type", "text/event-stream; charset=utf-8");
     routes_header_add(h, "Cache-Control", "no-cache, no-transform");
     routes_header_add(h, "X-Accel-Buffering", "no");

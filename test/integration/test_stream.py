@@ -7,6 +7,7 @@ import pytest
 
 from conftest import load_vectors
 from raw_http import assert_problem, open_socket, read_head, status_of
+from relay_process import wait_until
 from sse_client import build_query
 
 FRAMES = load_vectors("frames.json")
@@ -327,10 +328,25 @@ def test_type_from_topic(relay_factory, redis, sse_connect, doors):
 # --- control events ---
 
 
-def test_control_events_off_leaves_the_position(relay_factory, redis, sse_connect, doors):
-    relay = relay_factory(control_events="off")
-    client = sse_connect(relay, "a")
-    assert re.fullmatch(rb":ok\nretry: \d+\nid: \d+\n\n", client.raw), client.raw
+def wait_live(relay, streams=1):
+    wait_until(lambda: relay.metric("sse_relay_clients", state="live") == streams, "live streams")
+
+
+@pytest.mark.parametrize("off", ["off", "false", "no"])
+def test_control_events_off_sends_events_only(relay_factory, redis, sse_connect, doors, off):
+    """No block with nothing but an id: many clients take one for an event."""
+    relay = relay_factory(control_events=off, heartbeat="1s")
+    client = sse_connect(relay, "a", wait=False)
+    wait_live(relay)
+    client.wait_for(lambda c: c.raw.endswith(b":\n:\n"))
+    assert re.fullmatch(rb":ok\nretry: \d+\n(:\n)+", client.raw), client.raw
+    id = doors.fcall("a", "x")
+    doors.fcall("a", "e", ephemeral=1)
+    client.wait_for(2)
+    assert [b.fields for b in client.blocks] == [
+        [("retry", str(client.retry)), ("id", str(id)), ("data", "x")],
+        [("data", "e")],
+    ]
     client.close()
     doors.fcall("a", "missed")
     again = sse_connect(relay, "a", last_event_id=client.last_event_id)
@@ -338,11 +354,76 @@ def test_control_events_off_leaves_the_position(relay_factory, redis, sse_connec
     assert b"relay." not in again.raw
 
 
-def test_control_events_off_tells_a_gap_by_its_position_only(relay_factory, redis, sse_connect):
-    relay = relay_factory(control_events="off")
+def test_control_events_off_keeps_the_cursor_over_what_has_no_id(relay_factory, redis, sse_connect, doors):
+    """The first block of a connection without an id would make an EventSource forget the one it came with."""
+    relay = relay_factory({"heartbeat": "1s", "heartbeat.event": "beat"}, control_events="off")
+    cursor = doors.fcall("a", "x")
+    silent = sse_connect(relay, "b", last_event_id=cursor, wait=False)
+    client = sse_connect(relay, "a", last_event_id=cursor, wait=False)
+    wait_live(relay, 2)
+    doors.fcall("a", "e", ephemeral=1)
+    client.wait_for(1)
+    assert client.blocks[0].id == client.last_event_id == str(cursor)
+    silent.wait_for(lambda c: len(c.blocks) >= 2)
+    assert [b.type for b in silent.blocks[:2]] == ["beat", "beat"]
+    assert silent.blocks[0].id == str(cursor) and silent.blocks[1].id is None
+
+
+@pytest.mark.parametrize("given, stays", [("never-ours", None), ("7", "7")])
+def test_control_events_off_tells_no_gap(relay_factory, redis, sse_connect, doors, given, stays):
+    """A cursor that is not ours, or too old, is forgotten with the next event, and not before."""
+    relay = relay_factory(control_events="off", heartbeat="1s")
+    doors.fcall("a", "before")
+    client = sse_connect(relay, "a", last_event_id=given, wait=False)
+    wait_live(relay)
+    client.wait_for(lambda c: c.raw.endswith(b":\n:\n"))
+    first = client.data
+    id = doors.fcall("a", "x")
+    client.wait_for(lambda c: c.ids and c.ids[-1] == id)
+    assert not client.controls and all(b.dispatched for b in client.blocks)
+    assert first == ([] if stays is None else ["before"])
+
+
+def test_control_events_id_tells_the_position_with_a_heartbeat(relay_factory, redis, sse_connect, doors):
+    relay = relay_factory(control_events="id", heartbeat="1s")
+    position = doors.fcall("b", "x")
+    client = sse_connect(relay, "a", wait=False)
+    wait_live(relay)
+    client.wait_for(lambda c: c.raw.endswith(b":\n:\n"))
+    assert re.fullmatch(rb":ok\nretry: \d+\nid: %d\n\n(:\n)+" % position, client.raw), client.raw
+    client.close()
+    doors.fcall("a", "missed")
+    again = sse_connect(relay, "a", last_event_id=client.last_event_id)
+    assert again.wait_for(1).data == ["missed"]
+    assert b"relay." not in again.raw
+
+
+def test_control_events_id_sends_no_position_that_an_event_brings(relay_factory, redis, sse_connect, doors):
+    relay = relay_factory(control_events="id", heartbeat="1h")
+    client = sse_connect(relay, "a", wait=False)
+    wait_live(relay)
+    doors.many("a", ["1", "2"])
+    client.wait_for(2)
+    assert len(client.blocks) == 2
+
+
+def test_control_events_id_tells_the_end_of_a_gap(relay_factory, redis, sse_connect, doors):
+    relay = relay_factory(control_events="id", heartbeat="1s")
+    position = doors.fcall("a", "x")
     client = sse_connect(relay, "a", last_event_id="never-ours")
     assert not client.controls and not client.events
-    assert client.last_event_id != "never-ours"
+    assert client.last_event_id == str(position)
+
+
+def test_control_events_id_tells_what_the_type_filter_left_out(relay_factory, redis, sse_connect, doors):
+    relays = {word: relay_factory(control_events=word, heartbeat="1s") for word in ("id", "off")}
+    clients = {w: sse_connect(r, "a", params={"event": "t"}, wait=False) for w, r in relays.items()}
+    for relay in relays.values():
+        wait_live(relay)
+    last = doors.many("a", ["1", "2"])[-1]
+    clients["id"].wait_for(lambda c: c.last_event_id == str(last))
+    clients["off"].wait_for(lambda c: c.raw.endswith(b":\n:\n"))
+    assert not clients["off"].blocks and not clients["id"].events
 
 
 def test_control_prefix(relay_factory, redis, sse_connect):

@@ -120,7 +120,7 @@ START_TEST(test_defaults_are_those_of_the_contract)
     ck_assert_uint_eq(c->cors_origins.count, 0);
     ck_assert_uint_eq(c->inbox_namespaces.count, 1);
     ck_assert_str_eq(c->inbox_namespaces.items[0], "default");
-    ck_assert(c->control_events && !c->events_type_from_topic);
+    ck_assert(c->control_events == CONTROL_ON && !c->events_type_from_topic);
     ck_assert_str_eq(c->control_prefix, "relay.");
     ck_assert(c->logging_level == LOG_INFO && c->logging_format == LOG_LOGFMT);
     config_unref(c);
@@ -183,7 +183,7 @@ START_TEST(test_file_takes_nested_and_dotted_keys_and_comments)
     ck_assert_uint_eq(c->max_event_bytes, 2048);
     ck_assert_uint_eq(c->max_lifetime_ms, 0);
     ck_assert_uint_eq(c->inbox_namespaces.count, 0);
-    ck_assert(!c->control_events);
+    ck_assert_int_eq(c->control_events, CONTROL_OFF);
     ck_assert_int_eq(c->logging_level, LOG_WARN);
     config_unref(c);
 }
@@ -263,7 +263,7 @@ static const struct {
      "https://a,b"},
     {"compress", "> a a.* a.b,c.>", "a.>.b .a a* a..b"},
     {"control_prefix", "relay. x:", "\x01 ä 012345678901234567890123456789012"},
-    {"control_events", "on off true false yes no 1 0 ON", "maybe 2"},
+    {"control_events", "on id off true false yes no 1 0 ON", "maybe 2"},
     {"events.type_from_topic", "on off", "onn"},
     {"inbox.namespaces", "a a,b_-9", "a.b a,b*"},
     {"logging.level", "debug info warn error WARN", "trace warning"},
@@ -311,7 +311,7 @@ START_TEST(test_messages_name_option_source_value_and_what_is_allowed)
                  "to 65536");
     expect_error("--queue.max_bytes 1", "", "a size such as 4096, 64KB or 1MB, 4KB to 1GB");
     expect_error("--logging.level loud", "", "expected debug, info, warn or error");
-    expect_error("--control_events maybe", "", "expected on or off");
+    expect_error("--control_events maybe", "", "expected on, id or off");
     expect_error("--redis redis+sentinel://h", "", "redis+sentinel://|/master-name");
     expect_error("--log.ttl 8d", "", "index.ttl=\"7d\"|log.ttl=\"8d\"");
     expect_error("--publish.wait_replicas 1 --publish.timeout 0", "",
