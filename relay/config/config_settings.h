@@ -17,7 +17,7 @@ struct config {
     char *sentinel_user, *sentinel_password, *sentinel_password_file;
     char *prefix, *node;
     uint64_t workers; /* resolved: never 0 */
-    uint64_t heartbeat_ms, retry_ms, max_lifetime_ms, drain_ms;
+    uint64_t heartbeat_ms, heartbeat_min_ms, retry_ms, max_lifetime_ms, drain_ms;
     char *heartbeat_event; /* "" : comment heartbeats */
     uint64_t queue_max_events, queue_max_bytes;
     uint64_t redis_check_ms;

@@ -18,6 +18,7 @@ struct subscription_request {
     struct strings types;  /* empty: all */
     enum cursor_kind cursor;
     uint64_t cursor_value;
+    uint64_t heartbeat_ms; /* 0: as configured */
 };
 
 void subscription_request_reset(struct subscription_request *r);

@@ -391,6 +391,9 @@ void stream_timer(struct wheel_entry *entry, void *arg)
 static void set_heartbeat(struct stream *s)
 {
     uint64_t beat = s->shared->config->heartbeat_ms;
+    uint64_t asked = subscription_request(s->client.sub)->heartbeat_ms;
+    if (asked && (!beat || asked < beat))
+        beat = asked;
     s->heartbeat_ms = (uint32_t)(beat ? stream_spread(beat - beat / 10, beat) : 0);
     set_timer(s);
 }

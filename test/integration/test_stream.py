@@ -445,6 +445,22 @@ def test_heartbeat_is_one_comment_line(relay_factory, redis, sse_connect):
     assert client.raw[start : start + 4] == b":\n:\n"
 
 
+def test_heartbeat_of_a_streams_own(relay_factory, redis, sse_connect):
+    """A client with a read time-out below the configured heartbeat asks for a shorter one, and has that alone."""
+    relay = relay_factory(heartbeat="1h")
+    client = sse_connect(relay, "a", params={"heartbeat": "1s"})
+    silent = sse_connect(relay, "a")
+    start, quiet = len(client.raw), len(silent.raw)
+    client.wait_for(lambda c: len(c.raw) >= start + 4)
+    assert client.raw[start : start + 4] == b":\n:\n" and len(silent.raw) == quiet
+
+
+@pytest.mark.parametrize("given", ["999ms", "16s", "0", "4", "x", ""])
+def test_heartbeat_that_may_not_be_asked_for(relay, given):
+    detail = assert_problem(relay.get("/events", params={"topic": "a", "heartbeat": given}), 400)
+    assert detail.startswith("heartbeat: ")
+
+
 def test_heartbeat_leaves_frames_whole(relay_factory, redis, sse_connect, doors):
     relay = relay_factory(heartbeat="1s")
     client = sse_connect(relay, "a")

@@ -238,6 +238,7 @@ static const struct {
     {"drain", "0 1ms 1h", "3601s"},
     {"queue.max_events", "1 65536", "0 65537"},
     {"queue.max_bytes", "4KB 4096 1GB", "4095 1025MB 0 1TB 99999999999999999999"},
+    {"heartbeat.min", "1s 15s", "0 999ms 61m"},
     {"log.max_events", "1 1000000", "0 1000001"},
     {"log.ttl", "1s 7d", "0 999ms"},
     {"index.ttl", "1h 3650d", "0 999ms 3651d"},
@@ -313,6 +314,8 @@ START_TEST(test_messages_name_option_source_value_and_what_is_allowed)
     expect_error("--logging.level loud", "", "expected debug, info, warn or error");
     expect_error("--control_events maybe", "", "expected on, id or off");
     expect_error("--redis redis+sentinel://h", "", "redis+sentinel://|/master-name");
+    expect_error("--heartbeat 4s --heartbeat.min 5s", "", "heartbeat.min=\"5s\"|heartbeat=\"4s\"");
+    config_unref(load_ok("--heartbeat 0 --heartbeat.min 5s", ""));
     expect_error("--log.ttl 8d", "", "index.ttl=\"7d\"|log.ttl=\"8d\"");
     expect_error("--publish.wait_replicas 1 --publish.timeout 0", "",
                  "publish.wait_replicas needs a publish.timeout above 0");
