@@ -126,15 +126,79 @@ def test_invalid_pattern_is_refused(relay, pattern):
     assert "topic" in detail
 
 
-def test_more_clients_than_allowed_get_503_and_a_time(relay_factory, redis, sse_connect):
-    relay = relay_factory(max_clients=3, workers=1)
+# --- full ---
+
+
+def test_more_clients_than_allowed_are_told_to_come_again(relay_factory, redis, sse_connect, doors):
+    """Like a draining node, with a longer time; no blank line, so that the client keeps its cursor."""
+    relay = relay_factory(max_clients=3, workers=1, retry="1s")
+    cursor = doors.fcall("a", "x")
     open_streams = [sse_connect(relay, "a") for _ in range(3)]
-    refused = sse_connect(relay, "a", wait=False).wait_head()
-    assert refused.status == 503
-    assert int(refused.headers["retry-after"]) > 0
+    late = sse_connect(relay, "a", last_event_id=cursor, wait=False).wait_closed()
+    assert late.status == 200 and late.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert re.fullmatch(rb":ok\nretry: \d+\n", late.raw) and 4000 <= late.retry <= 6000
+    assert late.clean and not late.blocks
+    assert relay.metric("sse_relay_full_answers_total", status="200") == 1
+    assert relay.log_text.count("full: new streams are told") == 1
     open_streams[0].close()
     relay.wait_clients(2)
+    doors.fcall("a", "y")
+    again = sse_connect(relay, "a", last_event_id=cursor)
+    assert again.wait_for(1).data == ["y"] and not again.gaps
+
+
+def test_beyond_a_bound_a_full_node_answers_503(relay_factory, redis, sse_connect):
+    relay = relay_factory({"max_clients": 1, "full.rate": 10}, workers=1)
     sse_connect(relay, "a")
+    answers = [sse_connect(relay, "a", wait=False) for _ in range(30)]
+    statuses = [answer.wait_head().status for answer in answers]
+    assert set(statuses) == {200, 503}
+    refused = answers[statuses.index(503)]
+    assert int(refused.headers["retry-after"]) > 0
+    told = relay.metric("sse_relay_full_answers_total", status="200")
+    assert told == statuses.count(200)
+    assert relay.metric("sse_relay_full_answers_total", status="503") == 30 - told
+    wait_until(lambda: sse_connect(relay, "a", wait=False).wait_head().status == 200, "a new second")
+
+
+def test_a_bound_of_zero_always_answers_503(relay_factory, redis, sse_connect):
+    relay = relay_factory({"max_clients": 1, "full.rate": 0})
+    sse_connect(relay, "a")
+    assert relay.get("/events?topic=a").status_code == 503
+    assert relay.request("HEAD", "/events?topic=a").status_code == 200
+
+
+def test_ready_says_full_until_there_is_room_again(relay_factory, redis, sse_connect):
+    """Not at the least change: a twentieth must be free."""
+    relay = relay_factory({"max_clients": 40, "full.percent": 50})
+    streams = []
+
+    def fill(ready):
+        while (relay.ready()[0] == 200) == ready:
+            streams.append(sse_connect(relay, "a"))
+        return len(streams)
+
+    full = fill(True)
+    assert 20 <= full <= 30, "from half of them on, or a little later"
+    assert relay.ready() == (503, {**relay.ready()[1], "status": "full", "clients": full})
+    assert relay.get("/health").status_code == 200
+    assert sse_connect(relay, "a").status == 200, "who comes all the same is served"
+    for left in range(full, full - 2, -1):
+        streams.pop().close()
+        relay.wait_clients(left)
+        assert relay.ready()[0] == 503
+    streams.pop().close()
+    relay.wait_clients(full - 2)
+    streams.pop().close()
+    relay.wait_clients(full - 3)
+    assert relay.ready()[0] == 200
+
+
+def test_ready_may_never_say_full(relay_factory, redis, sse_connect):
+    relay = relay_factory({"max_clients": 2, "full.percent": 0})
+    for _ in range(2):
+        sse_connect(relay, "a")
+    assert relay.ready()[0] == 200
 
 
 # --- frames ---

@@ -238,6 +238,8 @@ static const struct {
     {"drain", "0 1ms 1h", "3601s"},
     {"queue.max_events", "1 65536", "0 65537"},
     {"queue.max_bytes", "4KB 4096 1GB", "4095 1025MB 0 1TB 99999999999999999999"},
+    {"full.percent", "0 1 100", "101 -1"},
+    {"full.rate", "0 1 1000000", "1000001"},
     {"heartbeat.min", "1s 15s", "0 999ms 61m"},
     {"log.max_events", "1 1000000", "0 1000001"},
     {"log.ttl", "1s 7d", "0 999ms"},
