@@ -12,12 +12,11 @@
 struct event {
     atomic_uint refs;
     bool has_match;
-    uint8_t
-        chunk_head; /* bytes before the frame: with them, and CHUNK_END behind it, it is a chunk */
     uint64_t id, prev;
     uint64_t arrival_us;
     uint64_t twin;
     struct slice ns, topic, type, frame;      /* into the same allocation */
+    struct slice chunk;                       /* the frame, and what makes a chunk of it around */
     _Atomic(const struct gzip_block *) block; /* NULL: not made yet */
 };
 
@@ -59,8 +58,9 @@ static void set_frame(struct event *ev, size_t at, size_t len)
 {
     char *frame = (char *)ev + at;
     assert(len <= UINT32_MAX);
+    size_t head = len ? chunk_put_head(frame, (uint32_t)len) : 0;
     ev->frame = (struct slice){frame, len};
-    ev->chunk_head = len ? (uint8_t)chunk_put_head(frame, (uint32_t)len) : 0;
+    ev->chunk = (struct slice){frame - head, head + len + CHUNK_END_BYTES};
 }
 
 /* Ends the construction. Data full of line ends makes the buffer grow by doubling: events live in
@@ -223,8 +223,7 @@ struct slice event_frame(const struct event *ev)
 
 struct slice event_chunk(const struct event *ev)
 {
-    return (struct slice){ev->frame.ptr - ev->chunk_head,
-                          ev->chunk_head + ev->frame.len + CHUNK_END_BYTES};
+    return ev->chunk;
 }
 
 /* Claimed, so that workers which flush the same event at the same time do not all deflate it; and
