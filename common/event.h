@@ -35,6 +35,8 @@ struct event *event_new(const struct event_fields *fields, uint64_t arrival_us);
 /* An event that is only bytes: control events, position blocks. @id moves the cursor, 0 does not.
  */
 struct event *event_new_frame(uint64_t id, struct slice frame);
+/* A copy of an event without an id, whose frame begins with the line of this one. */
+struct event *event_new_with_id(const struct event *ev, uint64_t id);
 struct event *event_ref(struct event *ev);
 void event_unref(struct event *ev); /* NULL is fine; the last one frees */
 
@@ -52,6 +54,8 @@ struct slice event_topic(const struct event *ev);
 struct slice event_key(const struct event *ev);  /* ns, NUL, topic: to look its topic up by */
 struct slice event_type(const struct event *ev); /* sanitised, SLICE_NONE when absent or empty */
 struct slice event_frame(const struct event *ev);
+/* The frame as an HTTP chunk (common/chunk.h). Not of an empty one. */
+struct slice event_chunk(const struct event *ev);
 /* The frame for gzip streams, made by @g at the first call of any thread, and kept with the event;
  * borrowed. NULL while another thread is just making it: ask again in the next loop turn. */
 const struct gzip_block *event_block(struct event *ev, struct gzip *g);

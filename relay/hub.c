@@ -78,6 +78,7 @@ static void set_limits(struct hub *hub)
                 "raise LimitNOFILE= (systemd) or ulimit -n", NULL);
     node->max_others = others;
     node->max_clients = asked && asked < fit ? asked : fit;
+    node->full_late = (unsigned)(random() % 1001);
     log_put(LOG_INFO, "limits", "open_files", log_u64(files), "max_clients",
             log_u64(node->max_clients), "other_connections", log_u64(others), NULL);
 }

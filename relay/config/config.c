@@ -77,6 +77,15 @@ static enum err check_together(const struct config *c, struct buf *why)
                       "the replicas are waited for");
         return ERR_INVALID;
     }
+    if (c->heartbeat_ms && c->heartbeat_min_ms > c->heartbeat_ms) {
+        buf_puts(why, "heartbeat.min=");
+        config_value_put_json(why, c, config_table_find(SLICE_LIT("heartbeat.min")));
+        buf_puts(why, " is more than heartbeat=");
+        config_value_put_json(why, c, config_table_find(SLICE_LIT("heartbeat")));
+        buf_puts(why, ": a client may ask for what lies between them; lower heartbeat.min or raise "
+                      "heartbeat");
+        return ERR_INVALID;
+    }
     enum err e = check_ttls(c, why);
     return e == OK ? config_secret_check(c, why) : e;
 }

@@ -102,7 +102,7 @@ static enum err unknown_key(struct config_loader *l, struct slice key, const cha
 static bool scalar_text(const cJSON *value, enum config_type type, char number[static 32],
                         struct slice *out)
 {
-    bool text_only = type == CONFIG_STRING || type == CONFIG_STRINGS || type == CONFIG_ENUM;
+    bool text_only = type == CONFIG_STRING || type == CONFIG_STRINGS;
     if (cJSON_IsString(value)) {
         *out = slice_of(value->valuestring);
         return true;

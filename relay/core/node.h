@@ -24,9 +24,11 @@ struct node {
     bool slim;                /* front_limits.slim: worker 0 has tried it out */
     size_t files;             /* that this process may open; hub.c shares them out: */
     size_t max_clients;       /* streams */
-    size_t max_others;        /* HTTP connections that are not streams */
-    atomic_size_t clients;    /* streams open, over all workers */
+    unsigned full_late;    /* per mille, at random: how much later it is full than another node */
+    size_t max_others;     /* HTTP connections that are not streams */
+    atomic_size_t clients; /* streams open, over all workers */
     atomic_size_t body_bytes; /* of HTTP requests, over all workers */
     atomic_bool draining;     /* set once */
+    atomic_bool full;         /* as /ready said last */
     atomic_uint drained;      /* workers that have ended all their streams */
 };

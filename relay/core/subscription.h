@@ -19,6 +19,7 @@ struct subscription_request {
     enum cursor_kind cursor;
     bool cursor_is_local; /* CURSOR_SINCE: by this machine's clock, not by the one of the ids */
     uint64_t cursor_value;
+    uint64_t heartbeat_ms; /* 0: as configured */
 };
 
 void subscription_request_reset(struct subscription_request *r);

@@ -177,9 +177,9 @@ bool fanout_is_turn_full(const struct fanout *f)
 /* --- streams --------------------------------------------------------------------------------- */
 
 struct stream *fanout_open(struct fanout *f, void *connection, struct subscription_request *request,
-                           const struct gzip_sum *sum)
+                           const struct stream_form *form)
 {
-    return stream_open(&f->shared, connection, request, sum);
+    return stream_open(&f->shared, connection, request, form);
 }
 
 void fanout_start(struct stream *s, int fd)

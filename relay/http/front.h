@@ -94,8 +94,11 @@ void front_expect_slow(struct front_call *call);
 /* Answers in whole. Takes @body's bytes over and leaves it empty; NULL: none. */
 void front_reply(struct front_call *call, unsigned status, const struct front_header *headers,
                  size_t count, struct buf *body);
-/* Answers 200 with a body that ends with the connection (HTTP/1.0 style, not chunked): @preamble
- * now, then stream(). */
+/* Whether the body of a stream goes in chunks (common/chunk.h), each of which is then the
+ * handler's to write in full, the last one, too. Else, for a client of HTTP/1.0, the body ends with
+ * the connection. */
+bool front_is_chunked(const struct front_call *call);
+/* Answers 200 with a body whose length nobody knows: @preamble now, then stream(). */
 void front_stream(struct front_call *call, const struct front_header *headers, size_t count,
                   struct slice preamble);
 /* Ends a stream. Stop watching its socket before. Asynchronous and batched: over() follows. */

@@ -133,6 +133,7 @@ struct front_call {
     int fd;
     enum front_call_state state;
     bool suspended, handed_over, in_handler, stream;
+    bool chunked;                        /* its client reads HTTP/1.1, and so chunks */
     bool seen;                           /* by the handler: it is told when the call is over */
     LIST_ENTRY(front_call) parked_link;  /* in front.suspended or front.handed_over */
     TAILQ_ENTRY(front_call) ending_link; /* in front.ending: while CALL_ENDING, before the resume */

@@ -29,10 +29,25 @@ static bool is_deaf(const struct node *node)
            metrics_total(node->metrics, node->workers + 1, M_REDIS_HEARD) == 0;
 }
 
+/* Where balancers should look elsewhere, before streams are turned away. Nodes that fill up evenly
+ * do not say so all at once: each is up to half of the rest later than full.percent. A twentieth
+ * must be free again before it takes that back. */
+static bool is_full(struct node *node, uint64_t percent)
+{
+    size_t max = node->max_clients, clients = atomic_load(&node->clients);
+    size_t from = (max * percent + 99) / 100;
+    from += (max - from) * node->full_late / 2000;
+    if (atomic_load(&node->full))
+        from -= max / 20 < from ? max / 20 : 0;
+    bool full = percent && clients >= from;
+    atomic_store(&node->full, full);
+    return full;
+}
+
 void routes_serve_ready(struct routes *r, struct front_call *call)
 {
     bool draining = atomic_load(&r->node->draining), up = bus_is_up(r->node->bus);
-    bool deaf = up && is_deaf(r->node);
+    bool deaf = up && is_deaf(r->node), full = is_full(r->node, r->config->full_percent);
     bool cluster = !up && bus_condition(r->node->bus) == STORE_CLUSTER;
     struct buf body = {0};
     buf_printf(&body, "{\"status\":\"%s\",\"redis\":\"%s\",\"clients\":%zu,\"node\":",
@@ -40,11 +55,13 @@ void routes_serve_ready(struct routes *r, struct front_call *call)
                : cluster ? "redis-cluster"
                : !up     ? "redis-down"
                : deaf    ? "redis-deaf"
+               : full    ? "full"
                          : "ready",
                redis_status(r->node), atomic_load(&r->node->clients));
     json_put_string(&body, slice_of(r->node->name));
     buf_printf(&body, ",\"version\":\"%s\"}", r->node->version);
-    routes_reply(r, call, up && !deaf && !draining ? 200 : 503, "application/json", &body, NULL);
+    routes_reply(r, call, up && !deaf && !draining && !full ? 200 : 503, "application/json", &body,
+                 NULL);
 }
 
 void routes_serve_metrics(struct routes *r, struct front_call *call)

@@ -29,6 +29,8 @@ enum metric {
     M_CLIENTS_GZIP, /* streams that are sent compressed */
     /* counters */
     M_STREAMS_OPENED,
+    M_FULL_TOLD, /* status="200": who came while the node was full, and was told to come again … */
+    M_FULL_REFUSED, /* status="503": … or refused */
     M_CLOSED_CLIENT,
     M_CLOSED_SLOW,
     M_CLOSED_LIFETIME,

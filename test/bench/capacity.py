@@ -92,7 +92,7 @@ THEN = {
     "log, again and again. More nodes do not help: split the namespaces over several Redis (--redis).",
     "memory": "The kernel ends the relay; its clients go to the other nodes, which are then worse off. Set max_clients; park=handover; "
     "more nodes.",
-    "files": "A stream beyond max_clients gets 503, and an EventSource gives up. Raise LimitNOFILE and fs.nr_open, or more nodes.",
+    "files": "A stream beyond max_clients is told to come again later. Raise LimitNOFILE and fs.nr_open, or more nodes.",
     "network": "The kernel's send queues fill, clients look slow, queues overflow. compress; more nodes.",
     "Redis thread": "Publishing waits, latency grows for everybody of this Redis. More nodes make it worse: split the namespaces over "
     "several Redis (--redis).",

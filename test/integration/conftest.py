@@ -245,6 +245,7 @@ def clients():
     open_clients = []
     yield open_clients
     sse_client.close_all(open_clients)
+    assert not [c.malformed for c in open_clients if getattr(c, "malformed", None)]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import time
 import zlib
 from urllib.parse import quote, urlsplit
 
-from http_body import Body, parse_head
+from http_body import Body, Malformed, parse_head
 from sse_parser import Parser
 
 # Every stream of every test compressed, where the tests do not say otherwise: SSE_RELAY_TEST_GZIP=1.
@@ -112,6 +112,7 @@ class SSEClient:
         self.raw = b""  # the body, decompressed
         self.wire = 0  # its bytes as they came
         self.whole = None  # a compressed body: its end has come, with the right check sum
+        self.malformed = None  # why its chunks are none
         self._inflate = None
         self.head = b""
         self.blocks = []
@@ -217,6 +218,16 @@ class SSEClient:
     def rest(self):
         return self._parser.rest
 
+    @property
+    def chunks(self):
+        """The sizes of the body's chunks; None: it has none."""
+        return self._body.chunks if self._body.chunked else None
+
+    @property
+    def clean(self):
+        """The end was told: by a last chunk, or a length."""
+        return self._body.whole
+
     def control(self, name):
         """The payloads of the control events called @name, as {"id": …, …}."""
         found = [b for b in self.controls if b.type == self.control_prefix + name]
@@ -241,6 +252,7 @@ class SSEClient:
                 self.raise_error()
                 if test(self):
                     return self
+                assert not self.malformed, self.describe()
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise AssertionError(f"waited in vain: {self.describe()}")
@@ -261,7 +273,7 @@ class SSEClient:
     def describe(self):
         return (
             f"status {self.status}, {len(self.events)} events, closed={self.closed}, "
-            f"reset={self.reset}, {len(self.raw)} bytes, the last {self.raw[-400:]!r}, "
+            f"reset={self.reset}, malformed={self.malformed}, {len(self.raw)} bytes, the last {self.raw[-400:]!r}, "
             f"controls {self.controls[:8]}"
         )
 
@@ -291,6 +303,12 @@ class SSEClient:
         if not chunk:
             self.closed = True
             return
+        try:
+            self._take(chunk)
+        except Malformed as error:
+            self.malformed, self.closed = str(error), True
+
+    def _take(self, chunk):
         if self.status is None:
             chunk = self._head(chunk)
         if chunk:

@@ -332,7 +332,7 @@ def test_reader_that_stops_is_ended_between_two_events_and_can_resume(redis, rel
         assert client.data == want
     wait_until(lambda: read_once_it_is_ended(relay, slow), "its end")
     slow.wait_closed()
-    assert not slow.reset
+    assert slow.clean
     assert slow.rest == "" and slow.raw.endswith(b"\n\n"), "cut inside a frame"
     assert len(slow.data) < total
     again = sse_connect(relay, "t", last_event_id=slow.last_event_id)
@@ -392,7 +392,7 @@ def test_queue_limit_in_events(redis, relay_factory, sse_connect, doors):
         read_once_it_is_ended(relay, slow, most=64 << 20)
     wait_until(lambda: read_once_it_is_ended(relay, slow, most=64 << 20), "its end")
     slow.wait_closed()
-    assert slow.rest == "" and slow.raw.endswith(b"\n\n")
+    assert slow.clean and slow.rest == "" and slow.raw.endswith(b"\n\n")
 
 
 def test_descriptors_come_back(relay, sse_connect):

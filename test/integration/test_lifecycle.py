@@ -24,12 +24,12 @@ def test_drain(redis, relay_factory, sse_connect, doors):
     assert (status, body["status"]) == (503, "draining")
     assert relay.get("/health").status_code == 200
     late = sse_connect(relay, "t", wait=False).wait_closed()
-    assert late.status == 200 and late.headers["content-type"] == "text/event-stream"
-    assert late.retry is not None and not late.reset
+    assert late.status == 200 and late.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert late.retry is not None and late.clean and not late.reset
     assert late.rest == f"retry: {late.retry}" and not late.blocks and late.raw.endswith(b"\n")
     for client in clients:
         client.wait_closed()
-        assert not client.reset
+        assert client.clean and not client.reset
         assert client.ids == ids, "queued events were not flushed"
         assert client.controls[-1].type == "relay.shutdown"
         assert client.raw.endswith(b"\n\n") and client.rest == ""
@@ -88,7 +88,7 @@ def test_drain_zero_ends_streams_at_once(redis, relay_factory, sse_connect):
     client = sse_connect(relay, "t")
     relay.terminate()
     client.wait_closed()
-    assert not client.reset and client.control("shutdown")
+    assert client.clean and client.control("shutdown")
     assert relay.wait() == 0
 
 
@@ -101,6 +101,7 @@ def test_second_sigterm_ends_at_once(redis, relay_factory, sse_connect):
     assert relay.wait() == 0
     for client in clients:
         client.wait_closed()
+        assert not client.clean, "it was cut off, and should know"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -182,7 +183,7 @@ def test_drain_with_redis_down(redis, relay_factory, sse_connect):
     relay.terminate()
     live.wait_closed()
     held.wait_closed()
-    assert not held.reset and held.raw.endswith(b"\n") and held.rest == f"retry: {held.retry}"
+    assert held.clean and held.raw.endswith(b"\n") and held.rest == f"retry: {held.retry}"
     assert relay.wait() == 0
 
 

@@ -44,7 +44,7 @@ START_TEST(test_defaults_are_those_of_the_contract)
     ck_assert_uint_eq(c->cors_origins.count, 0);
     ck_assert_uint_eq(c->inbox_namespaces.count, 1);
     ck_assert_str_eq(c->inbox_namespaces.items[0], "default");
-    ck_assert(c->control_events && !c->events_type_from_topic);
+    ck_assert(c->control_events == CONTROL_ON && !c->events_type_from_topic);
     ck_assert_str_eq(c->control_prefix, "relay.");
     ck_assert(c->logging_level == LOG_INFO && c->logging_format == LOG_LOGFMT);
     config_unref(c);
@@ -107,7 +107,7 @@ START_TEST(test_file_takes_nested_and_dotted_keys_and_comments)
     ck_assert_uint_eq(c->max_event_bytes, 2048);
     ck_assert_uint_eq(c->max_lifetime_ms, 0);
     ck_assert_uint_eq(c->inbox_namespaces.count, 0);
-    ck_assert(!c->control_events);
+    ck_assert_int_eq(c->control_events, CONTROL_OFF);
     ck_assert_int_eq(c->logging_level, LOG_WARN);
     config_unref(c);
 }
@@ -162,6 +162,9 @@ static const struct {
     {"drain", "0 1ms 1h", "3601s"},
     {"queue.max_events", "1 65536", "0 65537"},
     {"queue.max_bytes", "4KB 4096 1GB", "4095 1025MB 0 1TB 99999999999999999999"},
+    {"full.percent", "0 1 100", "101 -1"},
+    {"full.rate", "0 1 1000000", "1000001"},
+    {"heartbeat.min", "1s 15s", "0 999ms 61m"},
     {"log.max_events", "1 1000000", "0 1000001"},
     {"log.ttl", "1s 7d", "0 999ms"},
     {"index.ttl", "1h 3650d", "0 999ms 3651d"},
@@ -191,7 +194,7 @@ static const struct {
      "a:80 [::1] *a a* a/b http://a .a *.*.a"},
     {"compress", "> a a.* a.b,c.>", "a.>.b .a a* a..b"},
     {"control_prefix", "relay. x:", "\x01 ä 012345678901234567890123456789012"},
-    {"control_events", "on off true false yes no 1 0 ON", "maybe 2"},
+    {"control_events", "on id off true false yes no 1 0 ON", "maybe 2"},
     {"events.type_from_topic", "on off", "onn"},
     {"inbox.namespaces", "a a,b_-9", "a.b a,b*"},
     {"logging.level", "debug info warn error WARN", "trace warning"},
@@ -239,8 +242,10 @@ START_TEST(test_messages_name_option_source_value_and_what_is_allowed)
                  "to 65536");
     expect_error("--queue.max_bytes 1", "", "a size such as 4096, 64KB or 1MB, 4KB to 1GB");
     expect_error("--logging.level loud", "", "expected debug, info, warn or error");
-    expect_error("--control_events maybe", "", "expected on or off");
+    expect_error("--control_events maybe", "", "expected on, id or off");
     expect_error("--redis redis+sentinel://h", "", "redis+sentinel://|/master-name");
+    expect_error("--heartbeat 4s --heartbeat.min 5s", "", "heartbeat.min=\"5s\"|heartbeat=\"4s\"");
+    config_unref(load_ok("--heartbeat 0 --heartbeat.min 5s", ""));
     expect_error("--log.ttl 8d", "", "index.ttl=\"7d\"|log.ttl=\"8d\"");
     expect_error("--publish.wait_replicas 1 --publish.timeout 0", "",
                  "publish.wait_replicas needs a publish.timeout above 0");
