@@ -16,6 +16,9 @@ ASAN_SELECT ?= not browser
 TSAN_SELECT ?= not browser
 # What `make integration-handover` runs once more with park=handover and io_uring=off: all that is about connections. test/integration is everything.
 HANDOVER_TESTS ?= $(addprefix test/integration/test_,accept.py gap.py hostile.py http.py lifecycle.py resume.py stream.py)
+# What `make integration-second` runs once more with a second server in place of Redis (test/second_server): all that is about
+# what the server does.
+SECOND_TESTS ?= $(wildcard test/integration/test_lua_*.py) $(addprefix test/integration/test_,cluster.py deafness.py docs.py doors.py failover.py faults.py gap.py holes.py many_topics.py publish_outage.py resume.py sentinel.py)
 # Added to `make torture`, for example TORTURE_ARGS='--faults cut,failover --verbose'.
 TORTURE_ARGS ?=
 # Sanitizer runs that are part of `make test`; empty leaves them out.
@@ -49,16 +52,24 @@ endif
 .SUFFIXES:
 
 # --- flags -----------------------------------------------------------------------------------------------------------
-CFLAGS ?= -O2 -g
-WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wformat=2 -Werror
+# What a packager gives in CFLAGS, CPPFLAGS and LDFLAGS comes behind our own, and so wins.
+CFLAGS ?= $(if $(filter normal,$(VARIANT)),-O2,-O1) -g
+# Warnings are errors in CI and `make test` only: other compilers warn of other things. WERROR=1 for a build by hand.
+WERROR ?=
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wformat=2 $(if $(WERROR),-Werror)
+# Not where a level is given already (a second definition is a warning), nor without optimization (so is that).
+OPTIMIZED = $(filter-out -O0,$(lastword $(filter -O%,$(CPPFLAGS) $(CFLAGS))))
+FORTIFY = $(if $(OPTIMIZED),$(if $(findstring _FORTIFY_SOURCE,$(CPPFLAGS) $(CFLAGS)),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2))
 # The relay is linked as one program (LTO): a third of what a delivery costs outside of the kernel. Fat objects, so that
-# tests and tools link as ever.
-VARIANT_CFLAGS_normal := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -flto=auto -ffat-lto-objects
-VARIANT_CFLAGS_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-VARIANT_CFLAGS_tsan := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
-VARIANT_CFLAGS_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -Wno-error
-VARIANT_LDFLAGS_normal := -pie -Wl,-z,relro,-z,now -fno-lto
-BINARY_LDFLAGS_normal := -flto=auto
+# tests and tools link as ever. Not where -fno-lto is given, nor with clang, which needs a linker of its own for it.
+HAS_LTO = $(if $(filter normal,$(VARIANT)),$(if $(filter -fno-lto,$(CFLAGS) $(LDFLAGS)),,$(shell echo __clang__ | $(CC) -E -P - | grep -x __clang__)))
+LTO = $(eval LTO := $$(if $$(HAS_LTO),-flto=auto))$(LTO)
+LINK_LTO = $(if $(LTO),-fno-lto)
+VARIANT_CFLAGS_normal = $(FORTIFY) -fstack-protector-strong $(if $(LTO),$(LTO) -ffat-lto-objects)
+VARIANT_CFLAGS_asan := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+VARIANT_CFLAGS_tsan := -fsanitize=thread -fno-omit-frame-pointer
+VARIANT_CFLAGS_fuzz := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -Wno-error
+VARIANT_LDFLAGS_normal := -pie -Wl,-z,relro,-z,now
 VARIANT_LDFLAGS_asan := -fsanitize=address,undefined
 VARIANT_LDFLAGS_tsan := -fsanitize=thread
 VARIANT_LDFLAGS_fuzz := -fsanitize=fuzzer,address,undefined
@@ -76,8 +87,9 @@ CHECK_CFLAGS = $(eval CHECK_CFLAGS := $$(shell pkg-config --cflags check))$(CHEC
 CHECK_LIBS = $(eval CHECK_LIBS := $$(shell pkg-config --libs --static check))$(CHECK_LIBS)
 
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -DSSE_RELAY_VERSION='"$(VERSION)"' -I. $(WARNINGS) $(PKG_CFLAGS) $(if $(TLS_PACKAGES),-DSSE_RELAY_REDIS_TLS) $(if $(URING_PACKAGES),-DSSE_RELAY_IO_URING) -pthread -fPIE \
-             $(CFLAGS) $(VARIANT_CFLAGS_$(VARIANT)) $(CPPFLAGS)
-ALL_LDFLAGS = -pthread $(VARIANT_LDFLAGS_$(VARIANT)) $(LDFLAGS)
+             $(VARIANT_CFLAGS_$(VARIANT)) $(CPPFLAGS) $(CFLAGS)
+# With CFLAGS, as some of them are for the linker, too (-m32, -fsanitize=…, -flto).
+ALL_LDFLAGS = -pthread $(VARIANT_LDFLAGS_$(VARIANT)) $(LINK_LTO) $(CFLAGS) $(LDFLAGS)
 LIBS = $(PKG_LIBS) -lev -lm
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -98,16 +110,17 @@ BENCH_OBJECTS := $(patsubst %.c,$(OBJ)/%.o,$(filter-out $(BENCH_MAINS),$(wildcar
 FUZZERS := $(patsubst test/fuzz/%.c,build/fuzz/test/fuzz/%,$(wildcard test/fuzz/fuzz_*.c))
 FORMATTED := $(wildcard common/*.[ch] relay/*.[ch] relay/*/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] test/bench/*.[ch])
 PYTEST_DIRS := $(wildcard test/lua test/integration)
-SCRIPTS := tools/embed deploy/install-deps deploy/run deploy/stack deploy/lib.sh test/unit/run test/sanitizers test/total docs/model/check .ci/run
+SCRIPTS := tools/embed deploy/install-deps deploy/run deploy/stack deploy/lib.sh test/unit/run test/sanitizers test/second_server test/total docs/model/check .ci/run
 
 # --- build -----------------------------------------------------------------------------------------------------------
 .PHONY: all
 all: $(BINARY) ## build the relay: build/sse-relay
 
-# gcc leaves out its linker plugin, and with it all of this, where it sees -fno-lto, whatever comes after that.
+# Not both: gcc leaves out its linker plugin, and with it all of this, where it sees -fno-lto, whatever comes after that.
+$(BINARY): private LINK_LTO = $(LTO)
 $(BINARY): $(OBJ)/relay/main.o $(LIBRARY)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(filter-out -fno-lto,$(ALL_LDFLAGS)) $(BINARY_LDFLAGS_$(VARIANT)) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 
 # Made anew each time: a file that was deleted must not live on in the archive.
 $(LIBRARY): $(OBJECTS)
@@ -141,7 +154,7 @@ build/relay_page.c: relay/http/page.html tools/embed tools/page_csp Makefile
 	$(Q)tools/embed relay/http/page.h relay_page $< >$@
 	$(Q)printf 'const char relay_page_csp[] = "%s";\n' "$$($(PYTHON) tools/page_csp $<)" >>$@
 
--include $(shell find build -name '*.d' 2>/dev/null)
+-include $(shell find build -name '*.d' -type f 2>/dev/null)
 
 .PHONY: always
 always:
@@ -180,7 +193,7 @@ $(OBJ)/test/unit/%: $(OBJ)/test/unit/%.o $(UNIT_HELPERS:%.c=$(OBJ)/%.o) $(LIBRAR
 $(OBJ)/test/unit/test_bench: $(BENCH_OBJECTS)
 .SECONDARY: $(UNIT_MAINS:%.c=$(OBJ)/%.o) $(UNIT_HELPERS:%.c=$(OBJ)/%.o)
 
-.PHONY: check integration integration-handover
+.PHONY: check integration integration-handover integration-second
 check: unit-programs ## unit tests (VARIANT=asan or tsan for a sanitizer build)
 	@test/unit/run $(VARIANT) $(UNIT_PROGRAMS)
 
@@ -194,6 +207,14 @@ integration: $(BINARY) $(BENCH_TOOL) ## Lua and integration tests with the built
 integration-handover: $(BINARY) $(BENCH_TOOL) ## those about connections once more, with park=handover and io_uring=off
 	SSE_RELAY_TEST_OPTIONS='park=handover io_uring=off' SSE_RELAY_BIN=$(abspath $(BINARY)) SSE_BENCH_BIN=$(abspath $(BENCH_TOOL)) $(STEADY) $(PYTEST) \
 		-m "not browser" --junitxml=$(OBJ)/integration-handover.xml $(PYTEST_ARGS) $(HANDOVER_TESTS)
+
+integration-second: $(BINARY) $(BENCH_TOOL) ## those about Redis once more, with Valkey in its place (skipped where it cannot be had)
+	@if servers=$$(test/second_server build/second-server); then \
+		PATH=$$servers:$$PATH SSE_RELAY_BIN=$(abspath $(BINARY)) SSE_BENCH_BIN=$(abspath $(BENCH_TOOL)) $(STEADY) $(PYTEST) \
+			--junitxml=$(OBJ)/integration-second.xml $(PYTEST_ARGS) $(SECOND_TESTS); \
+	else \
+		printf '<testsuite name="second server" tests="1" failures="0" errors="0" skipped="1"></testsuite>\n' >$(OBJ)/integration-second.xml; \
+	fi
 
 .PHONY: check-asan check-asan-unit check-asan-integration check-tsan check-tsan-unit check-tsan-integration
 check-asan: ## unit and integration tests under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -227,6 +248,7 @@ shellcheck: ## check the shell scripts
 test: deps ## everything, from nothing: dependencies, build, checks, all tests
 	@rm -f build/*/unit.count build/*/integration*.xml
 	@+status=0; $(MAKE) --no-print-directory test-steps || status=$$?; test/total build || status=1; exit $$status
+test-steps: export WERROR = 1
 test-steps:
 	@+$(MAKE) --no-print-directory all
 	@+$(MAKE) --no-print-directory layers
@@ -235,6 +257,7 @@ test-steps:
 	@+$(MAKE) --no-print-directory check
 	@+$(MAKE) --no-print-directory integration
 	@+$(MAKE) --no-print-directory integration-handover
+	@+$(MAKE) --no-print-directory integration-second
 	@+$(MAKE) --no-print-directory bench-guard
 	@+for step in $(TEST_SANITIZERS); do $(MAKE) --no-print-directory $$step || exit 1; done
 

@@ -1,5 +1,6 @@
-/* Time. Event ids are compared with the wall clock in microseconds; everything that waits uses the
- * monotonic one. */
+/* Time. The wall clock may be set at any moment, so it is only for what is compared with event ids,
+ * which follow Redis's wall clock: `since`, an event's ttl, the logs of the memory store, latency.
+ * Everything that waits or lasts uses the monotonic one. */
 #pragma once
 #include <stdint.h>
 #include "common/slice.h"

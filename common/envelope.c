@@ -1,7 +1,7 @@
 #include "common/envelope.h"
 #include <string.h>
 
-#define RETRY_MS_MAX EVENT_ID_MAX
+#define RETRY_MS_MAX 86400000 /* docs/protocol.md, 8.1 */
 #define TTL_MS_MAX EVENT_ID_MAX
 
 /* A JSON object that cannot have a member "sse" is raw data: the parse is saved. (The key could be
@@ -145,8 +145,8 @@ static enum err read_entry_field(struct slice name, struct slice value, struct e
     } else if (slice_is(name, "ttl")) {
         return slice_u64(value, TTL_MS_MAX, &f->ttl_ms);
     } else if (slice_is(name, "retry")) {
-        enum err e = slice_u64(value, RETRY_MS_MAX, &retry);
-        if (e == OK)
+        enum err e = slice_u64(value, EVENT_ID_MAX, &retry);
+        if (e == OK && retry <= RETRY_MS_MAX) /* more was taken once: no browser would come back */
             f->retry_ms = (int64_t)retry;
         return e;
     }

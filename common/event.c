@@ -1,5 +1,6 @@
 #include "common/event.h"
 #include "common/buf.h"
+#include "common/chunk.h"
 #include "common/mem.h"
 #include "common/names.h"
 #include "common/sse.h"
@@ -14,7 +15,9 @@ struct event {
     uint64_t id, prev;
     uint64_t arrival_us;
     uint64_t twin;
+    uint64_t ttl_ms;                          /* 0: none */
     struct slice ns, topic, type, frame;      /* into the same allocation */
+    struct slice chunk;                       /* the frame, and what makes a chunk of it around */
     _Atomic(const struct gzip_block *) block; /* NULL: not made yet */
 };
 
@@ -37,6 +40,28 @@ static struct buf event_open(size_t estimate)
     buf_reserve(&b, sizeof blank + estimate);
     buf_put(&b, &blank, sizeof blank);
     return b;
+}
+
+/* The frame's length is known only behind it: so its chunk's head is put before it last, to the
+ * right of the room that is kept. */
+static void open_frame(struct buf *b)
+{
+    static const char room[CHUNK_HEAD_MAX];
+    buf_put(b, room, sizeof room);
+}
+
+static void close_frame(struct buf *b)
+{
+    buf_put(b, CHUNK_END, CHUNK_END_BYTES);
+}
+
+static void set_frame(struct event *ev, size_t at, size_t len)
+{
+    char *frame = (char *)ev + at;
+    assert(len <= UINT32_MAX);
+    size_t head = len ? chunk_put_head(frame, (uint32_t)len) : 0;
+    ev->frame = (struct slice){frame, len};
+    ev->chunk = (struct slice){frame - head, head + len + CHUNK_END_BYTES};
 }
 
 /* Ends the construction. Data full of line ends makes the buffer grow by doubling: events live in
@@ -65,16 +90,26 @@ static size_t append_type(struct buf *b, struct slice type)
     return at;
 }
 
+bool event_type_is_reserved(struct slice type, const char *prefix)
+{
+    struct slice own = slice_of(prefix);
+    return type.ptr && (slice_has_prefix(type, SLICE_LIT("relay.")) ||
+                        (own.len && slice_has_prefix(type, own)));
+}
+
 struct event *event_new(const struct event_fields *fields, uint64_t arrival_us)
 {
     struct buf b = event_open(fields->ns.len + fields->topic.len + 2 * fields->type.len +
-                              fields->data.len + 81);
+                              fields->data.len + 81 + CHUNK_HEAD_MAX + CHUNK_END_BYTES);
     size_t ns = b.len, topic = ns + fields->ns.len + 1;
     name_put_lookup(&b, fields->ns, fields->topic); /* event_key() */
     size_t type = fields->type.len > 0 ? append_type(&b, fields->type) : b.len;
+    size_t type_end = b.len;
+    open_frame(&b);
     size_t frame = b.len;
     sse_put_frame(&b, fields);
     size_t end = b.len;
+    close_frame(&b);
 
     struct event *ev = event_seal(&b);
     const char *base = (const char *)ev;
@@ -82,23 +117,46 @@ struct event *event_new(const struct event_fields *fields, uint64_t arrival_us)
     ev->prev = fields->has_prev ? fields->prev : EVENT_PREV_UNKNOWN;
     ev->arrival_us = arrival_us;
     ev->twin = fields->twin;
+    ev->ttl_ms = fields->ttl_ms;
     ev->has_match = fields->has_match;
     ev->ns = (struct slice){base + ns, topic - ns - 1};
     ev->topic = (struct slice){base + topic, type - topic};
-    ev->type = frame > type ? (struct slice){base + type, frame - type} : SLICE_NONE;
-    ev->frame = (struct slice){base + frame, end - frame};
+    ev->type = type_end > type ? (struct slice){base + type, type_end - type} : SLICE_NONE;
+    set_frame(ev, frame, end - frame);
     return ev;
 }
 
 struct event *event_new_frame(uint64_t id, struct slice frame)
 {
-    struct buf b = event_open(frame.len);
+    struct buf b = event_open(CHUNK_HEAD_MAX + frame.len + CHUNK_END_BYTES);
+    open_frame(&b);
     size_t at = append(&b, frame);
+    close_frame(&b);
     struct event *ev = event_seal(&b);
     ev->id = id;
     ev->prev = EVENT_PREV_UNKNOWN;
-    ev->frame = (struct slice){(const char *)ev + at, frame.len};
+    set_frame(ev, at, frame.len);
     return ev;
+}
+
+/* It stays an event without an id: where it came from, nobody could find it by this one. */
+struct event *event_new_with_id(const struct event *ev, uint64_t id)
+{
+    struct buf b = event_open(ev->topic.len + CHUNK_HEAD_MAX + 32 + ev->frame.len);
+    size_t topic = append(&b, ev->topic);
+    open_frame(&b);
+    size_t frame = b.len;
+    buf_printf(&b, "id: %llu\n", (unsigned long long)id);
+    buf_put_slice(&b, ev->frame);
+    size_t end = b.len;
+    close_frame(&b);
+
+    struct event *copy = event_seal(&b);
+    copy->prev = EVENT_PREV_UNKNOWN;
+    if (ev->topic.ptr)
+        copy->topic = (struct slice){(const char *)copy + topic, ev->topic.len};
+    set_frame(copy, frame, end - frame);
+    return copy;
 }
 
 struct event *event_ref(struct event *ev)
@@ -147,6 +205,11 @@ bool event_has_match(const struct event *ev)
     return ev->has_match;
 }
 
+bool event_is_over(const struct event *ev, uint64_t now_us)
+{
+    return ev->ttl_ms && now_us > ev->id && now_us - ev->id > ev->ttl_ms * 1000;
+}
+
 struct slice event_ns(const struct event *ev)
 {
     return ev->ns;
@@ -170,6 +233,11 @@ struct slice event_type(const struct event *ev)
 struct slice event_frame(const struct event *ev)
 {
     return ev->frame;
+}
+
+struct slice event_chunk(const struct event *ev)
+{
+    return ev->chunk;
 }
 
 /* Claimed, so that workers which flush the same event at the same time do not all deflate it; and

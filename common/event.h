@@ -22,6 +22,10 @@ struct event_fields {
     struct slice ns, topic, type, data;
 };
 
+/* Whether a type is one of those that only the relay sends: it begins with "relay.", or with
+ * @prefix (control_prefix; NULL or "": none). docs/protocol.md, 6. */
+bool event_type_is_reserved(struct slice type, const char *prefix);
+
 /* Immutable after event_new(); any thread may read. What event_block() adds is added once. */
 struct event;
 
@@ -31,6 +35,8 @@ struct event *event_new(const struct event_fields *fields, uint64_t arrival_us);
 /* An event that is only bytes: control events, position blocks. @id moves the cursor, 0 does not.
  */
 struct event *event_new_frame(uint64_t id, struct slice frame);
+/* A copy of an event without an id, whose frame begins with the line of this one. */
+struct event *event_new_with_id(const struct event *ev, uint64_t id);
 struct event *event_ref(struct event *ev);
 void event_unref(struct event *ev); /* NULL is fine; the last one frees */
 
@@ -40,11 +46,16 @@ uint64_t event_prev(const struct event *ev);
 uint64_t event_arrival_us(const struct event *ev);
 uint64_t event_twin(const struct event *ev);
 bool event_has_match(const struct event *ev);
+/* Whether its own ttl has passed at @now_us of the wall clock: then nobody is sent it any more who
+ * was not there. */
+bool event_is_over(const struct event *ev, uint64_t now_us);
 struct slice event_ns(const struct event *ev);
 struct slice event_topic(const struct event *ev);
 struct slice event_key(const struct event *ev);  /* ns, NUL, topic: to look its topic up by */
 struct slice event_type(const struct event *ev); /* sanitised, SLICE_NONE when absent or empty */
 struct slice event_frame(const struct event *ev);
+/* The frame as an HTTP chunk (common/chunk.h). Not of an empty one. */
+struct slice event_chunk(const struct event *ev);
 /* The frame for gzip streams, made by @g at the first call of any thread, and kept with the event;
  * borrowed. NULL while another thread is just making it: ask again in the next loop turn. */
 const struct gzip_block *event_block(struct event *ev, struct gzip *g);

@@ -61,16 +61,27 @@ static char *put_stored(char *out, struct slice plain)
     return out;
 }
 
+/* All but the @len bytes themselves, which the caller puts where block_fill() says. */
 static struct gzip_block *block_new(struct slice plain, size_t len)
 {
-    struct gzip_block *block = mem_alloc(sizeof(*block) + len);
+    char head[CHUNK_HEAD_MAX];
     assert(plain.len <= UINT32_MAX && len <= UINT32_MAX);
+    size_t head_len = chunk_put_head(head + sizeof(head), (uint32_t)len);
+    struct gzip_block *block = mem_alloc(sizeof(*block) + head_len + len + CHUNK_END_BYTES);
+    memcpy(block->memory, head + sizeof(head) - head_len, head_len);
+    memcpy(block->memory + head_len + len, CHUNK_END, CHUNK_END_BYTES);
+    block->chunk_head = (uint32_t)head_len;
     block->len = (uint32_t)len;
     block->plain_len = (uint32_t)plain.len;
     block->crc = crc_of(plain);
     /* Makes gzip_sum_add(), which runs for every client, one multiplication. */
     block->shift = (uint32_t)crc32_combine_gen((z_off_t)plain.len);
     return block;
+}
+
+static char *block_fill(struct gzip_block *block)
+{
+    return block->memory + block->chunk_head;
 }
 
 /* The result's length in g->out, or 0: storing is as short. A full flush leaves the compressor as
@@ -99,7 +110,7 @@ struct gzip_block *gzip_pack(struct gzip *g, struct slice plain)
     struct gzip_block *block;
     if (len) {
         block = block_new(plain, len);
-        memcpy(block->bytes, g->out.ptr, len);
+        memcpy(block_fill(block), g->out.ptr, len);
     } else {
         block = gzip_store(plain);
     }
@@ -114,7 +125,7 @@ struct gzip_block *gzip_pack(struct gzip *g, struct slice plain)
 struct gzip_block *gzip_store(struct slice plain)
 {
     struct gzip_block *block = block_new(plain, stored_len(plain.len));
-    put_stored(block->bytes, plain);
+    put_stored(block_fill(block), plain);
     return block;
 }
 

@@ -3,6 +3,7 @@
  * ends on a byte, so any of them may follow any other (RFC 1951, RFC 1952). */
 #pragma once
 #include "common/buf.h"
+#include "common/chunk.h"
 
 #define GZIP_END_BYTES 10
 
@@ -14,11 +15,22 @@ void gzip_free(struct gzip *g); /* NULL is fine */
 
 /* A frame as gzip streams carry it: immutable. Release with free(). */
 struct gzip_block {
-    uint32_t len;       /* of bytes[] */
+    uint32_t len;       /* of its bytes */
     uint32_t plain_len; /* of the frame, as the CRC below: what gzip_sum_add() needs */
     uint32_t crc, shift;
-    char bytes[];
+    uint32_t chunk_head; /* of memory[], before its bytes */
+    char memory[];       /* the bytes as an HTTP chunk: common/chunk.h */
 };
+
+static inline struct slice gzip_block_bytes(const struct gzip_block *block)
+{
+    return (struct slice){block->memory + block->chunk_head, block->len};
+}
+
+static inline struct slice gzip_block_chunk(const struct gzip_block *block)
+{
+    return (struct slice){block->memory, block->chunk_head + block->len + CHUNK_END_BYTES};
+}
 
 /* Deflated from a blank state, or stored where that is shorter, or where @plain is larger than 1 MB
  * (it would hold up the thread for too long). Not empty, and below 4 GB. */

@@ -5,10 +5,11 @@
 
 /* cJSON checks the grammar but is lax about the words: it takes any byte in strings, `\uZZZZ` for
  * NUL, control bytes for white space, and 01 for a number. What clients read must be JSON, so the
- * words are checked here, before cJSON. */
+ * words are checked here, before cJSON. In one thing it is too strict: half of a surrogate pair is
+ * JSON (RFC 8259, 8.2), and what cuts texts anywhere, such as a language model, gives such. */
 struct scan {
     const char *at, *end;
-    size_t nul_escapes; /* escaped NULs seen */
+    size_t odd_escapes; /* seen: those that cJSON cannot be given */
     size_t values;      /* at most, by their commas and brackets */
     size_t depth, deepest;
 };
@@ -29,28 +30,55 @@ static bool is_hex(char c)
     return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
 }
 
-static bool is_nul_escape(const char *at, const char *end)
+/* Whether a `\uXXXX` with XXXX of @low to @high (four hexadecimal digits each) stands at @at. */
+static bool is_escape_of(const char *at, const char *end, unsigned low, unsigned high)
 {
-    return end - at >= 6 && memcmp(at, "\\u0000", 6) == 0;
+    unsigned unit = 0;
+    if (end - at < 6 || at[0] != '\\' || at[1] != 'u')
+        return false;
+    for (int i = 2; i < 6; i++) {
+        if (!is_hex(at[i]))
+            return false;
+        unit = unit * 16 + (unsigned)(is_digit(at[i]) ? at[i] - '0' : (at[i] | 0x20) - 'a' + 10);
+    }
+    return unit >= low && unit <= high;
 }
 
-/* At the backslash. The next character is known to be there: a closing quote must follow. */
+/* At a backslash: how many bytes the escape takes, a pair of surrogates as one. *odd becomes what
+ * cJSON cannot be given: NUL, or a surrogate without its other half. */
+enum odd_escape { ODD_NONE, ODD_NUL, ODD_HALF };
+static size_t escape_length(const char *at, const char *end, enum odd_escape *odd)
+{
+    *odd = ODD_NONE;
+    if (is_escape_of(at, end, 0xD800, 0xDBFF) && is_escape_of(at + 6, end, 0xDC00, 0xDFFF))
+        return 12;
+    if (is_escape_of(at, end, 0xD800, 0xDFFF))
+        *odd = ODD_HALF;
+    else if (is_escape_of(at, end, 0, 0))
+        *odd = ODD_NUL;
+    return end - at >= 2 && at[1] == 'u' ? 6 : 2;
+}
+
+/* At the backslash, and still there when it is wrong. The next character is known to be there: a
+ * closing quote must follow. */
 static bool scan_escape(struct scan *s)
 {
     if (s->end - s->at < 2)
         return false;
     if (s->at[1] != 'u') {
-        bool known = s->at[1] != '\0' && strchr("\"\\/bfnrt", s->at[1]) != NULL;
+        if (s->at[1] == '\0' || !strchr("\"\\/bfnrt", s->at[1]))
+            return false;
         s->at += 2;
-        return known;
+        return true;
     }
     if (s->end - s->at < 6)
         return false;
     for (int i = 2; i < 6; i++)
         if (!is_hex(s->at[i]))
             return false;
-    s->nul_escapes += is_nul_escape(s->at, s->end);
-    s->at += 6;
+    enum odd_escape odd;
+    s->at += escape_length(s->at, s->end, &odd);
+    s->odd_escapes += odd != ODD_NONE;
     return true;
 }
 
@@ -142,51 +170,43 @@ static struct slice without_bom(struct slice text)
     return text;
 }
 
-/* A copy with each escaped NUL replaced. Only for text that scan_words() accepted. */
-static struct slice replace_nul_escapes(struct slice text, const char *by)
+/* What cJSON is given in place of them. */
+struct stand_ins {
+    const char *nul, *half;
+};
+
+/* A copy with each odd escape replaced. Only for text that scan_words() accepted. */
+static struct slice replace_odd_escapes(struct slice text, const struct stand_ins *by)
 {
     struct buf b = {0};
     buf_reserve(&b, text.len + 1);
     const char *at = text.ptr, *end = text.ptr + text.len, *from = at;
     while (at < end) {
+        enum odd_escape odd;
         if (*at != '\\') {
             at++;
-        } else if (!is_nul_escape(at, end)) {
-            at += 2; /* also over an escaped backslash: what follows it is no escape */
-        } else {
-            buf_put(&b, from, (size_t)(at - from));
-            buf_puts(&b, by);
-            at += 6;
-            from = at;
+            continue;
         }
+        size_t len = escape_length(at, end, &odd);
+        if (odd != ODD_NONE) {
+            buf_put(&b, from, (size_t)(at - from));
+            buf_puts(&b, odd == ODD_NUL ? by->nul : by->half);
+            from = at + len;
+        }
+        at += len;
     }
     buf_put(&b, from, (size_t)(end - from));
     return (struct slice){b.ptr, b.len};
 }
 
-static enum err parse(struct slice text, const char *nul_becomes, cJSON **out)
+/* The grammar, of text whose words are right. *rest is where it ends, or is wrong. */
+static enum err parse_words(struct slice text, cJSON **out, const char **rest)
 {
-    text = without_bom(text);
-    if (text.len == 0)
-        return ERR_INVALID;
-    struct scan s = {.at = text.ptr, .end = text.ptr + text.len};
-    if (!scan_words(&s))
-        return ERR_INVALID;
-    if (s.values > JSON_VALUES_MAX)
-        return ERR_RANGE;
-    if (s.deepest > JSON_DEPTH_MAX)
-        return ERR_FULL;
-
-    struct slice copy = SLICE_NONE;
-    if (s.nul_escapes > 0)
-        text = copy = replace_nul_escapes(text, nul_becomes);
-    const char *rest = NULL;
-    cJSON *tree = cJSON_ParseWithLengthOpts(text.ptr, text.len, &rest, 0);
+    cJSON *tree = cJSON_ParseWithLengthOpts(text.ptr, text.len, rest, 0);
     enum err e = tree != NULL ? OK : ERR_INVALID;
-    for (const char *end = text.ptr + text.len; e == OK && rest < end; rest++)
-        if (!is_space(*rest))
+    for (const char *end = text.ptr + text.len; e == OK && *rest < end; ++*rest)
+        if (!is_space(**rest))
             e = ERR_INVALID;
-    free((void *)copy.ptr);
     if (e == OK)
         *out = tree;
     else
@@ -194,16 +214,60 @@ static enum err parse(struct slice text, const char *nul_becomes, cJSON **out)
     return e;
 }
 
+/* Each as long as what it stands for, so that offsets stay. */
+static const struct stand_ins noticed = {.nul = "\\u000a", .half = "\\u000a"};
+static const struct stand_ins lenient = {.nul = "", .half = "\\ufffd"};
+
+static enum err parse(struct slice text, const struct stand_ins *by, cJSON **out, size_t *wrong_at)
+{
+    size_t bom = text.len;
+    text = without_bom(text);
+    bom -= text.len;
+    *wrong_at = bom;
+    if (text.len == 0)
+        return ERR_INVALID;
+    struct scan s = {.at = text.ptr, .end = text.ptr + text.len};
+    if (!scan_words(&s)) {
+        *wrong_at += (size_t)(s.at - text.ptr);
+        return ERR_INVALID;
+    }
+    if (s.values > JSON_VALUES_MAX)
+        return ERR_RANGE;
+    if (s.deepest > JSON_DEPTH_MAX)
+        return ERR_FULL;
+
+    struct slice copy = SLICE_NONE;
+    if (s.odd_escapes > 0)
+        text = copy = replace_odd_escapes(text, by);
+    const char *rest = text.ptr;
+    enum err e = parse_words(text, out, &rest);
+    *wrong_at += (size_t)(rest - text.ptr);
+    free((void *)copy.ptr);
+    return e;
+}
+
+enum err json_parse_where(struct slice text, cJSON **out, size_t *wrong_at)
+{
+    size_t bad, valid = slice_utf8_prefix(text, &bad);
+    if (valid < text.len) {
+        *wrong_at = valid;
+        return ERR_INVALID;
+    }
+    return parse(text, &noticed, out, wrong_at);
+}
+
 enum err json_parse(struct slice text, cJSON **out)
 {
+    size_t wrong_at;
     if (!slice_utf8_valid(text))
         return ERR_INVALID;
-    return parse(text, "\\u000a", out);
+    return parse(text, &noticed, out, &wrong_at);
 }
 
 enum err json_parse_lenient(struct slice text, cJSON **out)
 {
-    return parse(text, "", out);
+    size_t wrong_at;
+    return parse(text, &lenient, out, &wrong_at);
 }
 
 static void skip_space(struct scan *s)

@@ -1,6 +1,7 @@
 /* JSON from strangers: length-bounded, depth-bounded, NUL-aware parsing on top of cJSON, and
- * writing of strings. cJSON ends strings at NUL; so an escaped NUL (backslash u0000) is replaced
- * before parsing: by LF, which no field but `data` may contain, so that it is noticed. */
+ * writing of strings. cJSON ends strings at NUL, and takes no half of a surrogate pair; so an
+ * escaped NUL (backslash u0000) and such a half (backslash ud83d alone) are replaced before
+ * parsing: by LF, which no field but `data` may contain, so that it is noticed. */
 #pragma once
 #include <cjson/cJSON.h>
 #include "common/buf.h"
@@ -17,8 +18,12 @@ enum { JSON_DEPTH_MAX = 1000 };
  * nested deeper than JSON_DEPTH_MAX. */
 NODISCARD enum err json_parse(struct slice text, cJSON **out);
 
-/* For text that came through Redis: bytes inside strings need not be UTF-8, and an escaped NUL is
- * dropped. The same errors. */
+/* The same. ERR_INVALID: *wrong_at is the offset in @text of what could not be read; at most its
+ * length. */
+NODISCARD enum err json_parse_where(struct slice text, cJSON **out, size_t *wrong_at);
+
+/* For text that came through Redis: bytes inside strings need not be UTF-8, an escaped NUL is
+ * dropped, and half of a surrogate pair becomes U+FFFD. The same errors. */
 NODISCARD enum err json_parse_lenient(struct slice text, cJSON **out);
 
 /* Raw text is what a value was written as: numbers keep their digits this way (cJSON has doubles

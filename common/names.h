@@ -10,7 +10,7 @@
 bool name_ns_valid(struct slice ns); /* [A-Za-z0-9_-]{1,64} */
 bool name_prefix_valid(
     struct slice p); /* 1 to 64 bytes of [A-Za-z0-9_.:-]: needs no escaping in a glob */
-bool name_topic_valid(struct slice topic);        /* docs/protocol.md, "Topics" */
+bool name_topic_valid(struct slice topic);        /* docs/protocol.md, "Names" */
 bool name_pattern_valid(struct slice pattern);    /* a topic is a pattern, too */
 bool name_is_pattern(struct slice valid_pattern); /* has a wildcard token */
 

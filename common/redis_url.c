@@ -48,7 +48,10 @@ static enum err parse_login(struct slice login, struct redis_url *out)
     struct slice user = slice_cut(&login, ':');
     if (user.len && !(out->user = decode(user)))
         return ERR_INVALID;
-    if (login.ptr && !(out->password = decode(login)))
+    /* "redis://:@host", of a template, means that there is none. With a user, an empty one is sent:
+     * there are users of whom Redis wants none. */
+    bool none = !user.len && !login.len;
+    if (login.ptr && !none && !(out->password = decode(login)))
         return ERR_INVALID;
     return OK;
 }

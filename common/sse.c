@@ -104,6 +104,7 @@ void sse_put_control(struct buf *b, uint64_t id, const char *prefix, const char 
 
 void sse_put_position(struct buf *b, uint64_t id)
 {
-    put_id(b, id);
-    buf_putc(b, '\n');
+    buf_put(b, "id: ", 4);
+    buf_put_u64(b, id);
+    buf_put(b, "\n\n", 2);
 }

@@ -13,5 +13,6 @@ void sse_put_frame(struct buf *b, const struct event_fields *fields);
 void sse_put_control(struct buf *b, uint64_t id, const char *prefix, const char *name,
                      struct slice json);
 
-/* Appends a block that only moves the client's cursor; no EventSource dispatches it. */
+/* Appends a block that only moves the client's cursor, to 0 as to any other id; no EventSource
+ * dispatches it. */
 void sse_put_position(struct buf *b, uint64_t id);

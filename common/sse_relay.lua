@@ -4,11 +4,13 @@
 --
 --   FCALL sse_publish 1 P:{ns} topic T [topic T2 …] data D [event E] [retry MS] [once K]
 --         [once_ttl MS] [ephemeral 1|true|0|false] [priority N] [key K] [ttl MS] [match JSON object]
---       → id (of the first publish, if K was seen); nil for an ephemeral event. What each takes:
---         docs/protocol.md, 8.1
+--       → id (of the first publish, if K was seen); nil for an ephemeral event. It always writes
+--         something, so that a WAIT behind it is for this event, whoever published it first. What
+--         each argument takes: docs/protocol.md, 8.1
 --   FCALL sse_drain 1 P:{ns} [count N]
 --       → {published, rejected, left, "" or "<entry>: <why>" of the last one rejected}
 --   FCALL sse_position 1 P:{ns} [seen ID] [max_events N] [log_ttl MS] [index_ttl MS] [once_ttl MS]
+--         [control_prefix TEXT]
 --       → {position, horizon, the counter as this call found it or "0"}: a counter below what the
 --          caller has seen is how it learns that Redis has forgotten something
 --   FCALL sse_since 1 P:{ns} cursor C [topic T …] [prefix S …] [limit N]
@@ -16,6 +18,9 @@
 --          {topic, last id, …}}: each T ("0": unknown), then what has a last id above C and begins
 --          with one of the S, in order of ids. With a limit, only the first N of the index above C
 --          are gone through, and a fifth element is the id up to which that is all
+--   FCALL sse_look 1 P:{ns} …
+--       → the same as sse_since, without a write: while Redis refuses those. An error where sse_since
+--         would have to create the counter or the horizon, or to raise one
 --   FCALL sse_version 0 → VERSION, an integer
 --
 -- The one key, P:{ns}, is no key itself; all keys are made of it, in its slot: :seq (the counter),
@@ -31,6 +36,7 @@ local MAX_TOPIC_BYTES = 512
 local MAX_TEXT_BYTES = 256      -- of event, once, key, and a name in match
 local MAX_MATCH_BYTES = 4096    -- as JSON without white space
 local MAX_RETRY_MS = 86400000
+local MAX_PREFIX_BYTES = 32     -- of control_prefix
 local PRUNE_STEP = 8            -- index entries at a time: bounds the work of one call
 local DRAIN_COUNT = 100
 local MAX_DRAIN_COUNT = 10000
@@ -116,18 +122,21 @@ local function space_open(keys)
     return last_space
 end
 
--- Sets max_events, log_ttl, index_ttl, once_ttl of @space. Anybody can write the hash: what is not
+-- Sets max_events, log_ttl, index_ttl, once_ttl and control_prefix of @space. Anybody can write the hash: what is not
 -- a positive integer would make XADD or PEXPIRE fail half-way, so the default stands in for it.
 -- Checked again only when the text has changed.
 local function space_load_settings(space, now)
     local raw = space.raw
     space.settings_read = nil -- if this fails, the next caller tries, too
-    local c = call('HMGET', space.config, 'max_events', 'log_ttl', 'index_ttl', 'once_ttl')
+    local c = call('HMGET', space.config, 'max_events', 'log_ttl', 'index_ttl', 'once_ttl',
+        'control_prefix')
     space.settings_read = now
-    if c[1] == raw[1] and c[2] == raw[2] and c[3] == raw[3] and c[4] == raw[4] then
+    if c[1] == raw[1] and c[2] == raw[2] and c[3] == raw[3] and c[4] == raw[4]
+        and c[5] == raw[5] then
         return
     end
     space.raw = c
+    space.control_prefix = c[5] and c[5] ~= '' and c[5]
     for i, name in ipairs({ 'max_events', 'log_ttl', 'index_ttl', 'once_ttl' }) do
         local n = c[i] and integer(c[i], 1, MAX_ID)
         space[name] = n and id_text(n) or SETTINGS[name]
@@ -166,16 +175,20 @@ local function score_id(score)
 end
 
 -- The highest id in the index, nil if it has none: gone, or nothing was published yet. What is no
--- id would hide the highest, so it goes; the topic's log still has the chain.
-local function index_top(space)
-    for _ = 1, PRUNE_STEP do
-        local top = call('ZREVRANGE', space.topics, 0, 0, 'WITHSCORES')
+-- id would hide the highest, so it goes, or with @reading is passed over; the topic's log still has
+-- the chain.
+local function index_top(space, reading)
+    for i = 0, PRUNE_STEP - 1 do
+        local at = reading and i or 0
+        local top = call('ZREVRANGE', space.topics, at, at, 'WITHSCORES')
         if not top[1] or score_id(top[2]) then
             return score_id(top[2])
         end
-        redis.log(redis.LOG_WARNING, 'sse_relay: removing ' .. quote(top[1]) .. ' from '
-            .. space.topics .. ': its score ' .. top[2] .. ' is no id')
-        call('ZREM', space.topics, top[1])
+        if not reading then
+            redis.log(redis.LOG_WARNING, 'sse_relay: removing ' .. quote(top[1]) .. ' from '
+                .. space.topics .. ': its score ' .. top[2] .. ' is no id')
+            call('ZREM', space.topics, top[1])
+        end
     end
     return nil
 end
@@ -370,12 +383,14 @@ end
 
 -- What would end a line is dropped here, and what is not UTF-8 is replaced by who renders it (section
 -- 5); over HTTP both are refused.
-local function event_type(value)
+local function event_type(value, prefix)
     if find(value, '[^ -~]') then
         value = gsub(value, '[%z\r\n]', '')
     end
     if value == '' or #value > MAX_TEXT_BYTES then
         return nil, 'not 1 to 256 bytes'
+    elseif find(value, '^relay%.') or (prefix and string.sub(value, 1, #prefix) == prefix) then
+        return nil, "begins like the types of the relay's own events"
     end
     return value, json(value)
 end
@@ -473,7 +488,7 @@ local function event_set_option(e, name, value)
         e.ephemeral = FLAGS[value]
         fault = e.ephemeral == nil and 'not one of 1, true, 0, false'
     elseif OPTIONS[name] then
-        local written, in_json = OPTIONS[name](value)
+        local written, in_json = OPTIONS[name](value, e.control_prefix)
         if written then
             local fields = e.fields == NO_FIELDS and {} or e.fields
             fields[#fields + 1] = name
@@ -496,8 +511,9 @@ end
 
 -- @args: alternating names and values, of FCALL or of an inbox entry. An event, or nil and
 -- "argument: reason".
-local function event_parse(args)
+local function event_parse(space, args)
     local e = {
+        control_prefix = space.control_prefix,
         topics = {}, fields = NO_FIELDS, json = '',
         -- What it gets later stands here, too: a table that grows is made anew.
         data = false, once = false, once_ttl = false, ephemeral = false, tail = false,
@@ -682,6 +698,13 @@ local function event_id_above_logs(space, e, id, err)
     return id
 end
 
+-- A publish that only finds its key must write all the same: WAIT behind it waits for what its own
+-- connection has written (Redis 7.2 on, Valkey), and a replica may lack the first publish still. The
+-- key is written as it is, its expiry included.
+local function once_rewrite(space, e, first)
+    call('SET', space.once .. e.once, first, 'KEEPTTL')
+end
+
 local twins = 0
 
 -- The id as text; false for an ephemeral event, which has none. Settings must be loaded.
@@ -689,6 +712,7 @@ local function event_publish(space, e, now)
     if e.once then
         local first = call('GET', space.once .. e.once)
         if first then
+            once_rewrite(space, e, first)
             return first ~= '' and first
         end
     end
@@ -730,12 +754,12 @@ local function sse_publish(keys, args)
     if not space then
         return fail('sse_publish', 'key: not one key of the form prefix:{namespace}')
     end
-    local e, fault = event_parse(args)
+    local now = clock_us()
+    space_keep_settings(space, now)
+    local e, fault = event_parse(space, args)
     if not e then
         return fail('sse_publish', fault)
     end
-    local now = clock_us()
-    space_keep_settings(space, now)
     return event_publish(space, e, now)
 end
 
@@ -749,7 +773,7 @@ end
 
 -- nil when published, else why not.
 local function inbox_move(space, fields, now)
-    local e, fault = event_parse(fields)
+    local e, fault = event_parse(space, fields)
     if not e then
         return fault
     end
@@ -799,18 +823,25 @@ end
 
 -- ---- What relays ask ----
 
--- Position, horizon, pruned, and the counter as it was found, as text. Creates counter and horizon
--- where there are none, and raises the counter to @seen and to everything that is known of the
--- namespace: a relay must never be told of a last id, or of a loss, above the position, or its
--- clients would take the events that follow for old ones.
-local function position_ensure(space, now, seen)
+-- What a namespace's counter and horizon must be, as numbers: position, horizon, pruned; then the
+-- counter and the horizon as they are, nil where there are none. The position is at least @seen and
+-- everything that is known of the namespace: a relay must never be told of a last id, or of a loss,
+-- above the position, or its clients would take the events that follow for old ones.
+local function position_find(space, now, seen, reading)
     local before = number_at(space.seq, call('GET', space.seq))
     local horizon = number_at(space.horizon, call('GET', space.horizon))
     local pruned = number_at(space.pruned, call('GET', space.pruned)) or 0
-    local top = index_top(space)
+    local top = index_top(space, reading)
     local last = math.max(before or now, seen, horizon or 0, pruned, top or 0)
-    if not horizon or (not top and last > horizon) then -- new, or the index is gone
-        horizon = last
+    local forgotten = not horizon or (not top and last > horizon) -- new, or the index is gone
+    return last, forgotten and last or horizon, pruned, before, horizon
+end
+
+-- Position, horizon, pruned, and the counter as it was found, as text. Creates and raises counter and
+-- horizon where that is needed.
+local function position_ensure(space, now, seen)
+    local last, horizon, pruned, before, old_horizon = position_find(space, now, seen)
+    if horizon ~= old_horizon then
         call('SET', space.horizon, id_text(horizon))
     end
     if last ~= before then
@@ -819,25 +850,38 @@ local function position_ensure(space, now, seen)
     return id_text(last), id_text(horizon), id_text(pruned), id_text(before or 0)
 end
 
+-- The same without a write; nil where there would be one.
+local function position_look(space, seen)
+    local last, horizon, pruned, before, old_horizon = position_find(space, 0, seen, true)
+    if horizon ~= old_horizon or last ~= before then
+        return nil
+    end
+    return id_text(last), id_text(horizon), id_text(pruned)
+end
+
 -- Settings to write (in order of @args) and the id a relay has seen; or nil and what is wrong.
 local function position_parse(args)
     local wanted, seen, given = {}, 0, {}
     for i = 1, #args, 2 do
         local name, value = args[i], args[i + 1]
-        if name ~= 'seen' and not SETTINGS[name] then
+        if name ~= 'seen' and name ~= 'control_prefix' and not SETTINGS[name] then
             return nil, quote(name) .. ': unknown argument'
         elseif not value then
             return nil, name .. ': has no value'
         elseif given[name] then
             return nil, name .. ': given twice'
         end
-        local low = name == 'seen' and 0 or 1
-        local n = integer(value, low, MAX_ID)
-        if not n then
-            return nil, name .. ': not an integer from ' .. low .. ' to 2^53 - 1'
-        end
         given[name] = true
-        if name == 'seen' then
+        local low = name == 'seen' and 0 or 1
+        local n = name ~= 'control_prefix' and integer(value, low, MAX_ID)
+        if name == 'control_prefix' then
+            if #value > MAX_PREFIX_BYTES then
+                return nil, name .. ': more than ' .. MAX_PREFIX_BYTES .. ' bytes'
+            end
+            wanted[#wanted + 1] = { name, value }
+        elseif not n then
+            return nil, name .. ': not an integer from ' .. low .. ' to 2^53 - 1'
+        elseif name == 'seen' then
             seen = n
         else
             wanted[#wanted + 1] = { name, id_text(n) }
@@ -949,17 +993,8 @@ local function topics_last(space, topics)
     return last, highest
 end
 
-local function sse_since(keys, args)
-    local space = space_open(keys)
-    if not space then
-        return fail('sse_since', 'key: not one key of the form prefix:{namespace}')
-    end
-    local q, fault = since_parse(args)
-    if not q then
-        return fail('sse_since', fault)
-    end
-    local last, highest = topics_last(space, q.topics)
-    local position, horizon, pruned = position_ensure(space, clock_us(), highest)
+-- The topics of a question, as {topic, last id, …}, and the id up to which that is all.
+local function since_topics(space, q, last, position)
     local found, listed = {}, {}
     local function list(topic, id)
         if not listed[topic] then
@@ -984,7 +1019,38 @@ local function sse_since(keys, args)
             end
         end
     end
+    return found, upto
+end
+
+local function since_answer(who, keys, args, reading)
+    local space = space_open(keys)
+    if not space then
+        return fail(who, 'key: not one key of the form prefix:{namespace}')
+    end
+    local q, fault = since_parse(args)
+    if not q then
+        return fail(who, fault)
+    end
+    local last, highest = topics_last(space, q.topics)
+    local position, horizon, pruned
+    if reading then
+        position, horizon, pruned = position_look(space, highest)
+    else
+        position, horizon, pruned = position_ensure(space, clock_us(), highest)
+    end
+    if not position then
+        return fail(who, 'key: the counter or the horizon of this namespace has to be written first')
+    end
+    local found, upto = since_topics(space, q, last, position)
     return { position, horizon, pruned, found, q.limit and upto }
+end
+
+local function sse_since(keys, args)
+    return since_answer('sse_since', keys, args, false)
+end
+
+local function sse_look(keys, args)
+    return since_answer('sse_look', keys, args, true)
 end
 
 local function sse_version()
@@ -992,7 +1058,8 @@ local function sse_version()
 end
 
 -- Refused as a whole when memory is out: what may write events. Not what streams need to be served
--- from the log meanwhile: those two write a few dozen bytes, once.
+-- from the log meanwhile: those two write a few dozen bytes, once. While Redis refuses all writes
+-- (its disk is full, its replicas are too few) sse_look is what is left.
 redis.register_function('sse_publish', sse_publish)
 redis.register_function('sse_drain', sse_drain)
 local function register(name, callback, flag)
@@ -1000,4 +1067,5 @@ local function register(name, callback, flag)
 end
 register('sse_position', sse_position, 'allow-oom')
 register('sse_since', sse_since, 'allow-oom')
+register('sse_look', sse_look, 'no-writes')
 register('sse_version', sse_version, 'no-writes')

@@ -97,7 +97,7 @@ start_redis() {
     for _ in {1..20}; do
         redis_port=$(free_port)
         start_child Redis redis-server --port "$redis_port" --bind 127.0.0.1 --dir "$work_dir" --save '' --appendonly no \
-            --daemonize no --logfile "$work_dir/redis.log"
+            --stream-node-max-bytes 512 --daemonize no --logfile "$work_dir/redis.log"
         pid=$(last_pid)
         while kill -0 "$pid" 2>/dev/null; do
             # Ours, and not another that took the port in between.

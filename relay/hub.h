@@ -5,9 +5,11 @@
 
 struct hub;
 
-/* @reload: loads a fresh configuration for SIGHUP; NULL on an error that it has told about itself.
- */
-typedef struct config *(*hub_reload)(void *arg);
+/* For SIGHUP: what is to run from now on instead of @running, which is left as it is. One reference
+ * for the caller; appends to @needs_restart the changed options that need one. NULL on an error
+ * that it has told about itself. */
+typedef struct config *(*hub_reload)(void *arg, const struct config *running,
+                                     struct buf *needs_restart);
 
 /* ERR_IO: could not start; the reason is in the log. @config: a reference is taken. */
 NODISCARD enum err hub_new(struct config *config, const char *version, hub_reload reload, void *arg,

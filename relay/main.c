@@ -20,6 +20,17 @@ struct command_line {
     char **argv;
 };
 
+/* On an error *why (caller frees) is a sentence. */
+static enum err check_target(const struct config *config, char **why)
+{
+    struct buf wrong = {0};
+    enum err e = redis_target_check(config, &wrong);
+    if (e)
+        *why = buf_take(&wrong, NULL);
+    buf_reset(&wrong);
+    return e;
+}
+
 /* The same at the start and at each SIGHUP. On an error *why (caller frees) is a sentence. */
 static enum err load(const struct command_line *line, struct config **out,
                      enum config_action *action, char **why)
@@ -28,31 +39,52 @@ static enum err load(const struct command_line *line, struct config **out,
     enum err e = config_load(line->argc, line->argv, environ, &config, action, why);
     if (e)
         return e;
-    struct buf wrong = {0};
-    e = redis_target_check(config, &wrong);
-    if (e) {
+    e = check_target(config, why);
+    if (e)
         config_unref(config);
-        *why = buf_take(&wrong, NULL);
-    } else {
+    else
         *out = config;
-    }
-    buf_reset(&wrong);
     return e;
 }
 
-/* SIGHUP: the same sources as at the start. */
-static struct config *reload(void *arg)
+/* @fresh is valid, so a start would take it; but not all of it can take effect without one, and
+ * what does must be valid with what stays. */
+static enum err merge(const struct config *running, const struct config *fresh, struct config **out,
+                      struct buf *needs_restart, char **why)
 {
-    struct config *config = NULL;
+    struct buf wrong = {0};
+    struct config *merged;
+    enum err e = config_merge_reload(running, fresh, &merged, needs_restart, &wrong);
+    if (e) {
+        *why = buf_take(&wrong, NULL);
+        return e;
+    }
+    e = check_target(merged, why);
+    if (e)
+        config_unref(merged);
+    else
+        *out = merged;
+    return e;
+}
+
+/* The same sources as at the start. */
+static struct config *reload(void *arg, const struct config *running, struct buf *needs_restart)
+{
+    struct config *fresh = NULL, *merged = NULL;
     enum config_action action;
     char *why = NULL;
-    if (load(arg, &config, &action, &why)) {
+    if (load(arg, &fresh, &action, &why)) {
         log_put(LOG_ERROR, "the configuration was not read again: it has an error", "error", why,
                 NULL);
-        free(why);
-        return NULL;
+    } else if (merge(running, fresh, &merged, needs_restart, &why)) {
+        buf_putc(needs_restart, '\0');
+        log_put(LOG_ERROR,
+                "the configuration was not read again: it needs a restart to be valid as a whole",
+                "error", why, "needs_restart", needs_restart->ptr, NULL);
     }
-    return config;
+    config_unref(fresh);
+    free(why);
+    return merged;
 }
 
 static int print(struct buf *text)

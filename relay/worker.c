@@ -2,18 +2,17 @@
 
 #include <stdlib.h>
 
-#include "common/clock.h"
 #include "common/mem.h"
 #include "relay/bus/bus.h"
 #include "relay/http/front.h"
 #include "relay/http/routes.h"
+#include "relay/kit/loop_lag.h"
 
 enum {
     EVENTS_PER_BODY = 8,
     BODIES_HELD = 8,
     OTHER_PARAMETERS = 16, /* of a query, beside its topics */
 };
-static const double LAG_PERIOD_S = 10.0;
 static const double DRAIN_POLL_S = 0.05;
 
 struct worker {
@@ -25,10 +24,8 @@ struct worker {
     struct routes *routes;
     struct front *front;
     bool drained;
-    uint64_t turn_us, lag_us; /* start of the turn; the longest of the period */
-    ev_prepare turn_end;
-    ev_check turn_begin;
-    ev_timer lag_period, drain_poll;
+    struct loop_lag *lag;
+    ev_timer drain_poll;
 };
 
 /* --- limits ---------------------------------------------------------------------------------- */
@@ -43,6 +40,7 @@ static struct front_limits front_limits(const struct worker *w, const struct con
                                   .handover = config->park == PARK_HANDOVER,
                                   .accept_rate =
                                       (double)config->accept_rate / (double)w->node->workers,
+                                  .idle_ms = config->http_idle_timeout_ms,
                                   .max_body_bytes = config->max_event_bytes * EVENTS_PER_BODY,
                                   .max_held_bytes = config->publish_max_held_bytes};
     if (limits.max_others < 2) /* one to ask, one to publish */
@@ -124,30 +122,6 @@ static void note_drop(struct note *note)
 
 /* --- the loop -------------------------------------------------------------------------------- */
 
-static void on_turn_begin(struct ev_loop *loop, ev_check *watcher, int revents)
-{
-    (void)loop, (void)revents;
-    struct worker *w = watcher->data;
-    w->turn_us = clock_mono_us();
-}
-
-static void on_turn_end(struct ev_loop *loop, ev_prepare *watcher, int revents)
-{
-    (void)loop, (void)revents;
-    struct worker *w = watcher->data;
-    uint64_t lag = w->turn_us ? clock_mono_us() - w->turn_us : 0;
-    if (lag > w->lag_us)
-        w->lag_us = lag;
-}
-
-static void on_lag_period(struct ev_loop *loop, ev_timer *watcher, int revents)
-{
-    (void)loop, (void)revents;
-    struct worker *w = watcher->data;
-    metrics_set(w->node->metrics[w->number], M_LOOP_LAG_US, w->lag_us);
-    w->lag_us = 0;
-}
-
 static void on_drain_poll(struct ev_loop *loop, ev_timer *watcher, int revents)
 {
     (void)loop, (void)revents;
@@ -178,21 +152,6 @@ struct inbox *worker_inbox(struct worker *w)
     return w->inbox;
 }
 
-static void watchers_start(struct worker *w)
-{
-    ev_check_init(&w->turn_begin, on_turn_begin);
-    ev_prepare_init(&w->turn_end, on_turn_end);
-    ev_set_priority(&w->turn_begin, EV_MAXPRI);
-    ev_set_priority(&w->turn_end, EV_MINPRI);
-    ev_timer_init(&w->lag_period, on_lag_period, LAG_PERIOD_S, LAG_PERIOD_S);
-    ev_init(&w->drain_poll, on_drain_poll);
-    w->drain_poll.repeat = DRAIN_POLL_S;
-    w->turn_begin.data = w->turn_end.data = w->lag_period.data = w->drain_poll.data = w;
-    ev_check_start(w->loop, &w->turn_begin);
-    ev_prepare_start(w->loop, &w->turn_end);
-    ev_timer_start(w->loop, &w->lag_period);
-}
-
 static void end_connection(void *call)
 {
     front_end(call);
@@ -205,11 +164,17 @@ enum err worker_setup(struct worker *w, struct node *node, struct config *config
     w->fanout = fanout_new(w->loop, w->number, node, config, end_connection);
     w->routes = routes_new(w->fanout, node, w->number, config);
     struct front_limits limits = front_limits(w, config);
+    if (w->number == 0)
+        node->slim = front_memory_is_known(&limits);
+    limits.slim = node->slim;
     w->front = front_new(w->loop, listen_fds, count, &limits, &node->body_bytes, &routes_handler,
                          w->routes, node->metrics[w->number]);
     if (!w->front)
         return ERR_IO;
-    watchers_start(w);
+    w->lag = loop_lag_new(w->loop, node->metrics[w->number], LOOP_LAG_PERIOD_S);
+    ev_init(&w->drain_poll, on_drain_poll);
+    w->drain_poll.repeat = DRAIN_POLL_S;
+    w->drain_poll.data = w;
     return OK;
 }
 
@@ -236,6 +201,7 @@ void worker_free(struct worker *w)
         note_drop((struct note *)item);
     routes_free(w->routes);
     fanout_free(w->fanout);
+    loop_lag_free(w->lag);
     inbox_free(w->inbox);
     ev_loop_destroy(w->loop);
     free(w);

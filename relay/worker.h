@@ -9,7 +9,8 @@ struct worker;
 /* Its inbox exists from here on; the bus needs it. */
 struct worker *worker_new(unsigned number);
 struct inbox *worker_inbox(struct worker *worker);
-/* Takes listening sockets over and makes ready. ERR_IO: libmicrohttpd refused; errno says why. */
+/* Takes listening sockets over and makes ready; number 0 first. ERR_IO: libmicrohttpd refused;
+ * errno says why. */
 NODISCARD enum err worker_setup(struct worker *worker, struct node *node, struct config *config,
                                 const int *listen_fds, size_t count);
 /* The thread's body: returns after NOTE_STOP. */

@@ -9,6 +9,7 @@
 #include "relay/bus/bus_checks.h"
 #include "relay/bus/bus_live.h"
 #include "relay/bus/bus_reads.h"
+#include "relay/kit/loop_lag.h"
 
 static const double REOPEN_S = 10.0, SWEEP_S = 1.0;
 
@@ -22,6 +23,7 @@ struct bus {
     struct bus_checks *checks;
     struct bus_reads *reads;
     struct inbox *inbox;
+    struct loop_lag *lag;
     atomic_bool up;
     ev_prepare turn_end;
     ev_timer reopen, sweep, check;
@@ -162,6 +164,7 @@ static void on_turn_end(struct ev_loop *loop, ev_prepare *w, int revents)
     struct bus *bus = w->data;
     bus_spaces_sweep(bus->spaces);
     bus_repairs_go_on(bus->repairs);
+    bus_checks_turn(bus->checks);
     bus_reads_turn(bus->reads);
     bus_outbox_flush(bus->outbox);
 }
@@ -214,6 +217,11 @@ static void on_store_down(struct bus *bus)
     bus_repairs_give_up(bus->repairs);
 }
 
+static void on_store_missed(struct bus *bus, struct slice ns)
+{
+    bus_checks_miss(bus->checks, ns);
+}
+
 static void on_store_passed(struct bus *bus, uint64_t mark)
 {
     bus_checks_passed(bus->checks, mark);
@@ -249,6 +257,7 @@ struct bus *bus_new(struct config *config, struct inbox *const *inboxes, unsigne
                                                .reachable = on_store_reachable,
                                                .up = on_store_up,
                                                .down = on_store_down,
+                                               .missed = on_store_missed,
                                                .passed = on_store_passed};
     struct bus *bus = mem_zero(1, sizeof(*bus));
     struct bus_base *base = &bus->base;
@@ -265,6 +274,7 @@ struct bus *bus_new(struct config *config, struct inbox *const *inboxes, unsigne
     bus->checks = bus_checks_new(base, bus->spaces, bus->repairs);
     bus->reads = bus_reads_new(base, bus->outbox, bus->spaces, bus->repairs);
     bus->inbox = inbox_new(base->loop, on_inbox, bus);
+    bus->lag = loop_lag_new(base->loop, metrics, LOOP_LAG_PERIOD_S);
     timers_start(bus);
     configure(bus);
     base->store = make(base->loop, bus, &events, config, metrics);
@@ -310,6 +320,7 @@ void bus_free(struct bus *bus)
     bus_outbox_free(bus->outbox);
     tails_free(bus->base.tails);
     inbox_free(bus->inbox);
+    loop_lag_free(bus->lag);
     config_unref(bus->base.config);
     ev_loop_destroy(bus->base.loop);
     free(bus);
@@ -328,4 +339,14 @@ bool bus_is_up(const struct bus *bus)
 const char *bus_kind(const struct bus *bus)
 {
     return bus->base.store.ops->kind;
+}
+
+enum store_condition bus_condition(const struct bus *bus)
+{
+    return store_condition(&bus->base.store);
+}
+
+int64_t bus_clock_offset_us(const struct bus *bus)
+{
+    return store_clock_offset_us(&bus->base.store);
 }

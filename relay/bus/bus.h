@@ -22,8 +22,10 @@ void bus_run(struct bus *bus);
 void bus_free(struct bus *bus);
 
 struct inbox *bus_inbox(struct bus *bus);
-bool bus_is_up(const struct bus *bus);       /* any thread: events can be heard and read */
-const char *bus_kind(const struct bus *bus); /* any thread: "redis", "memory" */
+bool bus_is_up(const struct bus *bus);              /* any thread: events can be heard and read */
+int64_t bus_clock_offset_us(const struct bus *bus); /* any thread: of what gives the ids, to ours */
+enum store_condition bus_condition(const struct bus *bus); /* any thread */
+const char *bus_kind(const struct bus *bus);               /* any thread: "redis", "memory" */
 
 /* For stores: gives a publish note back to its worker. Bus thread. */
 void bus_published(struct bus *bus, struct note_publish *publish);

@@ -32,6 +32,7 @@ struct bus_checks {
     struct bus_spaces *spaces;
     struct bus_repairs *repairs;
     struct check_list under_way;
+    bool missed; /* some namespace has: bus_checks_turn() */
 };
 
 static void check_end(struct check *check)
@@ -171,13 +172,48 @@ static bool may_check(struct bus_space *space)
            !bus_space_is_unrepaired(space) && !bus_space_is_checking(space);
 }
 
+static bool may_check_any(const struct bus_checks *checks)
+{
+    return bus_spaces_are_up(checks->spaces) && !bus_repairs_are_under_way(checks->repairs);
+}
+
 void bus_checks_start(struct bus_checks *checks)
 {
     struct bus_space *space, *next;
-    if (!bus_spaces_are_up(checks->spaces) || bus_repairs_are_under_way(checks->repairs))
+    if (!may_check_any(checks))
         return;
     for (space = bus_spaces_first(checks->spaces); space; space = next) {
         next = bus_space_next(space);
+        if (may_check(space))
+            check_start(checks, space);
+    }
+}
+
+void bus_checks_miss(struct bus_checks *checks, struct slice ns)
+{
+    struct bus_space *space = bus_spaces_find(checks->spaces, ns);
+    if (!space)
+        return;
+    bus_space_set_missing_some(space, true);
+    checks->missed = true;
+}
+
+/* A check that is under way may have looked before it was published: another follows it. */
+void bus_checks_turn(struct bus_checks *checks)
+{
+    struct bus_space *space, *next;
+    if (!checks->missed || !may_check_any(checks))
+        return;
+    checks->missed = false;
+    for (space = bus_spaces_first(checks->spaces); space; space = next) {
+        next = bus_space_next(space);
+        if (!bus_space_is_missing_some(space))
+            continue;
+        if (bus_space_is_checking(space)) {
+            checks->missed = true;
+            continue;
+        }
+        bus_space_set_missing_some(space, false);
         if (may_check(space))
             check_start(checks, space);
     }

@@ -11,6 +11,9 @@ void bus_checks_free(struct bus_checks *checks); /* none may be left */
 
 /* Begins one for each namespace that can be checked now; what they find goes to the repairs. */
 void bus_checks_start(struct bus_checks *checks);
+/* A live event of the namespace was let go, perhaps: it is checked at the end of the turn. */
+void bus_checks_miss(struct bus_checks *checks, struct slice ns);
+void bus_checks_turn(struct bus_checks *checks); /* at the end of each turn of the loop */
 /* All that was published before the store's mark() gave @mark has been delivered. */
 void bus_checks_passed(struct bus_checks *checks, uint64_t mark);
 /* The connection that the marks went by is gone, or everything ends: those that wait for one do. */

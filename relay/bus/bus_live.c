@@ -124,7 +124,7 @@ void bus_live_deliver(struct bus_live *live, struct event *ev, uint64_t workers)
     if (!live->last_wanted)
         return;
     if (space)
-        bus_space_see(space, ev);
+        bus_space_see(live->spaces, space, ev);
     bus_outbox_send(live->outbox, ev, workers);
 }
 

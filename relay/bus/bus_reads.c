@@ -77,10 +77,23 @@ static void lane_put_key(struct buf *key, const struct note_read *note)
         buf_printf(key, "\n %s", request->types.items[i]);
 }
 
+/* "Ten minutes ago" was said by this machine's clock, as the store's may not have been known then.
+ */
+static void note_date(const struct bus_reads *reads, struct note_read *note)
+{
+    const struct subscription_request *request = subscription_request(note->sub);
+    if (note->kind != CURSOR_SINCE || !request->cursor_is_local || !request->cursor_value)
+        return;
+    int64_t offset_us = store_clock_offset_us(&reads->sources.base->store);
+    int64_t cursor = (int64_t)request->cursor_value + offset_us;
+    note->cursor = cursor > 0 ? (uint64_t)cursor : 0;
+}
+
 static void lane_join(struct bus_reads *reads, struct bus_job *job)
 {
     struct buf key = {0};
     struct lane *lane;
+    note_date(reads, job->note);
     lane_put_key(&key, job->note);
     HASH_FIND(hh, reads->lanes, key.ptr, key.len, lane);
     if (lane) {
@@ -174,13 +187,16 @@ static void flight_learn(struct lane *lane)
     bus_space_date(space, r->position);
 }
 
-/* True: the page did not reach it, and it waits for one further on. */
+/* True: the page did not reach it, and it waits for one further on; or nobody can tell yet whether
+ * its cursor is one of ours. */
 static bool flight_serve(struct bus_job *job, const struct replay *r)
 {
     bool resumes = job->note->kind == CURSOR_ID;
-    if (resumes && !r->unknown && !r->final && job->note->cursor >= r->end)
+    bool ahead = resumes && job->note->cursor > r->position;
+    if ((ahead && r->frozen) ||
+        (resumes && !r->unknown && !r->final && job->note->cursor >= r->end))
         return true;
-    if (r->unknown || (resumes && job->note->cursor > r->position))
+    if (r->unknown || ahead)
         bus_reads_job_fill_unknown(job, r);
     else
         bus_reads_job_fill(job, r);

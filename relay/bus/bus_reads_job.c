@@ -1,6 +1,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "common/clock.h"
 #include "common/mem.h"
 #include "common/names.h"
 #include "relay/bus/bus_reads_parts.h"
@@ -55,6 +56,13 @@ void bus_reads_job_fill_unknown(struct bus_job *job, const struct replay *r)
     note->final = true;
 }
 
+/* Nobody has the cursor 0 from us: who gives it asks for all that there is, and claims to have been
+ * there before none of it. */
+static bool is_before_all(uint64_t cursor, const struct replay_item *gap)
+{
+    return cursor == 0 && gap->from == 0 && gap->reason != GAP_OVERFLOW;
+}
+
 void bus_reads_job_fill(struct bus_job *job, const struct replay *r)
 {
     struct note_read *note = job->note;
@@ -68,12 +76,14 @@ void bus_reads_job_fill(struct bus_job *job, const struct replay *r)
         if (item->event) {
             note->events[note->count++] = event_ref(item->event);
             metrics_add(job->sources->base->metrics, M_EVENTS_REPLAYED, 1);
-        } else if (item->id > note->gap_told) {
+        } else if (item->id > note->gap_told && !(resumes && is_before_all(cursor, item))) {
             note->gap_told = item->id;
             note_put_gap(job, item->from > cursor ? item->from : cursor, item);
         }
     }
     note->start = resumes ? cursor : r->start;
+    if (resumes && !cursor && !note->count && r->final) /* from here on it has been there */
+        note->start = r->end;
     note->end = r->end;
     note->final = r->final;
 }
@@ -130,16 +140,18 @@ bool bus_reads_job_from_tails(struct bus_job *job)
     const struct bus_base *base = job->sources->base;
     const struct note_read *note = job->note;
     const struct strings *names = &subscription_request(note->sub)->topics;
-    if (note->kind != CURSOR_ID || note->cursor > bus_space_seen(job->space) ||
+    if (note->kind != CURSOR_ID || !note->cursor || note->cursor > bus_space_seen(job->space) ||
         bus_space_is_unrepaired(job->space) || bus_repairs_are_under_way(job->sources->repairs) ||
         note->budget < note->max_events || !tails_have_all(job))
         return false;
     size_t each = (size_t)note->max_events + 1, count = 0;
+    /* By the clock that ids, from which a ttl counts, follow. */
+    uint64_t now_us = clock_wall_us() + (uint64_t)store_clock_offset_us(&base->store);
     struct event **events = NULL;
     for (size_t i = 0; i < names->count; i++) {
         events = mem_resize(events, (count + each) * sizeof(struct event *));
         count += tails_read(base->tails, slice_of(bus_space_ns(job->space)),
-                            slice_of(names->items[i]), note->cursor, events + count, each);
+                            slice_of(names->items[i]), note->cursor, now_us, events + count, each);
     }
     if (names->count > 1 && count)
         qsort(events, count, sizeof(*events), compare_events);

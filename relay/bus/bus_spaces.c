@@ -18,6 +18,7 @@ struct bus_space {
     /* now and then */
     bool moved; /* to another server, since it was repaired */
     bool checking;
+    bool missed;          /* it is to be checked, whatever a check under way has seen */
     bool lost_pattern;    /* what only that brought is not heard any more */
     unsigned users;       /* reads, repairs and checks under way or waiting */
     uint64_t repair_from; /* where the next repair begins, if below `seen`; 0: there */
@@ -227,10 +228,16 @@ void bus_space_raise_seen(struct bus_space *space, uint64_t id)
         space->seen = id;
 }
 
-void bus_space_see(struct bus_space *space, const struct event *ev)
+/* By the clock that gives the ids. */
+static uint64_t now_us(const struct bus_spaces *spaces)
+{
+    return clock_wall_us() + (uint64_t)store_clock_offset_us(&spaces->base->store);
+}
+
+void bus_space_see(const struct bus_spaces *spaces, struct bus_space *space, const struct event *ev)
 {
     /* All counters are raised to it. */
-    if (event_id(ev) > space->seen && event_id(ev) < clock_wall_us() + SEEN_AHEAD_US)
+    if (event_id(ev) > space->seen && event_id(ev) < now_us(spaces) + SEEN_AHEAD_US)
         space->seen = event_id(ev);
 }
 
@@ -310,4 +317,14 @@ void bus_spaces_free(struct bus_spaces *spaces)
     while (spaces->all)
         space_free(spaces, spaces->all);
     free(spaces);
+}
+
+bool bus_space_is_missing_some(const struct bus_space *space)
+{
+    return space->missed;
+}
+
+void bus_space_set_missing_some(struct bus_space *space, bool missed)
+{
+    space->missed = missed;
 }

@@ -45,7 +45,8 @@ void bus_space_open(struct bus_spaces *spaces, const struct bus_space *space); /
 uint64_t bus_space_seen(const struct bus_space *space);
 void bus_space_raise_seen(struct bus_space *space, uint64_t id); /* the log has said so */
 /* The same for an event as it came: a forged id far in the future does not count. */
-void bus_space_see(struct bus_space *space, const struct event *ev);
+void bus_space_see(const struct bus_spaces *spaces, struct bus_space *space,
+                   const struct event *ev);
 /* Up to here it has been confirmed, by the index or the log, that nothing was missed. */
 uint64_t bus_space_checked(const struct bus_space *space);
 void bus_space_confirm(struct bus_space *space, uint64_t upto);
@@ -67,3 +68,6 @@ void bus_space_repaired(struct bus_space *space, uint64_t upto); /* it has, up t
 /* A check of the index is under way: bus_checks.c's own. */
 bool bus_space_is_checking(const struct bus_space *space);
 void bus_space_set_checking(struct bus_space *space, bool checking);
+/* A live event of it was let go: another check is to follow, whatever one under way has seen. */
+bool bus_space_is_missing_some(const struct bus_space *space);
+void bus_space_set_missing_some(struct bus_space *space, bool missed);

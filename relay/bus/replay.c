@@ -11,7 +11,7 @@
  * each loss once, exactly. So a page merges the lists by id, and stops at the lowest place where
  * any of them may go on: what is said to be complete is. A gap is an item among the events, at the
  * place where the loss begins. docs/architecture.md, "Many reads, few commands"; docs/protocol.md,
- * "Replay". */
+ * "Replay and gaps". */
 
 static const struct strings no_names = {NULL, 0};
 
@@ -397,6 +397,12 @@ static void on_look(struct store_look *look, enum err e)
     struct replay *r = look->arg;
     if (e) {
         finish(r, e);
+        return;
+    }
+    /* It may be of a primary that was ahead of this one, and nobody can raise the counter yet. */
+    r->frozen = look->frozen;
+    if (r->frozen && r->kind == CURSOR_ID && r->cursor > look->position) {
+        finish(r, ERR_AGAIN);
         return;
     }
     r->position = r->upto && r->upto < look->position ? r->upto : look->position;

@@ -3,7 +3,7 @@
  *
  * Was anything missed after the cursor? On each topic the chain of `prev` decides; only where it
  * ends (topic not in the index, first entry without a predecessor, patterns) the namespace's
- * horizon does. docs/protocol.md, "Replay". */
+ * horizon does. docs/protocol.md, "Replay and gaps". */
 #pragma once
 #include "relay/bus/store.h"
 
@@ -70,6 +70,7 @@ struct replay {
     bool stale;          /* the position is that of an earlier page, and so it is not final */
     uint64_t topic_last; /* of a single topic: its last id, 0: none */
     bool unknown;        /* the cursor is not one of this namespace */
+    bool frozen;         /* store_look.frozen: cursors above the position may be, all the same */
     struct replay_item *items;
     size_t count;
     /* replay.c's own */

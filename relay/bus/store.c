@@ -13,7 +13,8 @@ enum { PATTERNS_FEW = 16 }; /* above, an index of them pays */
 struct event *store_event(const struct config *config, const struct event_fields *fields,
                           uint64_t arrival_us)
 {
-    if (!config->events_type_from_topic || fields->type.len)
+    if (!config->events_type_from_topic || fields->type.len ||
+        event_type_is_reserved(fields->topic, config->control_prefix))
         return event_new(fields, arrival_us);
     struct event_fields named = *fields;
     named.type = fields->topic;
@@ -140,4 +141,14 @@ void store_range_reset(struct store_range *range)
     free(range->entries);
     range->entries = NULL;
     range->count = 0;
+}
+
+enum store_condition store_condition(const struct store *store)
+{
+    return store->ops->condition ? store->ops->condition(store->impl) : STORE_GOOD;
+}
+
+int64_t store_clock_offset_us(const struct store *store)
+{
+    return store->ops->clock_offset_us ? store->ops->clock_offset_us(store->impl) : 0;
 }

@@ -38,6 +38,7 @@ struct store_look {
     uint64_t upto;    /* up to here `topics` has all that moved; below the position: more follow */
     uint64_t horizon; /* what is older may have been forgotten … */
     bool pruned;      /* … because the index was pruned, not because data was lost */
+    bool frozen;      /* nothing can be written now: the position may be below what was given */
     struct store_topic
         *topics; /* every exact name, and what moved and matches a pattern; owned by the look */
     size_t count;
@@ -84,6 +85,12 @@ enum store_loss {
     STORE_MOVED,  /* … and this may be another server than before, with another idea of the past */
 };
 
+enum store_condition {
+    STORE_GOOD,
+    STORE_READ_ONLY, /* streams are served from the log, but nothing can be written */
+    STORE_CLUSTER,   /* it is a node of a cluster, which nobody here follows: never up */
+};
+
 /* What the bus offers to a store. */
 struct store_events {
     /* Every watched name of the namespace is now certain to be heard. */
@@ -98,6 +105,8 @@ struct store_events {
      * has stopped listening (paused itself) until the bus has read that and calls resume(). */
     void (*up)(struct bus *bus, enum store_loss loss);
     void (*down)(struct bus *bus);
+    /* A live event of this namespace was let go, perhaps: the log is to be looked at, at once. */
+    void (*missed)(struct bus *bus, struct slice ns);
     /* All that was published before mark() gave this number has been delivered. */
     void (*passed)(struct bus *bus, uint64_t mark);
 };
@@ -129,12 +138,21 @@ struct store_ops {
     uint64_t (*mark)(void *store);
     void (*hold)(void *store);   /* stop reading live events until resume() */
     void (*resume)(void *store); /* after up(broken): what was missed has been read */
+    /* Any thread. NULL: always good. */
+    enum store_condition (*condition)(const void *store);
+    /* Any thread: microseconds that the clock which gives the ids is ahead of this machine's. NULL:
+     * it is the same. */
+    int64_t (*clock_offset_us)(const void *store);
 };
 
 struct store {
     const struct store_ops *ops;
     void *impl;
 };
+
+/* Any thread, as the operations are. */
+enum store_condition store_condition(const struct store *store);
+int64_t store_clock_offset_us(const struct store *store);
 
 /* One topic or pattern that some worker wants. The bus owns it; `impl` is the store's. */
 struct store_name {

@@ -53,22 +53,76 @@ void config_unref(struct config *c)
     free(box);
 }
 
-struct config *config_merge_reload(const struct config *running, const struct config *fresh,
-                                   struct buf *needs_restart)
+/* --- what must fit together --- */
+
+static enum err check_ttls(const struct config *c, struct buf *why)
+{
+    if (c->index_ttl_ms >= c->log_ttl_ms)
+        return OK;
+    buf_puts(why, "index.ttl=");
+    config_value_put_json(why, c, config_table_find(SLICE_LIT("index.ttl")));
+    buf_puts(why, " is less than log.ttl=");
+    config_value_put_json(why, c, config_table_find(SLICE_LIT("log.ttl")));
+    buf_puts(why, ": a topic's last id must be remembered at least as long as its events; raise "
+                  "index.ttl or lower log.ttl");
+    return ERR_INVALID;
+}
+
+/* Every rule about several options stands here or below, so that a reload, of which some options
+ * take effect and some do not, is held to the same ones as a start. */
+static enum err check_together(const struct config *c, struct buf *why)
+{
+    if (c->publish_wait_replicas && !c->publish_timeout_ms) {
+        buf_puts(why, "publish.wait_replicas needs a publish.timeout above 0: that is how long "
+                      "the replicas are waited for");
+        return ERR_INVALID;
+    }
+    if (c->heartbeat_ms && c->heartbeat_min_ms > c->heartbeat_ms) {
+        buf_puts(why, "heartbeat.min=");
+        config_value_put_json(why, c, config_table_find(SLICE_LIT("heartbeat.min")));
+        buf_puts(why, " is more than heartbeat=");
+        config_value_put_json(why, c, config_table_find(SLICE_LIT("heartbeat")));
+        buf_puts(why, ": a client may ask for what lies between them; lower heartbeat.min or raise "
+                      "heartbeat");
+        return ERR_INVALID;
+    }
+    enum err e = check_ttls(c, why);
+    return e == OK ? config_secret_check(c, why) : e;
+}
+
+/* --- reload --- */
+
+static void put_restart(const struct config *running, const struct config *fresh, struct buf *list)
+{
+    for (size_t i = 0; i < config_table_count; i++) {
+        const struct config_option *opt = &config_table[i];
+        if (opt->reloadable || config_value_equal(running, fresh, opt))
+            continue;
+        if (list->len > 0)
+            buf_puts(list, ", ");
+        buf_puts(list, opt->name);
+    }
+}
+
+enum err config_merge_reload(const struct config *running, const struct config *fresh,
+                             struct config **out, struct buf *needs_restart, struct buf *why)
 {
     struct config *merged = new_defaults();
     for (size_t i = 0; i < config_table_count; i++) {
         const struct config_option *opt = &config_table[i];
         config_value_copy(merged, opt->reloadable ? fresh : running, opt);
-        if (opt->reloadable || config_value_equal(running, fresh, opt))
-            continue;
-        if (needs_restart->len > 0)
-            buf_puts(needs_restart, ", ");
-        buf_puts(needs_restart, opt->name);
     }
     merged->node_is_default = running->node_is_default;
     merged->workers_is_default = running->workers_is_default;
-    return merged;
+    if (running->redis_origin)
+        merged->redis_origin = slice_dup(slice_of(running->redis_origin));
+    put_restart(running, fresh, needs_restart);
+    enum err e = check_together(merged, why);
+    if (e == OK)
+        *out = merged;
+    else
+        config_unref(merged);
+    return e;
 }
 
 /* --- loading --- */
@@ -99,24 +153,6 @@ static void resolve(struct config *c)
     c->node = buf_take(&node, NULL);
 }
 
-static enum err cross_check(const struct config *c, struct buf *why)
-{
-    if (c->publish_wait_replicas && !c->publish_timeout_ms) {
-        buf_puts(why, "publish.wait_replicas needs a publish.timeout above 0: that is how long "
-                      "the replicas are waited for");
-        return ERR_INVALID;
-    }
-    if (c->index_ttl_ms >= c->log_ttl_ms)
-        return OK;
-    buf_puts(why, "index.ttl=");
-    config_value_put_json(why, c, config_table_find(SLICE_LIT("index.ttl")));
-    buf_puts(why, " is less than log.ttl=");
-    config_value_put_json(why, c, config_table_find(SLICE_LIT("log.ttl")));
-    buf_puts(why, ": a topic's last id must be remembered at least as long as its events; raise "
-                  "index.ttl or lower log.ttl");
-    return ERR_INVALID;
-}
-
 static enum err load_all(struct config_loader *l, int argc, char **argv, char **environ_list)
 {
     enum err e = config_source_environment(l, environ_list, false);
@@ -135,8 +171,8 @@ static enum err load_all(struct config_loader *l, int argc, char **argv, char **
     if (e == OK)
         e = config_source_flags(l, argc, argv, true);
     if (e == OK)
-        e = cross_check(l->config, &l->err);
-    return e == OK ? config_secret_load(l->config, &l->err) : e;
+        e = config_secret_load(l->config, &l->err);
+    return e == OK ? check_together(l->config, &l->err) : e;
 }
 
 enum err config_load(int argc, char **argv, char **environ_list, struct config **out,

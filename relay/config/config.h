@@ -15,6 +15,10 @@ struct config *config_ref(struct config *c);
 void config_unref(struct config *c); /* any thread */
 
 /* For SIGHUP: a new configuration with the reloadable options of @fresh and the rest of @running.
- * Appends to @needs_restart a comma-separated list of the changed options that need one. */
-struct config *config_merge_reload(const struct config *running, const struct config *fresh,
-                                   struct buf *needs_restart);
+ * Appends to @needs_restart a comma-separated list of the changed options that need one.
+ * ERR_INVALID: the two do not fit together, though each is valid; *why is the sentence then.
+ * Whether TLS can be had is not asked here: redis_target_check().
+ * @out: one reference; config_unref(). */
+NODISCARD enum err config_merge_reload(const struct config *running, const struct config *fresh,
+                                       struct config **out, struct buf *needs_restart,
+                                       struct buf *why);

@@ -32,37 +32,56 @@ static enum err file_read(struct config_loader *l, const char *path, struct buf 
     return l->err.len == 0 ? OK : ERR_IO;
 }
 
-/* Blanks comments. Not cJSON_Minify(), so that positions stay and an error can name its line. */
-static void strip_comments(char *text, size_t len)
+/* From @at on up to, not including, @end: all but the ends of lines. */
+static void blank(char *text, size_t at, size_t end)
 {
-    for (size_t i = 0; i < len; i++) {
-        if (text[i] == '"') {
-            for (i++; i < len && text[i] != '"'; i++)
-                if (text[i] == '\\')
-                    i++;
-        } else if (i + 1 < len && text[i] == '/' && text[i + 1] == '/') {
-            for (; i < len && text[i] != '\n'; i++)
-                text[i] = ' ';
-        } else if (i + 1 < len && text[i] == '/' && text[i + 1] == '*') {
-            text[i] = text[i + 1] = ' ';
-            for (i += 2; i < len && !(text[i - 1] == '*' && text[i] == '/'); i++)
-                if (text[i - 1] != '\n')
-                    text[i - 1] = ' ';
-            text[i - 1] = ' ';
-            if (i < len)
-                text[i] = ' ';
-        }
-    }
+    for (; at < end; at++)
+        if (text[at] != '\n')
+            text[at] = ' ';
 }
 
-static unsigned error_line(const struct buf *text)
+/* The end of the string that begins at @at. It ends with its line, too: JSON has no longer ones,
+ * and what follows one that was not closed must not be taken for its text. */
+static size_t string_end(const char *text, size_t len, size_t at)
 {
-    const char *end = NULL;
+    for (at++; at < len && text[at] != '"' && text[at] != '\n'; at++)
+        if (text[at] == '\\' && at + 1 < len && text[at + 1] != '\n')
+            at++;
+    return at < len ? at + 1 : len;
+}
+
+/* Blanks comments. Not cJSON_Minify(), so that positions stay and an error can name its line.
+ * Returns where a comment begins that does not end, or @len. */
+static size_t strip_comments(char *text, size_t len)
+{
+    for (size_t at = 0; at < len;) {
+        const char *end = NULL;
+        if (text[at] == '"') {
+            at = string_end(text, len, at);
+        } else if (at + 1 < len && text[at] == '/' && text[at + 1] == '/') {
+            end = memchr(text + at, '\n', len - at);
+            end = end ? end : text + len;
+        } else if (at + 1 < len && text[at] == '/' && text[at + 1] == '*') {
+            end = memmem(text + at + 2, len - at - 2, "*/", 2);
+            if (!end)
+                return at;
+            end += 2;
+        } else {
+            at++;
+        }
+        if (end) {
+            blank(text, at, (size_t)(end - text));
+            at = (size_t)(end - text);
+        }
+    }
+    return len;
+}
+
+static unsigned line_at(const struct buf *text, size_t at)
+{
     unsigned line = 1;
-    cJSON *tree = cJSON_ParseWithLengthOpts(text->ptr, text->len, &end, false);
-    cJSON_Delete(tree);
-    for (const char *p = text->ptr; end && p < end && p < text->ptr + text->len; p++)
-        line += *p == '\n';
+    for (size_t i = 0; i < at && i < text->len; i++)
+        line += text->ptr[i] == '\n';
     return line;
 }
 
@@ -83,7 +102,7 @@ static enum err unknown_key(struct config_loader *l, struct slice key, const cha
 static bool scalar_text(const cJSON *value, enum config_type type, char number[static 32],
                         struct slice *out)
 {
-    bool text_only = type == CONFIG_STRING || type == CONFIG_STRINGS || type == CONFIG_ENUM;
+    bool text_only = type == CONFIG_STRING || type == CONFIG_STRINGS;
     if (cJSON_IsString(value)) {
         *out = slice_of(value->valuestring);
         return true;
@@ -175,6 +194,26 @@ static enum err file_object(struct config_loader *l, const cJSON *object, struct
     return e;
 }
 
+/* Strips @text of its comments. */
+static enum err file_parse(struct config_loader *l, const char *path, struct buf *text,
+                           cJSON **tree)
+{
+    size_t wrong_at = strip_comments(text->ptr, text->len);
+    if (wrong_at < text->len) {
+        buf_printf(&l->err,
+                   "the configuration file %s has a comment without an end: look at line %u", path,
+                   line_at(text, wrong_at));
+        return ERR_INVALID;
+    }
+    enum err e = json_parse_where(buf_slice(text), tree, &wrong_at);
+    if (e == ERR_RANGE)
+        buf_printf(&l->err, "the configuration file %s has more values than any needs", path);
+    else if (e != OK)
+        buf_printf(&l->err, "the configuration file %s is not valid JSON: look at line %u", path,
+                   line_at(text, wrong_at));
+    return e;
+}
+
 enum err config_file_apply(struct config_loader *l)
 {
     char *path = slice_dup(l->path);
@@ -183,13 +222,9 @@ enum err config_file_apply(struct config_loader *l)
     enum err e = file_read(l, path, &text);
     if (e != OK)
         goto out;
-    strip_comments(text.ptr, text.len);
-    e = json_parse(buf_slice(&text), &tree);
-    if (e != OK) {
-        buf_printf(&l->err, "the configuration file %s is not valid JSON: look at line %u", path,
-                   error_line(&text));
+    e = file_parse(l, path, &text, &tree);
+    if (e != OK)
         goto out;
-    }
     if (cJSON_IsObject(tree)) {
         e = file_object(l, tree, SLICE_LIT(""), path);
     } else {

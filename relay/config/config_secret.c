@@ -79,11 +79,16 @@ enum err config_secret_load(struct config *c, struct buf *why)
     enum err e = load_one(&c->redis_password, c->redis_password_file, "redis.password", why);
     if (e == OK)
         e = load_one(&c->sentinel_password, c->sentinel_password_file, "sentinel.password", why);
+    return e;
+}
+
+enum err config_secret_check(const struct config *c, struct buf *why)
+{
     struct redis_url url = {0};
-    if (e == OK && redis_url_parse(c->redis, &url) == OK) {
-        e = check_url(c, &url, why);
-        redis_url_reset(&url);
-    }
+    if (redis_url_parse(c->redis, &url) != OK) /* memory: */
+        return OK;
+    enum err e = check_url(c, &url, why);
+    redis_url_reset(&url);
     return e;
 }
 

@@ -6,6 +6,7 @@
 #include "common/strings.h"
 #include "relay/kit/log.h"
 
+enum config_control { CONTROL_ON, CONTROL_ID, CONTROL_OFF };
 enum config_park { PARK_SUSPENDED, PARK_HANDOVER };
 
 struct config {
@@ -16,7 +17,7 @@ struct config {
     char *sentinel_user, *sentinel_password, *sentinel_password_file;
     char *prefix, *node;
     uint64_t workers; /* resolved: never 0 */
-    uint64_t heartbeat_ms, retry_ms, max_lifetime_ms, drain_ms;
+    uint64_t heartbeat_ms, heartbeat_min_ms, retry_ms, max_lifetime_ms, drain_ms;
     char *heartbeat_event; /* "" : comment heartbeats */
     uint64_t queue_max_events, queue_max_bytes;
     uint64_t redis_check_ms;
@@ -27,12 +28,15 @@ struct config {
         publish_max_waiting_bytes;
     uint64_t publish_wait_replicas; /* 0: do not ask for confirmation */
     uint64_t max_event_bytes, max_topics, max_clients /* 0: by the file limit */, max_header_bytes;
+    uint64_t full_percent /* 0: never */, full_rate /* per second; 0: none */;
     enum config_park park;           /* of the connections of streams: front.h */
     uint64_t accept_rate;            /* per second and address; 0: no limit */
+    uint64_t http_idle_timeout_ms;   /* between requests */
     uint64_t publish_max_held_bytes; /* 0: by max_event_bytes */
     struct strings cors_origins, cors_headers, hosts, inbox_namespaces;
     struct strings compress; /* patterns; empty: nothing */
-    bool io_uring, control_events, events_type_from_topic;
+    bool io_uring, events_type_from_topic;
+    enum config_control control_events; /* ID: none, but the id may move by itself */
     char *control_prefix;
     enum log_level logging_level;
     enum log_format logging_format;

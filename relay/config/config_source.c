@@ -2,6 +2,7 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
+#include "relay/config/config_links.h"
 #include "relay/config/config_secret.h"
 
 #define ENV_PREFIX "SSE_RELAY_"
@@ -109,7 +110,8 @@ static enum err unknown_variable(struct config_loader *l, struct slice name)
     return ERR_INVALID;
 }
 
-static enum err read_variable(struct config_loader *l, struct slice name, struct slice value)
+static enum err read_variable(struct config_loader *l, struct slice name, struct slice value,
+                              char *const *list)
 {
     char known[CONFIG_LOAD_NAME_MAX + 16];
     for (size_t i = 0; i < config_table_count; i++) {
@@ -117,6 +119,8 @@ static enum err read_variable(struct config_loader *l, struct slice name, struct
         if (slice_is(name, known))
             return config_load_set(l, &config_table[i], value, known);
     }
+    if (config_links_has(name, sizeof(ENV_PREFIX) - 1, value, list))
+        return OK;
     return unknown_variable(l, name);
 }
 
@@ -131,7 +135,7 @@ enum err config_source_environment(struct config_loader *l, char **list, bool ap
                 l->path = value;
             continue;
         }
-        enum err e = apply ? read_variable(l, name, value) : OK;
+        enum err e = apply ? read_variable(l, name, value, list) : OK;
         if (e != OK)
             return e;
     }

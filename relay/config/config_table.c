@@ -15,7 +15,10 @@
 
 static const char *const level_choices[] = {"debug", "info", "warn", "error", NULL};
 static const char *const format_choices[] = {"logfmt", "json", NULL};
+static const char *const control_choices[] = {"on", "id", "off", NULL};
 static const char *const park_choices[] = {"suspended", "handover", NULL};
+static_assert(sizeof(enum config_control) == sizeof(unsigned),
+              "enum options are stored as unsigned");
 static_assert(sizeof(enum config_park) == sizeof(unsigned), "enum options are stored as unsigned");
 static_assert(sizeof(enum log_level) == sizeof(unsigned), "enum options are stored as unsigned");
 static_assert(sizeof(enum log_format) == sizeof(unsigned), "enum options are stored as unsigned");
@@ -39,6 +42,25 @@ const struct config_option config_table[] = {
      .described = "what the open-files limit allows",
      .group = "Network",
      .help = "Streams at a time; 0 means as many as the open-files limit allows"},
+    {.name = "full.percent",
+     .type = CONFIG_COUNT,
+     FIELD(full_percent),
+     RANGE(1, 100),
+     .zero_ok = true,
+     .initial = "95",
+     .reloadable = true,
+     .group = "Network",
+     .help = "/ready says full from this share of max_clients on, or a little later; 0: never"},
+    {.name = "full.rate",
+     .type = CONFIG_COUNT,
+     FIELD(full_rate),
+     RANGE(1, 1000000),
+     .zero_ok = true,
+     .initial = "1000",
+     .reloadable = true,
+     .group = "Network",
+     .help = "Streams beyond max_clients that are told per second to come again (200); others get "
+             "503; 0: all of them"},
     {.name = "max_header_bytes",
      .type = CONFIG_SIZE,
      FIELD(max_header_bytes),
@@ -55,6 +77,15 @@ const struct config_option config_table[] = {
      .reloadable = true,
      .group = "Network",
      .help = "Connections accepted per second on each address; others wait; 0: no limit"},
+    {.name = "http.idle_timeout",
+     .type = CONFIG_DURATION,
+     FIELD(http_idle_timeout_ms),
+     RANGE(SECOND, HOUR),
+     .initial = "75s",
+     .reloadable = true,
+     .group = "Network",
+     .help = "Close a connection that is silent between two requests for this long; longer than a "
+             "load balancer keeps its own"},
     {.name = "park",
      .type = CONFIG_ENUM,
      FIELD(park),
@@ -290,6 +321,15 @@ const struct config_option config_table[] = {
      .reloadable = true,
      .group = "Streams",
      .help = "Write something to a stream that was silent for this long; 0 turns it off"},
+    {.name = "heartbeat.min",
+     .type = CONFIG_DURATION,
+     FIELD(heartbeat_min_ms),
+     RANGE(SECOND, HOUR),
+     .initial = "1s",
+     .reloadable = true,
+     .group = "Streams",
+     .help = "The shortest that a client may ask for (heartbeat=4s in its query); the longest is "
+             "heartbeat"},
     {.name = "heartbeat.event",
      .type = CONFIG_STRING,
      FIELD(heartbeat_event),
@@ -318,12 +358,14 @@ const struct config_option config_table[] = {
      .group = "Streams",
      .help = "End a stream cleanly after about this long, so that clients spread anew; 0: never"},
     {.name = "control_events",
-     .type = CONFIG_BOOL,
+     .type = CONFIG_ENUM,
      FIELD(control_events),
      .initial = "on",
      .reloadable = true,
      .group = "Streams",
-     .help = "Send relay.connected, relay.gap and the other control events"},
+     .choices = control_choices,
+     .help = "Send relay.connected, relay.gap and the other control events; id: only their ids, "
+             "with heartbeats"},
     {.name = "control_prefix",
      .type = CONFIG_STRING,
      FIELD(control_prefix),

@@ -100,21 +100,34 @@ static enum err set_number(uint64_t *field, const struct config_option *opt, str
     return OK;
 }
 
-static enum err set_bool(bool *field, struct slice text)
+/* The words of a switch as "on" or "off"; other text as it is. */
+static struct slice switch_word(struct slice text)
 {
     static const char *const yes[] = {"on", "true", "yes", "1"};
     static const char *const no[] = {"off", "false", "no", "0"};
     for (size_t i = 0; i < 4; i++) {
-        if (slice_eq_nocase(text, yes[i]) || slice_eq_nocase(text, no[i])) {
-            *field = slice_eq_nocase(text, yes[i]);
-            return OK;
-        }
+        if (slice_eq_nocase(text, yes[i]))
+            return SLICE_LIT("on");
+        if (slice_eq_nocase(text, no[i]))
+            return SLICE_LIT("off");
     }
-    return ERR_INVALID;
+    return text;
 }
 
+static enum err set_bool(bool *field, struct slice text)
+{
+    struct slice word = switch_word(text);
+    if (!slice_is(word, "on") && !slice_is(word, "off"))
+        return ERR_INVALID;
+    *field = slice_is(word, "on");
+    return OK;
+}
+
+/* Where "on" and "off" are among the choices the other words of a switch stand for them: the option
+ * may have been one before there were more choices. */
 static enum err set_enum(unsigned *field, const struct config_option *opt, struct slice text)
 {
+    text = switch_word(text);
     for (unsigned i = 0; opt->choices[i]; i++) {
         if (slice_eq_nocase(text, opt->choices[i])) {
             *field = i;

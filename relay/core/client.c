@@ -1,8 +1,10 @@
 #include "relay/core/client.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/mem.h"
+#include "common/sse.h"
 
 enum { RING_START = 8 };
 
@@ -53,11 +55,18 @@ static void events_clear(struct client_queue *q)
         event_unref(events_take(q));
 }
 
-void client_init(struct client *c, struct subscription *sub)
+void client_init(struct client *c, struct subscription *sub, const struct client_form *form)
 {
     *c = (struct client){.state = CLIENT_OPENING,
                          .any_type = subscription_request(sub)->types.count == 0,
+                         .chunked = form->chunked,
+                         .owes_end = form->chunked || form->packer,
                          .sub = subscription_ref(sub)};
+    if (!form->packer)
+        return;
+    c->gzip = mem_zero(1, sizeof(*c->gzip));
+    c->gzip->packer = form->packer;
+    c->gzip->sum = form->sum;
 }
 
 void client_reset(struct client *c)
@@ -69,16 +78,38 @@ void client_reset(struct client *c)
     *c = (struct client){.state = CLIENT_CLOSING};
 }
 
-void client_compress(struct client *c, struct gzip *packer, const struct gzip_sum *sum)
-{
-    c->gzip = mem_zero(1, sizeof(*c->gzip));
-    c->gzip->packer = packer;
-    c->gzip->sum = *sum;
-}
-
 static bool is_control(const struct event *ev)
 {
     return !event_topic(ev).ptr;
+}
+
+void client_stand_at(struct client *c, uint64_t id)
+{
+    c->cursor = c->told = id;
+    c->owes_id = true;
+}
+
+/* The frame as it goes out to a client that owes an id; a reference. A comment is no block. */
+static struct event *settle_id(struct client *c, struct event *ev)
+{
+    struct slice frame = event_frame(ev);
+    bool is_block = frame.len > 1 && memcmp(frame.ptr + frame.len - 2, "\n\n", 2) == 0;
+    if (!is_block)
+        return event_ref(ev);
+    c->owes_id = false;
+    return event_id(ev) ? event_ref(ev) : event_new_with_id(ev, c->told);
+}
+
+/* Apart from queue_put(), which runs for each delivery: in there it would cost that a twentieth. */
+__attribute__((noinline)) static void queue_put_owing(struct client *c, struct event *ev)
+{
+    if (event_frame(ev).len == 0) { /* a gap that is not told: no write would take it off again */
+        c->owes_id |= event_id(ev) > 0;
+        return;
+    }
+    struct event *settled = settle_id(c, ev);
+    c->queued_bytes += event_frame(settled).len;
+    events_put(&c->queue, settled);
 }
 
 static void queue_put(struct client *c, struct event *ev)
@@ -88,10 +119,21 @@ static void queue_put(struct client *c, struct event *ev)
         c->cursor = id;
         c->told = id;
     }
-    if (event_frame(ev).len == 0)
-        return; /* a gap that is not told (control events off): no write would take it off again */
+    if (c->owes_id || event_frame(ev).len == 0) {
+        queue_put_owing(c, ev);
+        return;
+    }
     c->queued_bytes += event_frame(ev).len;
     events_put(&c->queue, event_ref(ev));
+}
+
+void client_put_position(struct client *c)
+{
+    struct buf b = {0};
+    sse_put_position(&b, c->cursor);
+    c->owes_id = false;
+    client_put_control(c, event_new_frame(c->cursor, buf_slice(&b)));
+    buf_reset(&b);
 }
 
 static bool queue_fits(const struct client *c, const struct client_limits *limits, size_t bytes)
@@ -233,18 +275,31 @@ static struct slice wire_frame(const struct client *c, uint32_t i)
 {
     struct event *ev = event_at(&c->queue, i);
     if (!c->gzip)
-        return event_frame(ev);
+        return c->chunked ? event_chunk(ev) : event_frame(ev);
     const struct gzip_block *block = event_block(ev, c->gzip->packer);
-    return block ? (struct slice){block->bytes, block->len} : SLICE_NONE;
+    if (!block)
+        return SLICE_NONE;
+    return c->chunked ? gzip_block_chunk(block) : gzip_block_bytes(block);
 }
 
-static int end_frame(const struct client *c, struct iovec *iov)
+/* What tells the client that its stream is whole. */
+static struct slice wire_end(const struct client *c)
 {
-    if (!client_has_output(c))
-        return 0;
-    gzip_end(c->gzip->end, &c->gzip->sum);
-    *iov = (struct iovec){c->gzip->end + c->head_sent, GZIP_END_BYTES - c->head_sent};
-    return 1;
+    if (!c->gzip)
+        return SLICE_LIT(CHUNK_LAST);
+    char *bytes = c->gzip->end + CHUNK_HEAD_MAX; /* always the same: it may go in pieces */
+    gzip_end(bytes, &c->gzip->sum);
+    if (!c->chunked)
+        return (struct slice){bytes, GZIP_END_BYTES};
+    memcpy(bytes + GZIP_END_BYTES, CHUNK_END CHUNK_LAST, CHUNK_END_BYTES + CHUNK_LAST_BYTES);
+    size_t head = chunk_put_head(bytes, GZIP_END_BYTES);
+    return (struct slice){bytes - head, head + GZIP_END_BYTES + CHUNK_END_BYTES + CHUNK_LAST_BYTES};
+}
+
+/* sendmsg() reads only; struct iovec just has no const form. */
+static struct iovec iovec_of(struct slice bytes, size_t skip)
+{
+    return (struct iovec){(void *)(uintptr_t)(bytes.ptr + skip), bytes.len - skip};
 }
 
 int client_frames(const struct client *c, struct iovec *iov, int max_frames, size_t max_bytes)
@@ -252,17 +307,17 @@ int client_frames(const struct client *c, struct iovec *iov, int max_frames, siz
     int n = 0;
     size_t bytes = 0;
     size_t skip = c->head_sent;
-    if (c->queue.ring.count == 0)
-        return end_frame(c, iov);
+    if (c->queue.ring.count == 0 && client_has_output(c)) {
+        iov[0] = iovec_of(wire_end(c), skip);
+        return 1;
+    }
     for (uint32_t i = 0; i < c->queue.ring.count && n < max_frames && bytes < max_bytes; i++) {
         struct slice frame = wire_frame(c, i);
         if (!frame.ptr)
             break;
-        /* sendmsg() reads only; struct iovec just has no const form. */
-        iov[n].iov_base = (void *)(uintptr_t)(frame.ptr + skip);
-        iov[n].iov_len = frame.len - skip;
-        /* Plain bytes: deflating takes its time, too. */
-        bytes += event_frame(event_at(&c->queue, i)).len - (c->gzip ? 0 : skip);
+        iov[n] = iovec_of(frame, skip);
+        /* Plain bytes where it is compressed: deflating takes its time, too. */
+        bytes += c->gzip ? event_frame(event_at(&c->queue, i)).len : iov[n].iov_len;
         skip = 0;
         n++;
     }
@@ -289,7 +344,7 @@ size_t client_sent(struct client *c, size_t bytes)
     }
     if (bytes > 0) { /* of the end */
         c->head_sent += (uint32_t)bytes;
-        c->gzip->ended = c->head_sent == GZIP_END_BYTES;
+        c->owes_end = c->head_sent < wire_end(c).len;
     }
     return events;
 }

@@ -6,7 +6,7 @@
  * While a read of the log is under way, live events are held beside the queue (bounded like it).
  * When the page that meets the live tail arrives, what is held and newer than the page follows it:
  * that is the hand-over without a hole. When the hold overflowed, nothing is lost but time: the log
- * is read once more. docs/architecture.md, "Life of a connection". */
+ * is read once more. docs/architecture.md, "The hand-over from log to live". */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -32,12 +32,22 @@ struct client_queue {
     struct ring ring;
 };
 
+/* The end of a gzip stream as a chunk, and the last chunk. */
+enum { CLIENT_END_MAX = CHUNK_HEAD_MAX + GZIP_END_BYTES + CHUNK_END_BYTES + CHUNK_LAST_BYTES };
+
 /* Of a stream that is sent compressed. */
 struct client_gzip {
     struct gzip *packer; /* the worker's */
     struct gzip_sum sum; /* of what the socket has */
-    bool ended;          /* the socket has the end, too */
-    char end[GZIP_END_BYTES];
+    char end[CLIENT_END_MAX];
+};
+
+/* How a stream's frames travel. */
+struct client_form {
+    bool chunked; /* each is an HTTP chunk: else the body ends with the connection */
+    /* Packed by this one; NULL: plain. The worker's. */
+    struct gzip *packer;
+    struct gzip_sum sum; /* of what was sent before; with a packer */
 };
 
 /* Embedded in the worker's stream for the cache's sake. Read it freely, change it through the
@@ -45,10 +55,14 @@ struct client_gzip {
 struct client {
     /* What each delivery touches comes first: 64 bytes. */
     enum client_state state : 8;
-    bool reading;       /* a read of the log is under way: live events are held */
-    bool hold_overflow; /* more came than could be held: read again */
-    bool any_type;      /* it filters no types */
-    uint32_t head_sent; /* bytes, as sent, of the first queued frame that the socket has */
+    bool reading;           /* a read of the log is under way: live events are held */
+    bool any_type;          /* it filters no types */
+    bool hold_overflow : 1; /* more came than could be held: read again */
+    bool chunked : 1;
+    bool owes_end : 1; /* its end is more than the connection's, and the socket has not all of it */
+    bool owes_id : 1;  /* it stands at `told`, but has not been sent that id */
+    uint32_t head_sent; /* bytes, as sent, of the first queued frame, or of the end, that the
+                           socket has */
     uint64_t cursor;    /* everything wanted up to this id has been queued */
     uint64_t told;      /* the highest id that the client has been sent, or will from the queue */
     struct client_queue queue;
@@ -63,11 +77,10 @@ struct client {
 
 enum client_push { CLIENT_QUEUED, CLIENT_HELD, CLIENT_SKIPPED, CLIENT_DROPPED, CLIENT_FULL };
 
-void client_init(struct client *c, struct subscription *sub); /* takes a reference */
+/* Takes a reference to @sub. When it is closing and the queue is empty, the end of the gzip stream
+ * and the last chunk are what is left to send. */
+void client_init(struct client *c, struct subscription *sub, const struct client_form *form);
 void client_reset(struct client *c);
-/* From the start on: its frames go out packed by @packer, after what *sum says. When it is closing
- * and the queue is empty, the end of the gzip stream is what is left to send. */
-void client_compress(struct client *c, struct gzip *packer, const struct gzip_sum *sum);
 
 /* Offers a live event. QUEUED: it will be sent (a reference is taken). HELD: a read is under way.
  * SKIPPED: not for this client, or it has it already, or the log will bring it. FULL: over the
@@ -81,8 +94,14 @@ enum client_push client_push_late(struct client *c, const struct client_limits *
                                   struct event *ev);
 
 /* Queues a frame of our own (control event, heartbeat) whatever the limits; callers send few. Takes
- * over the reference. */
+ * over the reference. An empty frame with an id: client_stand_at(). */
 void client_put_control(struct client *c, struct event *ev);
+/* The client is complete up to @id, and is not sent it now: the next block that has no id of its
+ * own carries it, so that the client keeps it (an EventSource forgets its last id at the first
+ * blank line that no id came before). */
+void client_stand_at(struct client *c, uint64_t id);
+/* Queues a block that does nothing but tell the id up to which the client is complete. */
+void client_put_position(struct client *c);
 
 /* A read of the log starts: hold what comes from now on. Not while one is under way. */
 void client_read_begin(struct client *c);
@@ -103,10 +122,10 @@ int client_frames(const struct client *c, struct iovec *iov, int max_frames, siz
 size_t client_sent(struct client *c, size_t bytes);
 
 /* Moves to CLOSING. With @keep_queue what is queued will still be sent; otherwise only the frame
- * the socket has begun. Returns the number of events dropped. */
+ * the socket has begun, and the end. Returns the number of events dropped. */
 size_t client_close(struct client *c, bool keep_queue);
 
 static inline bool client_has_output(const struct client *c)
 {
-    return c->queue.ring.count > 0 || (c->gzip && c->state == CLIENT_CLOSING && !c->gzip->ended);
+    return c->queue.ring.count > 0 || (c->owes_end && c->state == CLIENT_CLOSING);
 }

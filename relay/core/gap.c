@@ -33,7 +33,7 @@ struct event *gap_event(const struct config *config, uint64_t id, uint64_t from,
                         enum gap_reason reason)
 {
     struct buf frame = {0}, json = {0};
-    if (config->control_events) {
+    if (config->control_events == CONTROL_ON) {
         if (from == UINT64_MAX)
             buf_puts(&json, "{\"from\":null");
         else
@@ -41,8 +41,6 @@ struct event *gap_event(const struct config *config, uint64_t id, uint64_t from,
         buf_printf(&json, ",\"to\":\"%llu\",\"reason\":\"%s\"}", (unsigned long long)to,
                    gap_reason_text(reason));
         sse_put_control(&frame, id, config->control_prefix, "gap", buf_slice(&json));
-    } else if (id) {
-        sse_put_position(&frame, id);
     }
     struct event *ev = event_new_frame(id, buf_slice(&frame));
     buf_reset(&frame);

@@ -10,7 +10,7 @@ enum gap_reason { GAP_TRIMMED, GAP_EXPIRED, GAP_UNKNOWN_ID, GAP_OVERFLOW, GAP_RE
 const char *gap_reason_text(enum gap_reason reason);
 enum metric gap_metric(enum gap_reason reason); /* which counts it */
 /* The control event that tells of a gap. @id: 0 when the cursor must not move. @from: UINT64_MAX
- * when it is not known. With control events off: a position block, or an event without bytes when
- * there is no id. */
+ * when it is not known. Without control events: an event without bytes, that moves the cursor
+ * untold. */
 struct event *gap_event(const struct config *config, uint64_t id, uint64_t from, uint64_t to,
                         enum gap_reason reason);

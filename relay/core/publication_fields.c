@@ -20,7 +20,8 @@ struct rule {
     enum publication_kind kind;
     uint64_t least, greatest; /* of a number; of texts, their bytes */
     enum barred barred;
-    bool redis_only;                            /* no field of HTTP */
+    bool redis_only; /* no field of HTTP */
+    bool reserved;   /* some are only for the relay's own events: event_type_is_reserved() */
     unsigned excludes, needs;                   /* bits of fields */
     const char *excludes_reason, *needs_reason; /* behind "expected" */
 };
@@ -41,7 +42,8 @@ static const struct rule rules[FIELD_COUNT] = {
                      .kind = KIND_TEXT,
                      .least = 1,
                      .greatest = NAME_BYTES,
-                     .barred = BARRED_LINE_ENDS},
+                     .barred = BARRED_LINE_ENDS,
+                     .reserved = true},
     [FIELD_RETRY] = {.name = "retry", .kind = KIND_MS, .least = 0, .greatest = 86400000},
     [FIELD_EPHEMERAL] = {.name = "ephemeral", .kind = KIND_FLAG},
     [FIELD_ONCE] = {.name = "once",
@@ -106,8 +108,9 @@ void publication_put_expected(enum publication_field field, struct buf *b)
         buf_puts(b, "valid UTF-8");
         break;
     case KIND_TEXT:
-        buf_printf(b, "%llu to %llu bytes of UTF-8 without %s", least, greatest,
-                   rule->barred == BARRED_LINE_ENDS ? "line breaks" : "control characters");
+        buf_printf(b, "%llu to %llu bytes of UTF-8 without %s%s", least, greatest,
+                   rule->barred == BARRED_LINE_ENDS ? "line breaks" : "control characters",
+                   rule->reserved ? " that do not begin with relay." : "");
         break;
     case KIND_MS:
         if (greatest < EVENT_ID_MAX)
@@ -341,7 +344,8 @@ static bool set_plain(struct publication *p, enum publication_field field, struc
     const struct rule *rule = &rules[field];
     uint64_t n;
     if (rule->kind == KIND_TEXT) {
-        if (!publication_text_valid(field, text))
+        if (!publication_text_valid(field, text) ||
+            (rule->reserved && event_type_is_reserved(text, NULL)))
             return false;
         *text_field(p, field) = text_copy(text);
     } else if (rule->kind == KIND_MS) {

@@ -7,7 +7,7 @@ enum cursor_kind {
     CURSOR_NONE,    /* live only */
     CURSOR_ID,      /* Last-Event-ID: what was missed is told */
     CURSOR_UNKNOWN, /* a Last-Event-ID that is not ours */
-    CURSOR_SINCE,   /* `value` is a wall-clock time in microseconds */
+    CURSOR_SINCE,   /* `value` is a time in microseconds, as ids are */
     CURSOR_LAST,    /* the last `value` events */
     CURSOR_ALL,
 };
@@ -17,7 +17,9 @@ struct subscription_request {
     struct strings topics; /* at least one, valid, without repeats */
     struct strings types;  /* empty: all */
     enum cursor_kind cursor;
+    bool cursor_is_local; /* CURSOR_SINCE: by this machine's clock, not by the one of the ids */
     uint64_t cursor_value;
+    uint64_t heartbeat_ms; /* 0: as configured */
 };
 
 void subscription_request_reset(struct subscription_request *r);

@@ -10,6 +10,7 @@
 #include "common/mem.h"
 #include "common/names.h"
 #include "common/ring.h"
+#include "relay/core/id_map.h"
 
 enum {
     TOPICS_MAX = 65536,
@@ -19,8 +20,17 @@ enum {
     RING_START = 8,
 };
 
+/* Looking for an event on all topics costs 3 ms with 65,536 of them, and a failover may ask for
+ * thousands of events. To map all ids costs some times as much, once, and what is added meanwhile
+ * is mapped, too, until that was as much again. Nobody pays who does not ask. */
+enum {
+    MAP_AFTER = 8,       /* searches, since it was dropped */
+    MAP_TOPICS = 256,    /* with fewer a search is cheap */
+    MAP_EVENTS = 524288, /* with more of them they are searched for: bounds the map */
+};
+
 struct tail {
-    char *key; /* ns, NUL, topic */
+    char *key; /* ns, NUL, topic; NULL: it is gone, but for the map */
     size_t key_len;
     uint64_t from, last; /* every event with from < id <= last is in the ring, in order of ids */
     size_t bytes;
@@ -34,11 +44,41 @@ struct tails {
     struct tail *table;
     TAILQ_HEAD(tail_list, tail) order;
     struct tail *full; /* those before it in the order have no events, but for their chain */
-    size_t count, bytes;
+    size_t count, bytes, events;
     uint32_t max_events;
     size_t max_bytes;
-    struct buf key; /* scratch */
+    struct id_map *map; /* which tails have, or had, the events; NULL: nobody asks */
+    size_t map_max;
+    unsigned searches;
+    struct tail_list gone; /* tails that the map may still name … */
+    size_t gone_count;     /* … at most TOPICS_MAX of them */
+    struct buf key;        /* scratch */
 };
+
+/* --- which topics have an event --------------------------------------------------------------- */
+
+static void map_drop(struct tails *tails)
+{
+    struct tail *t;
+    while ((t = TAILQ_FIRST(&tails->gone))) {
+        TAILQ_REMOVE(&tails->gone, t, link);
+        free(t);
+    }
+    id_map_free(tails->map);
+    tails->map = NULL;
+    tails->gone_count = tails->searches = 0;
+}
+
+/* Something is added: when the map is full, this is the time for it to go. */
+static void map_add(struct tails *tails, struct tail *t, const struct event *ev)
+{
+    if (!tails->map)
+        return;
+    if (id_map_count(tails->map) < tails->map_max)
+        id_map_add(tails->map, event_id(ev), t);
+    else
+        map_drop(tails);
+}
 
 /* --- one topic -------------------------------------------------------------------------------- */
 
@@ -96,13 +136,16 @@ static void events_insert(struct tails *tails, struct tail *t, uint32_t at, stru
     for (uint32_t i = t->ring.count++; i > at; i--)
         *slot_at(t, i) = *slot_at(t, i - 1);
     *slot_at(t, at) = event_ref(ev);
+    tails->events++;
     account(tails, t, event_cost(ev), 0);
+    map_add(tails, t, ev);
 }
 
 static void events_drop_oldest(struct tails *tails, struct tail *t)
 {
     struct event *ev = t->events[ring_pop(&t->ring)];
     t->from = event_id(ev);
+    tails->events--;
     account(tails, t, 0, event_cost(ev));
     event_unref(ev);
 }
@@ -139,7 +182,14 @@ static void tail_free(struct tails *tails, struct tail *t)
     order_remove(tails, t);
     tails->count--;
     free(t->key);
-    free(t);
+    t->key = NULL;
+    if (!tails->map) {
+        free(t);
+        return;
+    }
+    TAILQ_INSERT_TAIL(&tails->gone, t, link);
+    if (++tails->gone_count > TOPICS_MAX)
+        map_drop(tails);
 }
 
 static struct tail *find_key(struct tails *tails, struct slice key)
@@ -196,6 +246,7 @@ struct tails *tails_new(void)
 {
     struct tails *tails = mem_zero(1, sizeof(*tails));
     TAILQ_INIT(&tails->order);
+    TAILQ_INIT(&tails->gone);
     return tails;
 }
 
@@ -206,6 +257,7 @@ void tails_free(struct tails *tails)
     struct tail *t;
     while ((t = TAILQ_FIRST(&tails->order)))
         tail_free(tails, t);
+    map_drop(tails);
     buf_reset(&tails->key);
     free(tails);
 }
@@ -276,16 +328,55 @@ void tails_fill(struct tails *tails, struct slice ns, struct slice topic, uint64
     trim(tails, t);
 }
 
-char *tails_twin(struct tails *tails, struct event *ev)
+/* --- twins ------------------------------------------------------------------------------------ */
+
+static void map_make(struct tails *tails)
+{
+    struct tail *t;
+    tails->map = id_map_new(2 * tails->events);
+    tails->map_max = 2 * tails->events;
+    TAILQ_FOREACH (t, &tails->order, link)
+        for (uint32_t i = 0; i < t->ring.count; i++)
+            id_map_add(tails->map, event_id(*slot_at(t, i)), t);
+}
+
+static bool is_twin(const struct tail *t, const struct event *ev)
 {
     struct slice ns = event_ns(ev);
+    return events_have(t, event_id(ev)) && is_of(t, ns) &&
+           !slice_eq(topic_of(t, ns), event_topic(ev));
+}
+
+static const struct tail *find_mapped(const struct tails *tails, const struct event *ev)
+{
     const struct tail *t;
-    TAILQ_FOREACH (t, &tails->order, link) {
-        if (is_of(t, ns) && !slice_eq(topic_of(t, ns), event_topic(ev)) &&
-            events_have(t, event_id(ev)))
-            return slice_dup(topic_of(t, ns));
-    }
+    size_t at = 0;
+    while ((t = id_map_next(tails->map, event_id(ev), &at)))
+        if (is_twin(t, ev)) /* it may have gone since, and others with it */
+            return t;
     return NULL;
+}
+
+static const struct tail *find_twin(struct tails *tails, const struct event *ev)
+{
+    const struct tail *t;
+    if (tails->map)
+        return find_mapped(tails, ev);
+    if (tails->count >= MAP_TOPICS && tails->events <= MAP_EVENTS &&
+        ++tails->searches > MAP_AFTER) {
+        map_make(tails);
+        return find_mapped(tails, ev);
+    }
+    TAILQ_FOREACH (t, &tails->order, link)
+        if (is_twin(t, ev))
+            return t;
+    return NULL;
+}
+
+char *tails_twin(struct tails *tails, struct event *ev)
+{
+    const struct tail *t = find_twin(tails, ev);
+    return t ? slice_dup(topic_of(t, event_ns(ev))) : NULL;
 }
 
 /* --- reading ---------------------------------------------------------------------------------- */
@@ -303,14 +394,17 @@ bool tails_cover(struct tails *tails, struct slice ns, struct slice topic, uint6
 }
 
 size_t tails_read(struct tails *tails, struct slice ns, struct slice topic, uint64_t cursor,
-                  struct event **out, size_t max)
+                  uint64_t now_us, struct event **out, size_t max)
 {
     const struct tail *t = find(tails, ns, topic);
     size_t count = 0;
     if (!t)
         return 0;
-    for (uint32_t i = events_upto(t, cursor); i < t->ring.count && count < max; i++)
-        out[count++] = *slot_at(t, i);
+    for (uint32_t i = events_upto(t, cursor); i < t->ring.count && count < max; i++) {
+        struct event *ev = *slot_at(t, i);
+        if (!event_is_over(ev, now_us))
+            out[count++] = ev;
+    }
     return count;
 }
 

@@ -29,16 +29,19 @@ void tails_fill(struct tails *tails, struct slice ns, struct slice topic, uint64
                 uint64_t upto, uint64_t last, struct event *const *events, size_t count);
 
 /* Another topic of the namespace on which the event is here, too (the caller frees it), or NULL.
- * Looks at all of them. */
+ * Looks at all topics, which takes milliseconds where there are very many; when it is asked often,
+ * it makes a map of ids, and keeps that for a while (some 64 bytes for each event, at most 32 MB).
+ */
 char *tails_twin(struct tails *tails, struct event *ev);
 
 /* The last id of a topic, 0 if nothing is known of it. */
 uint64_t tails_last(struct tails *tails, struct slice ns, struct slice topic);
 /* Whether everything after @cursor on the topic is here. */
 bool tails_cover(struct tails *tails, struct slice ns, struct slice topic, uint64_t cursor);
-/* The first up to @max events after @cursor, borrowed, into @out. Returns how many. */
+/* The first up to @max events after @cursor that are not over at @now_us (wall clock), borrowed,
+ * into @out. Returns how many. */
 size_t tails_read(struct tails *tails, struct slice ns, struct slice topic, uint64_t cursor,
-                  struct event **out, size_t max);
+                  uint64_t now_us, struct event **out, size_t max);
 
 /* The topic is not heard any more, or something of it was lost. */
 void tails_drop(struct tails *tails, struct slice ns, struct slice topic);

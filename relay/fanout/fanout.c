@@ -48,7 +48,8 @@ void fanout_close_doomed(struct fanout *f)
 
 static void observe(struct fanout *f)
 {
-    uint64_t mono = clock_mono_us(), wall = clock_wall_us();
+    uint64_t mono = clock_mono_us();
+    uint64_t wall = clock_wall_us() + (uint64_t)bus_clock_offset_us(f->shared.node->bus);
     for (size_t i = 0; i < f->mark_count; i++) {
         struct fanout_mark *mark = &f->marks[i];
         if (mark->arrival_us)
@@ -176,9 +177,9 @@ bool fanout_is_turn_full(const struct fanout *f)
 /* --- streams --------------------------------------------------------------------------------- */
 
 struct stream *fanout_open(struct fanout *f, void *connection, struct subscription_request *request,
-                           const struct gzip_sum *sum)
+                           const struct stream_form *form)
 {
-    return stream_open(&f->shared, connection, request, sum);
+    return stream_open(&f->shared, connection, request, form);
 }
 
 void fanout_start(struct stream *s, int fd)

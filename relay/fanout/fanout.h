@@ -2,10 +2,10 @@
  * stream that has something to send once per loop turn with one write. Worker thread. */
 #pragma once
 #include "relay/fanout/interest.h"
+#include "relay/fanout/stream.h"
 #include "relay/core/node.h"
 
 struct fanout;
-struct stream; /* one client */
 
 /* @end: gives the connection of a stream back to be closed, soon; fanout_over() follows. */
 struct fanout *fanout_new(struct ev_loop *loop, unsigned worker, struct node *node,
@@ -14,9 +14,9 @@ void fanout_free(struct fanout *fanout); /* after all streams are over */
 void fanout_configure(struct fanout *fanout, struct config *config);
 
 /* A stream on @connection, whose preamble is still to be sent; takes over the request's contents.
- * @sum: of that preamble, and the stream is gzip; NULL: it is plain. */
+ */
 struct stream *fanout_open(struct fanout *fanout, void *connection,
-                           struct subscription_request *request, const struct gzip_sum *sum);
+                           struct subscription_request *request, const struct stream_form *form);
 /* Its socket is ours now. */
 void fanout_start(struct stream *stream, int fd);
 /* Its connection is over: the stream is gone. */

@@ -158,14 +158,13 @@ static void watch_output(struct stream *s, bool blocked)
 
 /* --- compressed streams: common/gzip.h -------------------------------------------------------- */
 
-static void gzip_join(struct stream *s, const struct gzip_sum *sum)
+static struct gzip *gzip_join(struct stream_shared *shared)
 {
-    struct stream_shared *shared = s->shared;
     if (!shared->gzip)
         shared->gzip = gzip_new();
     shared->gzip_streams++;
     metrics_add(shared->metrics, M_CLIENTS_GZIP, 1);
-    client_compress(&s->client, shared->gzip, sum);
+    return shared->gzip;
 }
 
 static void gzip_leave(struct stream *s)
@@ -263,9 +262,14 @@ static void put_connected(struct stream *s, uint64_t start)
     struct stream_shared *shared = s->shared;
     const struct subscription_request *request = subscription_request(s->client.sub);
     const struct strings *topics = &request->topics;
-    bool from_zero = request->cursor == CURSOR_ID && request->cursor_value == 0;
+    bool from_zero = request->cursor == CURSOR_ID && request->cursor_value == 0 && !start;
     struct buf json = {0}, frame = {0};
     uint64_t random_id = 0;
+    if (shared->config->control_events != CONTROL_ON) {
+        if (start || from_zero)
+            client_stand_at(&s->client, start);
+        return;
+    }
     if (getrandom(&random_id, sizeof(random_id), 0) != sizeof(random_id))
         random_id = clock_mono_us();
     buf_printf(&json, "{\"connection_id\":\"%016llx\",\"node\":", (unsigned long long)random_id);
@@ -278,15 +282,8 @@ static void put_connected(struct stream *s, uint64_t start)
     buf_puts(&json, "]}");
     if (from_zero) /* no event's id, and yet the cursor that was given */
         buf_puts(&frame, "id: 0\n");
-    if (shared->config->control_events)
-        sse_put_control(&frame, start, shared->config->control_prefix, "connected",
-                        buf_slice(&json));
-    else if (start)
-        sse_put_position(&frame, start);
-    else if (from_zero)
-        buf_putc(&frame, '\n');
-    if (frame.len)
-        client_put_control(&s->client, event_new_frame(start, buf_slice(&frame)));
+    sse_put_control(&frame, start, shared->config->control_prefix, "connected", buf_slice(&json));
+    client_put_control(&s->client, event_new_frame(start, buf_slice(&frame)));
     buf_reset(&json);
     buf_reset(&frame);
 }
@@ -333,11 +330,21 @@ static void put_shutdown(struct stream *s)
 {
     struct stream_shared *shared = s->shared;
     struct buf frame = {0};
-    if (!shared->config->control_events || s->client.state == CLIENT_OPENING)
+    if (shared->config->control_events != CONTROL_ON || s->client.state == CLIENT_OPENING)
         return;
     sse_put_control(&frame, 0, shared->config->control_prefix, "shutdown", SLICE_LIT("{}"));
     client_put_control(&s->client, event_new_frame(0, buf_slice(&frame)));
     buf_reset(&frame);
+}
+
+/* It stands further on than it knows: events were left out by the type filter, which a resume would
+ * read all again, or control events are off. With `off` it is never told by a block of its own:
+ * many clients take a block that has only an id for an event. */
+static bool is_position_due(const struct stream *s)
+{
+    const struct client *c = &s->client;
+    return s->shared->config->control_events != CONTROL_OFF && c->state == CLIENT_LIVE &&
+           (c->told < c->cursor || c->owes_id);
 }
 
 static void put_heartbeat(struct stream *s)
@@ -345,13 +352,8 @@ static void put_heartbeat(struct stream *s)
     struct stream_shared *shared = s->shared;
     if (client_has_output(&s->client))
         return; /* it does not even take what it should */
-    /* Events were left out by the type filter: tell the position, or a resume would read them all
-     * again. */
-    if (s->client.state == CLIENT_LIVE && s->client.told < s->client.cursor) {
-        struct buf frame = {0};
-        sse_put_position(&frame, s->client.cursor);
-        client_put_control(&s->client, event_new_frame(s->client.cursor, buf_slice(&frame)));
-        buf_reset(&frame);
+    if (is_position_due(s)) {
+        client_put_position(&s->client);
     } else {
         bool held = s->client.state == CLIENT_OPENING;
         client_put_control(&s->client, event_ref(held ? shared->comment : shared->heartbeat));
@@ -389,6 +391,9 @@ void stream_timer(struct wheel_entry *entry, void *arg)
 static void set_heartbeat(struct stream *s)
 {
     uint64_t beat = s->shared->config->heartbeat_ms;
+    uint64_t asked = subscription_request(s->client.sub)->heartbeat_ms;
+    if (asked && (!beat || asked < beat))
+        beat = asked;
     s->heartbeat_ms = (uint32_t)(beat ? stream_spread(beat - beat / 10, beat) : 0);
     set_timer(s);
 }
@@ -421,7 +426,7 @@ void stream_drain(struct stream *s, uint64_t end_ms)
 /* --- opening and over ------------------------------------------------------------------------ */
 
 struct stream *stream_open(struct stream_shared *shared, void *connection,
-                           struct subscription_request *request, const struct gzip_sum *sum)
+                           struct subscription_request *request, const struct stream_form *form)
 {
     size_t count = request->topics.count;
     enum cursor_kind kind = request->cursor;
@@ -432,9 +437,12 @@ struct stream *stream_open(struct stream_shared *shared, void *connection,
     s->connection = connection;
     s->fd = -1;
     s->sub_count = count;
-    client_init(&s->client, sub);
-    if (sum)
-        gzip_join(s, sum);
+    struct client_form client_form = {.chunked = form->chunked};
+    if (form->sum) {
+        client_form.packer = gzip_join(shared);
+        client_form.sum = *form->sum;
+    }
+    client_init(&s->client, sub, &client_form);
     subscription_unref(sub);
     ev_init(&s->io, on_io);
     s->io.data = s;

@@ -65,10 +65,16 @@ struct stream_shared {
     size_t gzip_streams;
 };
 
+/* What its answer has begun with. */
+struct stream_form {
+    bool chunked;               /* its body goes in HTTP chunks; else it ends with the connection */
+    const struct gzip_sum *sum; /* of the preamble, and the stream is gzip; NULL: it is plain */
+};
+
 /* A stream on @connection, whose preamble is still to be sent; takes over the request's contents.
- * @sum: of that preamble, and the stream is gzip; NULL: it is plain. */
+ */
 struct stream *stream_open(struct stream_shared *shared, void *connection,
-                           struct subscription_request *request, const struct gzip_sum *sum);
+                           struct subscription_request *request, const struct stream_form *form);
 /* Its socket is ours now. */
 void stream_start(struct stream *s, int fd);
 /* Its connection is over: the stream is gone. */

@@ -17,7 +17,6 @@ static void on_tick(struct ev_loop *loop, ev_timer *w, int revents)
     (void)loop, (void)revents;
     struct front *front = w->data;
     wheel_advance(front->wheel, clock_mono_ms());
-    front_memory_trim(front);
 }
 
 /* --- life ------------------------------------------------------------------------------------ */
@@ -96,6 +95,7 @@ struct front *front_new(struct ev_loop *loop, const int *listen_fds, size_t coun
 void front_configure(struct front *front, const struct front_limits *limits)
 {
     front->limits.accept_rate = limits->accept_rate;
+    front->limits.idle_ms = limits->idle_ms;
     front->limits.max_body_bytes = limits->max_body_bytes;
     front->limits.max_held_bytes = limits->max_held_bytes;
     front_gate_configure(front);

@@ -50,12 +50,18 @@ struct front_limits {
      * under way. */
     size_t max_others;
     bool handover; /* of a stream's socket: libmicrohttpd keeps nothing of it */
+    bool slim; /* what front_memory_is_known() said: what a stream does not need is given back */
     /* Changed by front_configure(). */
     double accept_rate; /* connections per second on each address; 0: no limit */
+    uint64_t idle_ms;   /* a connection may be silent between two requests */
     size_t max_body_bytes;
     size_t max_held_bytes; /* of request bodies, over all workers */
 };
 
+/* Whether this libmicrohttpd, with these limits, lays out the memory of connections as the relay
+ * knows it. Tries that out in less than a millisecond; says so in the log when it does not. Once
+ * for all workers. */
+bool front_memory_is_known(const struct front_limits *limits);
 /* @listen_fds: bound, listening, non-blocking; closed by front_free(), or by this when it fails.
  * @held_bytes: of request bodies; shared by all workers, outlives them. NULL when libmicrohttpd
  * refuses, with errno. */
@@ -88,8 +94,11 @@ void front_expect_slow(struct front_call *call);
 /* Answers in whole. Takes @body's bytes over and leaves it empty; NULL: none. */
 void front_reply(struct front_call *call, unsigned status, const struct front_header *headers,
                  size_t count, struct buf *body);
-/* Answers 200 with a body that ends with the connection (HTTP/1.0 style, not chunked): @preamble
- * now, then stream(). */
+/* Whether the body of a stream goes in chunks (common/chunk.h), each of which is then the
+ * handler's to write in full, the last one, too. Else, for a client of HTTP/1.0, the body ends with
+ * the connection. */
+bool front_is_chunked(const struct front_call *call);
+/* Answers 200 with a body whose length nobody knows: @preamble now, then stream(). */
 void front_stream(struct front_call *call, const struct front_header *headers, size_t count,
                   struct slice preamble);
 /* Ends a stream. Stop watching its socket before. Asynchronous and batched: over() follows. */

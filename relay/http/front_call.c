@@ -27,13 +27,14 @@ static struct front_peer *peer_of(struct MHD_Connection *connection)
 }
 
 static struct front_call *call_new(struct front *front, struct MHD_Connection *connection,
-                                   const char *method, const char *path)
+                                   const char *method, const char *path, const char *version)
 {
     struct front_call *call = mem_zero(1, sizeof(*call));
     call->front = front;
     call->connection = connection;
     call->peer = peer_of(connection);
     call->fd = call->peer->fd;
+    call->chunked = strcmp(version, "HTTP/1.1") >= 0; /* all versions are written alike */
     call->request = mem_zero(1, sizeof(*call->request));
     call->request->raw_method = method;
     call->request->raw_path = path;
@@ -209,7 +210,7 @@ enum MHD_Result front_call_on_request(void *cls, struct MHD_Connection *connecti
     if (!call) {
         if (peer_of(connection)->refused)
             return MHD_NO;
-        *req_cls = call = call_new(front, connection, method, url);
+        *req_cls = call = call_new(front, connection, method, url, version);
         begin(call, version);
         return MHD_YES;
     }
@@ -260,7 +261,7 @@ void front_call_on_completed(void *cls, struct MHD_Connection *connection, void 
     }
     front_call_over(call);
     front_peer_set_state(peer, PEER_IDLE);
-    wheel_set(front->wheel, &peer->deadline, clock_mono_ms() + IDLE_DEADLINE_MS);
+    wheel_set(front->wheel, &peer->deadline, clock_mono_ms() + front->limits.idle_ms);
     if (code == MHD_REQUEST_TERMINATED_COMPLETED_OK)
         notice_end(peer->fd);
 }
@@ -308,6 +309,11 @@ void front_reply(struct front_call *call, unsigned status, const struct front_he
 bool front_is_stream(const struct front_call *call)
 {
     return call->stream;
+}
+
+bool front_is_chunked(const struct front_call *call)
+{
+    return call->chunked;
 }
 
 struct slice front_method(const struct front_call *call)

@@ -1,6 +1,5 @@
 /* What a suspended connection need not keep. A stream waits for hours with what libmicrohttpd
  * reserved for a request of the greatest size that is allowed; nearly all of that is zeros. */
-#include <malloc.h>
 #include <netinet/in.h>
 #include <linux/tcp.h>
 #include <stdint.h>
@@ -9,14 +8,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "common/clock.h"
 #include "relay/http/front_parts.h"
+#include "relay/http/front_pool.h"
 
 enum {
-    AHEAD_MAX = 64, /* bytes before or behind the request that are allowed for */
     HEADERS_MAX = 64,
-    TRIM_AFTER = 1024, /* connections: some megabytes */
-    TRIM_PAUSE_MS = 10000,
 };
 
 /* --- the answer's header --------------------------------------------------------------------- */
@@ -70,12 +66,13 @@ static bool find_pool(const struct front_call *call, uintptr_t *from, uintptr_t 
         return false;
     size_t header = info->header_size;
     uintptr_t start = (uintptr_t)request->raw_method, path = (uintptr_t)request->raw_path;
-    if (received < header || received > header + AHEAD_MAX)
+    if (received < header || received > header + FRONT_POOL_SPARE)
         return false;
-    if (path <= start || path - start >= header || header + AHEAD_MAX >= call->front->pool_bytes)
+    if (path <= start || path - start >= header ||
+        header + FRONT_POOL_SPARE >= call->front->pool_bytes)
         return false; /* it does not work as we know it */
     *from = start + header;
-    *to = start + call->front->pool_bytes - AHEAD_MAX;
+    *to = start + call->front->pool_bytes - FRONT_POOL_SPARE;
     return true;
 }
 
@@ -107,23 +104,18 @@ void front_memory_slim(struct front_call *call)
 {
     uintptr_t from, to;
     drop_headers(call->request->sent);
-    if (find_pool(call, &from, &to))
+    if (call->front->limits.slim && find_pool(call, &from, &to))
         give_back(from, to);
 }
 
-/* --- the heap -------------------------------------------------------------------------------- */
-
-/* malloc keeps what is free below its top for ever. Given back it is not only the system's again:
- * the next pool that is made of it is of zeros, which front_memory_slim() can give back in turn,
- * and not of what was there. */
-void front_memory_trim(struct front *front)
+bool front_memory_is_known(const struct front_limits *limits)
 {
-    uint64_t now_ms = clock_mono_ms();
-    if (front->ended < TRIM_AFTER || now_ms - front->trimmed_ms < TRIM_PAUSE_MS)
-        return;
-    front->ended = 0;
-    front->trimmed_ms = now_ms;
-#ifdef __GLIBC__
-    malloc_trim(0);
-#endif
+    bool known = front_pool_is_known(front_drive_pool_bytes(limits));
+    if (!known)
+        log_put(
+            LOG_WARN,
+            "libmicrohttpd does not lay its memory out as this relay knows it; streams keep all "
+            "of it",
+            "version", MHD_get_version(), NULL);
+    return known;
 }

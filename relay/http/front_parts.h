@@ -1,8 +1,9 @@
 /* What the parts of front share, for them only. From the lowest to the highest: front_hangup.c
  * notices who hangs up while he waits, front_drive.c runs libmicrohttpd, front_peer.c has its
- * connections, front_memory.c gives memory back, front_judge.c has messages judged, front_body.c
- * keeps bodies within bounds, front_call.c takes requests and answers them, front_stream.c sends a
- * stream's preamble and parks its connection, front_gate.c accepts, front.c sets all of it up. */
+ * connections, front_pool.c tries out how libmicrohttpd lays memory out, front_memory.c gives it
+ * back, front_judge.c has messages judged, front_body.c keeps bodies within bounds, front_call.c
+ * takes requests and answers them, front_stream.c sends a stream's preamble and parks its
+ * connection, front_gate.c accepts, front.c sets all of it up. */
 #pragma once
 #include <ev.h>
 #include <microhttpd.h>
@@ -17,7 +18,6 @@ enum {
     HEADER_DEADLINE_MS =
         10000, /* from the connection's start to the end of its first request's headers */
     REQUEST_DEADLINE_MS = 30000, /* from there to the end of the answer, streams apart */
-    IDLE_DEADLINE_MS = 75000,    /* between requests */
 };
 
 /* What libmicrohttpd's pool for a connection must hold beside a request's header. */
@@ -61,11 +61,9 @@ struct front {
     struct front_call_list suspended;   /* in libmicrohttpd */
     struct front_call_list handed_over; /* streams that it knows nothing of any more */
     struct front_ending_list ending;
-    size_t completed;    /* requests, ever */
-    size_t ended;        /* connections, since memory was given back… */
-    uint64_t trimmed_ms; /* …then */
-    size_t calls;        /* that the handler has seen and that are not over */
-    bool stopping;       /* nothing may be suspended any more */
+    size_t completed; /* requests, ever */
+    size_t calls;     /* that the handler has seen and that are not over */
+    bool stopping;    /* nothing may be suspended any more */
     ev_io epoll;
     ev_timer tick, end_batch, again;
 };
@@ -135,6 +133,7 @@ struct front_call {
     int fd;
     enum front_call_state state;
     bool suspended, handed_over, in_handler, stream;
+    bool chunked;                        /* its client reads HTTP/1.1, and so chunks */
     bool seen;                           /* by the handler: it is told when the call is over */
     LIST_ENTRY(front_call) parked_link;  /* in front.suspended or front.handed_over */
     TAILQ_ENTRY(front_call) ending_link; /* in front.ending: while CALL_ENDING, before the resume */
@@ -171,8 +170,6 @@ size_t front_peer_evict(struct front *front);
 /* front_memory.c. Before the call's request is freed: gives back what its connection will not need
  * while it is suspended. */
 void front_memory_slim(struct front_call *call);
-/* Now and then, when many connections have ended: gives free memory back to the system. */
-void front_memory_trim(struct front *front);
 
 /* front_judge.c. Whether this libmicrohttpd is 0.9. */
 bool front_judge_is_lax(void);

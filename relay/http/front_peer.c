@@ -55,7 +55,6 @@ static void peer_free(struct front_peer *peer)
     if (peer->state != PEER_STREAM)
         others_remove(peer);
     wheel_cancel(&peer->deadline);
-    peer->front->ended++;
     metrics_sub(peer->front->metrics, M_CONNECTIONS, 1);
     free(peer->target);
     free(peer);

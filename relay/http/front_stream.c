@@ -46,9 +46,10 @@ static bool park_handed_over(struct front_call *call)
     return true;
 }
 
-/* libmicrohttpd asks for the stream's next bytes: once or more for the preamble, then, with all of
- * that in the kernel, to be told that it has no more to do, and, if it was suspended, once more at
- * the end. */
+/* libmicrohttpd asks for the stream's next bytes: once or more for the preamble, which it makes
+ * chunks of where the body has some, then, with all of that in the kernel, to be told that it has
+ * no more to do, and, if it was suspended, once more at the end. The last chunk is the handler's:
+ * at an end "with error" libmicrohttpd closes its socket and writes nothing more. */
 static ssize_t on_content(void *cls, uint64_t pos, char *out, size_t max)
 {
     struct front_call *call = cls;
@@ -59,11 +60,13 @@ static ssize_t on_content(void *cls, uint64_t pos, char *out, size_t max)
         memcpy(out, rest.ptr + pos, n);
         return (ssize_t)n;
     }
-    if (call->state == CALL_ENDING || call->front->stopping)
-        return MHD_CONTENT_READER_END_OF_STREAM;
+    if (call->state == CALL_ENDING)
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    if (call->front->stopping)
+        return MHD_CONTENT_READER_END_OF_STREAM; /* nobody else has written anything */
     if (call->state == CALL_PREAMBLE) {
         if (call->front->limits.handover && park_handed_over(call))
-            return MHD_CONTENT_READER_END_OF_STREAM;
+            return MHD_CONTENT_READER_END_WITH_ERROR;
         park_suspended(call);
     }
     return 0;
@@ -75,10 +78,15 @@ void front_stream(struct front_call *call, const struct front_header *headers, s
     buf_put_slice(&call->request->preamble, preamble);
     struct MHD_Response *response =
         MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, on_content, call, NULL);
-    /* An HTTP/1.1 answer of unknown length, not chunked, which ends with the connection. */
-    MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
+    bool head = slice_is(front_method(call), "HEAD");
+    /* By itself libmicrohttpd makes chunks where the client knows them; also of no body at all, so
+     * that 0.9.75 answers HEAD with a last chunk. */
+    if (call->chunked && !head)
+        MHD_add_response_header(response, "Connection", "close");
+    else
+        MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
     call->state = CALL_PREAMBLE;
-    if (!slice_is(front_method(call), "HEAD")) {
+    if (!head) {
         call->stream = true;
         call->request->sent = response;
         front_peer_set_state(call->peer, PEER_STREAM);

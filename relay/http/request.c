@@ -12,6 +12,8 @@
 
 #define SHOWN_MAX 80
 
+enum { HEARTBEAT_MAX_MS = 3600 * 1000 }; /* where the relay sends none by itself */
+
 /* --- shared --- */
 
 enum err request_refuse(struct problem *problem, unsigned status, const char *fmt, ...)
@@ -198,6 +200,7 @@ static enum err parse_since(struct slice text, uint64_t now_us, struct subscript
     if (text.len > 1 && text.ptr[0] == '-' &&
         slice_duration_ms((struct slice){text.ptr + 1, text.len - 1}, &n) == OK) {
         r->cursor_value = n < now_us / 1000 ? now_us - n * 1000 : 0;
+        r->cursor_is_local = true;
         return OK;
     }
     if (parse_time(text, &r->cursor_value) == OK) {
@@ -236,6 +239,27 @@ static enum err parse_cursor(const struct request_view *view, const struct confi
     return OK;
 }
 
+/* For clients that give up a connection which was silent for less long than the configured time. */
+static enum err parse_heartbeat(const struct request_view *view, const struct config *config,
+                                struct subscription_request *r, struct problem *problem)
+{
+    struct slice text;
+    uint64_t ms, min = config->heartbeat_min_ms;
+    uint64_t max = config->heartbeat_ms ? config->heartbeat_ms : HEARTBEAT_MAX_MS;
+    enum err e = find_single(view, "heartbeat", &text, problem);
+    if (e != OK || !text.ptr)
+        return e;
+    if (slice_duration_ms(text, &ms) == OK && ms >= min && ms <= max) {
+        r->heartbeat_ms = ms;
+        return OK;
+    }
+    (void)request_refuse(problem, 400,
+                         "heartbeat: expected a duration such as 4s, from %llums to %llums, not ",
+                         (unsigned long long)min, (unsigned long long)max);
+    request_show(problem, text);
+    return ERR_INVALID;
+}
+
 enum err request_parse_stream(const struct request_view *view, const struct config *config,
                               uint64_t now_us, struct subscription_request *out,
                               struct problem *problem)
@@ -248,6 +272,8 @@ enum err request_parse_stream(const struct request_view *view, const struct conf
         e = parse_types(view, &r, problem);
     if (e == OK)
         e = parse_cursor(view, config, now_us, &r, problem);
+    if (e == OK)
+        e = parse_heartbeat(view, config, &r, problem);
     if (e != OK) {
         subscription_request_reset(&r);
         return e;

@@ -1,4 +1,5 @@
 /* One event to publish while it is filled: what core says about a field, as a problem of HTTP. */
+#include "common/event.h"
 #include "relay/http/request_parts.h"
 
 enum err request_draft_end(struct request_draft *d, enum err e)
@@ -25,6 +26,10 @@ enum err request_draft_refuse(struct request_draft *d, enum publication_field fi
 enum err request_draft_set(struct request_draft *d, enum publication_field field, struct slice text)
 {
     struct buf *why = &d->problem->detail;
+    if (field == FIELD_EVENT && event_type_is_reserved(text, d->config->control_prefix))
+        return request_draft_refuse(d, field,
+                                    "a type that does not begin with relay. or control_prefix, "
+                                    "like those of the relay's own events");
     enum err e = publication_field_kind(field) == KIND_DATA
                      ? publication_set_data(d->event, text, d->config->max_event_bytes, why)
                      : publication_set(d->event, field, text, why);

@@ -143,6 +143,7 @@ struct routes *routes_new(struct fanout *fanout, struct node *node, unsigned wor
     r->node = node;
     r->worker = worker;
     r->config = config_ref(config);
+    routes_stream_configure(r);
     return r;
 }
 
@@ -159,4 +160,5 @@ void routes_configure(struct routes *r, struct config *config)
     config_ref(config);
     config_unref(r->config);
     r->config = config;
+    routes_stream_configure(r);
 }

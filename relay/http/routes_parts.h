@@ -3,6 +3,8 @@
  * routes_state.c what a node tells of itself. */
 #pragma once
 #include "relay/http/routes.h"
+#include "relay/kit/bucket.h"
+#include "relay/kit/log.h"
 
 enum { ROUTES_HEADERS_MAX = 16 };
 
@@ -11,6 +13,8 @@ struct routes {
     struct node *node;
     unsigned worker;
     struct config *config;
+    struct bucket full_bucket; /* answers to streams for which there is no place */
+    struct log_limit full_limit;
 };
 
 /* What a call waits for; its front_user(). A stream's call has the stream there. */
@@ -48,6 +52,9 @@ void routes_serve_health(struct routes *r, struct front_call *call);
 void routes_serve_ready(struct routes *r, struct front_call *call);
 void routes_serve_metrics(struct routes *r, struct front_call *call);
 void routes_serve_stats(struct routes *r, struct front_call *call);
+
+/* routes_stream.c. After a change of configuration. */
+void routes_stream_configure(struct routes *r);
 
 /* routes_publish.c. A problem of something that surely was not published, and never will be. */
 void routes_reply_unpublished(struct routes *r, struct front_call *call, unsigned status,

@@ -9,7 +9,10 @@
 
 static const char *redis_status(const struct node *node)
 {
-    return bus_is_up(node->bus) ? "up" : "down";
+    enum store_condition condition = bus_condition(node->bus);
+    if (!bus_is_up(node->bus))
+        return condition == STORE_CLUSTER ? "cluster" : "down";
+    return condition == STORE_READ_ONLY ? "read-only" : "up";
 }
 
 void routes_serve_health(struct routes *r, struct front_call *call)
@@ -26,20 +29,39 @@ static bool is_deaf(const struct node *node)
            metrics_total(node->metrics, node->workers + 1, M_REDIS_HEARD) == 0;
 }
 
+/* Where balancers should look elsewhere, before streams are turned away. Nodes that fill up evenly
+ * do not say so all at once: each is up to half of the rest later than full.percent. A twentieth
+ * must be free again before it takes that back. */
+static bool is_full(struct node *node, uint64_t percent)
+{
+    size_t max = node->max_clients, clients = atomic_load(&node->clients);
+    size_t from = (max * percent + 99) / 100;
+    from += (max - from) * node->full_late / 2000;
+    if (atomic_load(&node->full))
+        from -= max / 20 < from ? max / 20 : 0;
+    bool full = percent && clients >= from;
+    atomic_store(&node->full, full);
+    return full;
+}
+
 void routes_serve_ready(struct routes *r, struct front_call *call)
 {
     bool draining = atomic_load(&r->node->draining), up = bus_is_up(r->node->bus);
-    bool deaf = up && is_deaf(r->node);
+    bool deaf = up && is_deaf(r->node), full = is_full(r->node, r->config->full_percent);
+    bool cluster = !up && bus_condition(r->node->bus) == STORE_CLUSTER;
     struct buf body = {0};
     buf_printf(&body, "{\"status\":\"%s\",\"redis\":\"%s\",\"clients\":%zu,\"node\":",
-               draining ? "draining"
-               : !up    ? "redis-down"
-               : deaf   ? "redis-deaf"
-                        : "ready",
+               draining  ? "draining"
+               : cluster ? "redis-cluster"
+               : !up     ? "redis-down"
+               : deaf    ? "redis-deaf"
+               : full    ? "full"
+                         : "ready",
                redis_status(r->node), atomic_load(&r->node->clients));
     json_put_string(&body, slice_of(r->node->name));
     buf_printf(&body, ",\"version\":\"%s\"}", r->node->version);
-    routes_reply(r, call, up && !deaf && !draining ? 200 : 503, "application/json", &body, NULL);
+    routes_reply(r, call, up && !deaf && !draining && !full ? 200 : 503, "application/json", &body,
+                 NULL);
 }
 
 void routes_serve_metrics(struct routes *r, struct front_call *call)
@@ -75,7 +97,7 @@ static void reply_stats(struct routes *r, struct front_call *call, struct census
     buf_printf(&body,
                ",\"uptime_seconds\":%llu,\"redis\":{\"kind\":\"%s\",\"status\":\"%s\"},"
                "\"draining\":%s,\"clients\":%zu,\"max_clients\":%zu,\"topics\":",
-               (unsigned long long)((clock_wall_us() - node->started_us) / 1000000),
+               (unsigned long long)((clock_mono_ms() - node->started_ms) / 1000),
                bus_kind(node->bus), redis_status(node),
                atomic_load(&node->draining) ? "true" : "false", atomic_load(&node->clients),
                node->max_clients);

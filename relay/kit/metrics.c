@@ -32,6 +32,7 @@ struct metrics {
 
 static const char clients_help[] = "Streams, by what they are doing.";
 static const char redis_help[] = "Whether the connection to Redis stands.";
+static const char full_help[] = "Streams that came while the node was full, by its answer.";
 static const char closed_help[] = "Streams that have ended, by reason.";
 static const char http_help[] = "HTTP responses, by class of status.";
 static const char pauses_help[] = "Times that waiting connections were left waiting, by reason.";
@@ -56,6 +57,8 @@ const struct metrics_row metrics_rows[METRIC_COUNT] = {
     GAUGE_OF(M_REDIS_UP_COMMANDS, "redis_connected", "connection", "commands", redis_help),
     GAUGE_OF(M_REDIS_UP_INBOX, "redis_connected", "connection", "inbox", redis_help),
     GAUGE(M_REDIS_HEARD, "redis_heard", "Whether what is published comes back as a message."),
+    ROW(M_REDIS_CLOCK_OFFSET_US, METRIC_SIGNED, "redis_clock_offset_seconds", NULL, NULL,
+        "How far the clock of Redis is ahead of this machine's."),
     GAUGE(M_CHANNELS, "channels", "Redis channels and patterns subscribed to."),
     GAUGE(M_INBOX_LAG, "inbox_waiting_entries", "Entries that wait in namespace inboxes."),
     GAUGE(M_PUBLISH_WAITING, "publish_waiting", "Publish requests that wait for Redis."),
@@ -63,6 +66,8 @@ const struct metrics_row metrics_rows[METRIC_COUNT] = {
         "Longest turn of a thread's event loop in the last period."),
     ROW(M_DRAINING, METRIC_LARGEST, "draining", NULL, NULL, "Whether the node is draining."),
     COUNTER(M_STREAMS_OPENED, "streams_opened_total", "Streams that have been opened."),
+    COUNTER_OF(M_FULL_TOLD, "full_answers_total", "status", "200", full_help),
+    COUNTER_OF(M_FULL_REFUSED, "full_answers_total", "status", "503", full_help),
     COUNTER_OF(M_CLOSED_CLIENT, "streams_closed_total", "reason", "client", closed_help),
     COUNTER_OF(M_CLOSED_SLOW, "streams_closed_total", "reason", "slow", closed_help),
     COUNTER_OF(M_CLOSED_LIFETIME, "streams_closed_total", "reason", "lifetime", closed_help),

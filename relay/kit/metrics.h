@@ -18,16 +18,19 @@ enum metric {
     M_TOPICS,       /* names with subscribers */
     M_REDIS_UP_SUBSCRIBER,
     M_REDIS_UP_COMMANDS,
-    M_REDIS_UP_INBOX,  /* sse_relay_redis_connected{connection=} */
-    M_REDIS_HEARD,     /* the subscriber connection hears what is published */
-    M_CHANNELS,        /* Redis subscriptions */
-    M_INBOX_LAG,       /* entries waiting in namespace inboxes */
-    M_LOOP_LAG_US,     /* duration of the longest loop turn of the last period */
-    M_PUBLISH_WAITING, /* publish requests that wait for Redis */
+    M_REDIS_UP_INBOX,        /* sse_relay_redis_connected{connection=} */
+    M_REDIS_CLOCK_OFFSET_US, /* signed: how far Redis's clock is ahead of ours */
+    M_REDIS_HEARD,           /* the subscriber connection hears what is published */
+    M_CHANNELS,              /* Redis subscriptions */
+    M_INBOX_LAG,             /* entries waiting in namespace inboxes */
+    M_LOOP_LAG_US,           /* duration of the longest loop turn of the last period */
+    M_PUBLISH_WAITING,       /* publish requests that wait for Redis */
     M_DRAINING,
     M_CLIENTS_GZIP, /* streams that are sent compressed */
     /* counters */
     M_STREAMS_OPENED,
+    M_FULL_TOLD, /* status="200": who came while the node was full, and was told to come again … */
+    M_FULL_REFUSED, /* status="503": … or refused */
     M_CLOSED_CLIENT,
     M_CLOSED_SLOW,
     M_CLOSED_LIFETIME,

@@ -10,6 +10,7 @@ enum metric_kind {
     METRIC_GAUGE,   /* added up over the threads */
     METRIC_LARGEST, /* gauge: the largest of the threads' */
     METRIC_PER_SET, /* gauge in µs, shown in seconds, one for each thread */
+    METRIC_SIGNED,  /* gauge in µs, above or below 0, shown in seconds; one thread sets it */
     METRIC_COUNTER,
 };
 

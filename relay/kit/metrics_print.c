@@ -34,6 +34,18 @@ static void put_seconds(struct buf *b, uint64_t us)
     buf_printf(b, "%" PRIu64 ".%06" PRIu64, us / 1000000, us % 1000000);
 }
 
+static void put_total(struct buf *b, struct metrics *const *sets, size_t count, size_t which)
+{
+    uint64_t total = metrics_total(sets, count, (enum metric)which);
+    if (metrics_rows[which].kind != METRIC_SIGNED) {
+        buf_put_u64(b, total);
+        return;
+    }
+    bool negative = (int64_t)total < 0;
+    buf_puts(b, negative ? "-" : "");
+    put_seconds(b, negative ? -total : total);
+}
+
 static bool starts_family(size_t which)
 {
     return which == 0 || strcmp(metrics_rows[which].name, metrics_rows[which - 1].name) != 0;
@@ -67,7 +79,7 @@ static void put_row(struct buf *b, struct metrics *const *sets, size_t count, si
     if (row->label)
         buf_printf(b, "{%s=\"%s\"}", row->label, row->value);
     buf_putc(b, ' ');
-    buf_put_u64(b, metrics_total(sets, count, (enum metric)which));
+    put_total(b, sets, count, which);
     buf_putc(b, '\n');
 }
 
@@ -233,7 +245,7 @@ static void put_json_row(struct buf *b, struct metrics *const *sets, size_t coun
     }
     if (row->label)
         buf_printf(b, "\"%s\":", row->value);
-    buf_put_u64(b, metrics_total(sets, count, (enum metric)which));
+    put_total(b, sets, count, which);
     if (row->label && (which + 1 == METRIC_COUNT || starts_family(which + 1)))
         buf_putc(b, '}');
 }

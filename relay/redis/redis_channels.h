@@ -15,6 +15,8 @@ struct redis_channels_handler {
         void *arg,
         struct store_name *name); /* Redis has acknowledged: nothing is missed from here on */
     void (*event)(void *arg, struct event *ev, uint64_t workers); /* borrowed */
+    /* A live message is too large to be taken apart: its event, if it was one, is in the log. */
+    void (*oversize)(void *arg, struct slice ns);
     /* After a connect: all names that were watched then are heard (or refused, and tried again),
      * and a probe has come back. */
     void (*ready)(void *arg);

@@ -10,15 +10,14 @@ void redis_channels_run_end(struct redis_channels *ch)
     ch->run_event = NULL;
 }
 
-static void count_invalid(struct redis_channels *ch, struct slice channel)
+static void count_invalid(struct redis_channels *ch, const char *what, struct slice channel)
 {
     uint64_t held;
     metrics_add(ch->metrics, M_DROPPED_INVALID, 1);
     if (!log_limit_pass(&ch->invalid_limit, clock_mono_us(), &held))
         return;
     char *text = slice_dup(channel);
-    log_put(LOG_WARN, "dropped a message that is not a valid event", "channel", text, "not_logged",
-            log_u64(held), NULL);
+    log_put(LOG_WARN, what, "channel", text, "not_logged", log_u64(held), NULL);
     free(text);
 }
 
@@ -29,17 +28,22 @@ static struct event *parse_message(struct redis_channels *ch, struct slice chann
     struct slice ns, topic;
     if (name_split_channel(channel, ch->config->prefix, &ns, &topic))
         goto invalid;
-    if (payload.len > ch->config->max_event_bytes * 8) /* before its tree takes many times that */
-        goto invalid;
+    if (payload.len > ch->config->max_event_bytes * 8) { /* before its tree takes many times that */
+        count_invalid(ch, "dropped a live message that is too large; looking for it in the log",
+                      channel);
+        ch->handler->oversize(ch->arg, ns);
+        return NULL;
+    }
     enum err e = envelope_parse(&ch->envelope, payload, ns, topic, &fields);
-    if (e && e != ERR_NOT_FOUND)
+    if ((e && e != ERR_NOT_FOUND) ||
+        event_type_is_reserved(fields.type, ch->config->control_prefix))
         goto invalid;
     if (ch->deaf && fields.id)
         return NULL;
     return store_event(ch->config, &fields, clock_mono_us());
 
 invalid:
-    count_invalid(ch, channel);
+    count_invalid(ch, "dropped a message that is not a valid event", channel);
     return NULL;
 }
 

@@ -6,6 +6,7 @@
 
 #include "common/lua_library.h"
 #include "common/mem.h"
+#include "common/names.h"
 #include "relay/kit/log.h"
 #include "relay/kit/timer.h"
 
@@ -16,6 +17,7 @@ static const double RETRY_SOON_S = 0.2; /* what passes by itself */
 struct redis_library {
     struct ev_loop *loop;
     struct redis_conn *conn;
+    char *prefix;
     void (*ready)(void *arg);
     void (*failed)(void *arg, const char *why);
     void *arg;
@@ -23,6 +25,7 @@ struct redis_library {
     bool busy;
     char server[64]; /* run_id */
     bool complained; /* about what is being retried */
+    bool cluster;    /* this is a node of a cluster */
     ev_timer retry;
 };
 
@@ -64,6 +67,15 @@ static void complain(struct redis_library *library, const struct redis_reply *re
     library->failed(library->arg, text ? text : problem);
     free(text);
     retry_in(library, RETRY_S);
+}
+
+static void complain_of_cluster(struct redis_library *library)
+{
+    library->cluster = true;
+    complain(library, NULL, "this Redis is in cluster mode",
+             "this version does not follow a cluster (redis+cluster:// comes with a later one): "
+             "give it a Redis that is not in cluster mode; Sentinels are what moves it to another "
+             "primary (redis+sentinel://)");
 }
 
 static void finish(struct redis_library *library)
@@ -114,6 +126,10 @@ static void on_version(void *arg, const struct redis_reply *reply)
     if (!reply ||
         redis_reply_is_unusable(reply)) /* the connection goes, this is tried on the next */
         return;
+    if (library->cluster) {
+        complain_of_cluster(library);
+        return;
+    }
     if (redis_reply_type(reply) == REDIS_INTEGER) {
         if (redis_reply_number(reply) >= library->version)
             finish(library);
@@ -139,6 +155,26 @@ static void ask_version(struct redis_library *library)
     static const struct slice argv[] = {SLICE_LIT("FCALL"), SLICE_LIT("sse_version"),
                                         SLICE_LIT("0")};
     redis_conn_send(library->conn, argv, 3, on_version, library);
+}
+
+static void on_slots(void *arg, const struct redis_reply *reply)
+{
+    struct redis_library *library = arg;
+    library->cluster = reply && (redis_reply_is_error(reply, "CROSSSLOT ") ||
+                                 redis_reply_is_error(reply, "MOVED "));
+}
+
+/* Where INFO is forbidden: only a cluster minds two keys of different slots. */
+static void ask_slots(struct redis_library *library)
+{
+    struct buf one = {0}, other = {0};
+    name_put_key(&one, library->prefix, SLICE_LIT("a"));
+    name_put_key(&other, library->prefix, SLICE_LIT("b"));
+    struct slice argv[] = {SLICE_LIT("FCALL"), SLICE_LIT("sse_version"), SLICE_LIT("2"),
+                           buf_slice(&one), buf_slice(&other)};
+    redis_conn_send(library->conn, argv, 5, on_slots, library);
+    buf_reset(&one);
+    buf_reset(&other);
 }
 
 /* The value of a line "name:value" of INFO; SLICE_NONE: there is none. */
@@ -171,6 +207,14 @@ static void on_info(void *arg, const struct redis_reply *reply)
             "sse-relay needs Redis 7.0 or newer, or Valkey: it publishes through Redis Functions");
         return;
     }
+    library->cluster = slice_is(info_field(text, "redis_mode:"), "cluster") ||
+                       slice_is(info_field(text, "server_mode:"), "cluster");
+    if (library->cluster) {
+        complain_of_cluster(library);
+        return;
+    }
+    if (!known)
+        ask_slots(library);
     ask_version(library); /* where INFO is forbidden, the functions tell */
 }
 
@@ -191,12 +235,13 @@ static void on_retry(struct ev_loop *loop, ev_timer *w, int revents)
 }
 
 struct redis_library *redis_library_new(struct ev_loop *loop, struct redis_conn *conn,
-                                        void (*ready)(void *arg),
+                                        const char *prefix, void (*ready)(void *arg),
                                         void (*failed)(void *arg, const char *why), void *arg)
 {
     struct redis_library *library = mem_zero(1, sizeof(*library));
     library->loop = loop;
     library->conn = conn;
+    library->prefix = mem_dup(prefix, strlen(prefix));
     library->ready = ready;
     library->failed = failed;
     library->arg = arg;
@@ -211,6 +256,11 @@ const char *redis_library_server(const struct redis_library *library)
     return library->server;
 }
 
+bool redis_library_is_in_cluster(const struct redis_library *library)
+{
+    return library->cluster;
+}
+
 void redis_library_stop(struct redis_library *library)
 {
     library->busy = false;
@@ -222,5 +272,6 @@ void redis_library_free(struct redis_library *library)
     if (!library)
         return;
     redis_library_stop(library);
+    free(library->prefix);
     free(library);
 }

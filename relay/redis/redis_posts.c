@@ -11,6 +11,7 @@
 #include "relay/kit/log.h"
 #include "relay/redis/redis_posts_parts.h"
 
+static const char REFUSED[] = "and will not";
 static const double AGAIN_S = 0.1; /* after an answer that said "not now" */
 
 /* --- sending ---------------------------------------------------------------------------------- */
@@ -150,6 +151,8 @@ void redis_posts_publish(struct redis_posts *posts, struct note_publish *note)
         buf_puts(&note->detail, "nothing was published: too much waits for Redis already "
                                 "(publish.max_waiting, publish.max_waiting_bytes)");
         redis_posts_answer(p, 503, PUBLISH_NOT);
+    } else if (posts->refused) {
+        redis_posts_give_up(p, REFUSED);
     } else if (redis_posts_confirms(posts) && is_reachable(posts) && !posts->held) {
         redis_posts_move(p, POSTING_WAITING); /* for the end of the turn, or of a WAIT */
         redis_posts_watch_due(posts);
@@ -169,6 +172,14 @@ void redis_posts_enable(struct redis_posts *posts, bool enabled)
         release(posts);
 }
 
+void redis_posts_refuse(struct redis_posts *posts, bool refused)
+{
+    struct posting *p;
+    posts->refused = refused;
+    while (refused && (p = TAILQ_FIRST(&posts->lists[POSTING_WAITING])))
+        redis_posts_give_up(p, REFUSED);
+}
+
 static void on_up(void *arg)
 {
     release(arg);
@@ -177,6 +188,7 @@ static void on_up(void *arg)
 static void on_down(void *arg, const char *why)
 {
     redis_posts_obstacle(arg, "Redis cannot be reached", why);
+    redis_posts_unconfirm(arg);
 }
 
 static void token_fill(struct redis_posts *posts)

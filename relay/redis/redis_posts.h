@@ -36,5 +36,8 @@ void redis_posts_free(struct redis_posts *posts);
 void redis_posts_publish(struct redis_posts *posts, struct note_publish *note);
 /* The functions can be called (or not, for now): what waits is sent. */
 void redis_posts_enable(struct redis_posts *posts, bool enabled);
+/* Whether it makes no sense to wait (redis_posts_obstacle() says why): what waits, and what comes,
+ * is answered at once. */
+void redis_posts_refuse(struct redis_posts *posts, bool refused);
 /* Remembers why publishing does not work, for answers and log. */
 void redis_posts_obstacle(struct redis_posts *posts, const char *what, const char *why);

@@ -23,9 +23,10 @@ static void confirm_all(struct redis_posts *posts)
         redis_posts_answer(p, 200, PUBLISH_DONE);
 }
 
-/* On a new connection they are published again, which their keys make harmless: that tells whether
- * this Redis, perhaps another one, still has them. */
-static void wait_again_all(struct redis_posts *posts)
+/* They are published again, which their keys make harmless: that tells whether this Redis, perhaps
+ * another one, still has them, and a WAIT on the new connection is for them, as for what the old
+ * one wrote it is not. Whether a WAIT was out when the connection broke does not matter. */
+void redis_posts_unconfirm(struct redis_posts *posts)
 {
     struct posting *p;
     while ((p = TAILQ_FIRST(&posts->lists[POSTING_UNCONFIRMED]))) {
@@ -53,10 +54,8 @@ static void on_waited(void *arg, const struct redis_reply *reply)
     posts->wait_out = false;
     if (posts->ended)
         return;
-    if (!reply) {
-        wait_again_all(posts);
-        return;
-    }
+    if (!reply)
+        return; /* redis_posts_unconfirm() follows */
     if (redis_reply_type(reply) != REDIS_INTEGER) {
         on_failed(posts, reply);
         return;

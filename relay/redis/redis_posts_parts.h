@@ -48,6 +48,7 @@ struct redis_posts {
     char token[33];     /* of this process: what makes its keys unlike any other's */
     char obstacle[256]; /* what was last in the way */
     bool enabled;       /* the functions can be called */
+    bool refused;       /* nothing waits for it */
     bool held;          /* Redis said "not now": the first is tried until it passes */
     bool outage;        /* some wait because Redis is away, not only for their turn */
     bool told;          /* the log has been told */
@@ -86,6 +87,9 @@ void redis_posts_set_due(struct redis_posts *posts);
 bool redis_posts_confirms(const struct redis_posts *posts);
 /* At the end of a turn: sends WAIT behind what was sent, unless one is out already. */
 void redis_posts_confirm(struct redis_posts *posts);
+
+/* The connection is gone: what was published on it and is not confirmed waits for the next. */
+void redis_posts_unconfirm(struct redis_posts *posts);
 
 /* redis_posts_send.c */
 /* @done gets @p and the answer, which is for redis_posts_take(). False: nothing was sent. */

@@ -11,8 +11,9 @@
 
 struct redis_reader {
     struct redis_conn *conn;
+    const struct redis_clock *clock;
     struct config *config;
-    void (*refused)(void *arg, const char *what, const struct redis_reply *reply);
+    const struct redis_reader_handler *handler;
     void *arg;
     struct metrics *metrics;
     struct log_limit invalid_limit;
@@ -22,7 +23,7 @@ struct redis_reader {
 
 static void say_no(struct redis_reader *r, const char *what, const struct redis_reply *reply)
 {
-    r->refused(r->arg, what, reply);
+    r->handler->refused(r->arg, what, reply);
 }
 
 /* What is not ours: an entry, a log that is no stream, a name in the index. Counted, logged once in
@@ -76,6 +77,14 @@ static void look_fill(struct redis_reader *r, struct store_look *look,
         store_look_settle(look);
 }
 
+static bool refuses_writes(const struct redis_reply *reply)
+{
+    return redis_reply_type(reply) == REDIS_ERROR &&
+           redis_error_refuses_writes(redis_reply_text(reply));
+}
+
+static void look_send(struct redis_reader *r, struct store_look *look);
+
 static void on_looked(void *arg, const struct redis_reply *reply)
 {
     struct look_call *call = arg;
@@ -85,6 +94,14 @@ static void on_looked(void *arg, const struct redis_reply *reply)
     if (!reply) {
         look->done(look, ERR_AGAIN);
         return;
+    }
+    if (!look->frozen) {
+        r->handler->looked(r->arg, reply);
+        look->frozen = refuses_writes(reply);
+        if (look->frozen) {
+            look_send(r, look);
+            return;
+        }
     }
     size_t numbers = look->limit ? 5 : 4;
     bool valid = redis_reply_count(reply) >= numbers &&
@@ -110,7 +127,8 @@ static struct slice literal_prefix(const char *pattern)
     return (struct slice){s.ptr, i};
 }
 
-void redis_reader_look(struct redis_reader *r, struct store_look *look)
+/* Both functions take the same and answer the same. */
+static void look_send(struct redis_reader *r, struct store_look *look)
 {
     const struct strings *names = look->moved_only ? NULL : look->names;
     size_t count = names ? names->count : 0;
@@ -119,7 +137,7 @@ void redis_reader_look(struct redis_reader *r, struct store_look *look)
     struct slice *argv = mem_alloc((6 + 2 * count + 4) * sizeof(*argv));
     size_t argc = 0;
     argv[argc++] = SLICE_LIT("FCALL");
-    argv[argc++] = SLICE_LIT("sse_since");
+    argv[argc++] = look->frozen ? SLICE_LIT("sse_look") : SLICE_LIT("sse_since");
     argv[argc++] = SLICE_LIT("1");
     argv[argc++] = buf_slice(&key);
     argv[argc++] = SLICE_LIT("cursor");
@@ -148,6 +166,12 @@ void redis_reader_look(struct redis_reader *r, struct store_look *look)
     }
 }
 
+void redis_reader_look(struct redis_reader *r, struct store_look *look)
+{
+    look->frozen = false;
+    look_send(r, look);
+}
+
 /* --- range ----------------------------------------------------------------------------------- */
 
 struct range_call {
@@ -155,9 +179,9 @@ struct range_call {
     struct store_range *range;
 };
 
-static bool is_expired(const struct event_fields *fields)
+static bool is_expired(const struct redis_reader *r, const struct event_fields *fields)
 {
-    return fields->ttl_ms && fields->id + fields->ttl_ms * 1000 < clock_wall_us();
+    return fields->ttl_ms && fields->id + fields->ttl_ms * 1000 < redis_clock_now_us(r->clock);
 }
 
 static bool entry_fill(struct redis_reader *r, const struct store_range *range,
@@ -176,11 +200,12 @@ static bool entry_fill(struct redis_reader *r, const struct store_range *range,
     if (envelope_from_entry(redis_reply_text(redis_reply_at(reply, 0)), fields, count,
                             slice_of(range->ns), slice_of(range->topic), &event))
         return false;
-    *out =
-        (struct store_entry){.event = is_expired(&event) ? NULL : store_event(r->config, &event, 0),
-                             .id = event.id,
-                             .prev = event.prev,
-                             .has_prev = event.has_prev};
+    bool hidden =
+        is_expired(r, &event) || event_type_is_reserved(event.type, r->config->control_prefix);
+    *out = (struct store_entry){.event = hidden ? NULL : store_event(r->config, &event, 0),
+                                .id = event.id,
+                                .prev = event.prev,
+                                .has_prev = event.has_prev};
     return true;
 }
 
@@ -262,15 +287,16 @@ void redis_reader_range(struct redis_reader *r, struct store_range *range)
 
 /* --- life ------------------------------------------------------------------------------------ */
 
-struct redis_reader *redis_reader_new(struct redis_conn *conn, struct config *config,
-                                      void (*refused)(void *arg, const char *what,
-                                                      const struct redis_reply *reply),
-                                      void *arg, struct metrics *metrics)
+struct redis_reader *redis_reader_new(struct redis_conn *conn, const struct redis_clock *clock,
+                                      struct config *config,
+                                      const struct redis_reader_handler *handler, void *arg,
+                                      struct metrics *metrics)
 {
     struct redis_reader *r = mem_zero(1, sizeof(*r));
     r->conn = conn;
+    r->clock = clock;
     r->config = config_ref(config);
-    r->refused = refused;
+    r->handler = handler;
     r->arg = arg;
     r->metrics = metrics;
     return r;

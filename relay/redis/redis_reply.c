@@ -97,6 +97,12 @@ bool redis_error_is_missing_function(struct slice error)
     return slice_has_prefix(error, SLICE_LIT("ERR Function not found"));
 }
 
+bool redis_error_refuses_writes(struct slice error)
+{
+    return slice_has_prefix(error, SLICE_LIT("MISCONF ")) ||
+           slice_has_prefix(error, SLICE_LIT("NOREPLICAS "));
+}
+
 bool redis_error_is_passing(struct slice error)
 {
     static const char *const codes[] = {"LOADING ",    "BUSY ",     "MASTERDOWN ", "READONLY ",

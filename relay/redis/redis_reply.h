@@ -18,6 +18,9 @@ const struct redis_reply *redis_reply_at(const struct redis_reply *reply, size_t
 /* An error by which Redis says that it did nothing, and that it may do so in a moment: it is still
  * loading, has no primary or no replica, is a replica itself, is busy. */
 bool redis_error_is_passing(struct slice error);
+/* An error by which Redis says that it takes no writes for now, but answers whoever only reads: its
+ * disk is full or it cannot save (MISCONF), its replicas are too few (NOREPLICAS). */
+bool redis_error_refuses_writes(struct slice error);
 /* Somebody flushed the functions, or this is a Redis that never had them. */
 bool redis_error_is_missing_function(struct slice error);
 bool redis_reply_is_error(const struct redis_reply *reply,

@@ -11,11 +11,14 @@
 #include "relay/kit/log.h"
 #include "relay/kit/timer.h"
 #include "relay/redis/redis_channels.h"
+#include "relay/redis/redis_clock.h"
+#include "relay/redis/redis_condition.h"
 #include "relay/redis/redis_inbox.h"
 #include "relay/redis/redis_library.h"
 #include "relay/redis/redis_posts.h"
 #include "relay/redis/redis_reader.h"
 #include "relay/redis/redis_sentinel.h"
+#include "relay/redis/redis_settings.h"
 
 static const double RETRY_S = 1.0;
 
@@ -29,20 +32,47 @@ struct store_redis {
     struct redis_target *target;
     struct redis_sentinel *sentinel; /* NULL: the URL has the address */
     struct redis_conn *commands;
+    struct redis_clock *clock;
     struct redis_channels *channels;
     struct redis_library *library;
     struct redis_inbox *inbox;
     struct redis_reader *reader;
     struct redis_posts *posts;
+    struct redis_settings *settings; /* NULL: an account was made for the relay, and may not ask */
     bool library_ready, channels_ready;
     bool unopened;   /* the functions were not there when the namespaces were to be opened */
     bool unrepaired; /* the subscriber was away, and what it missed has not been read yet */
     bool up;         /* the bus has been told */
     bool moved;      /* it is another server than the one before */
     char server[64]; /* which one */
+    struct redis_condition *condition;
+    char opened_ns[NAME_NS_MAX + 1]; /* the last that was to be opened: what is asked again to see
+                                        whether Redis takes writes */
     struct log_limit error_limit;
     ev_timer retry; /* after an answer that said "not now" */
 };
+
+/* --- its condition --------------------------------------------------------------------------- */
+
+static enum store_condition op_condition(const void *impl)
+{
+    return redis_condition(((const struct store_redis *)impl)->condition);
+}
+
+static int64_t op_clock_offset_us(const void *impl)
+{
+    return redis_clock_offset_us(((const struct store_redis *)impl)->clock);
+}
+
+/* @reply is to a call that writes. True: Redis refuses that, and is asked again until it does not.
+ */
+static bool refuses_writes(struct store_redis *s, const struct redis_reply *reply)
+{
+    enum redis_writes writes = redis_condition_hear(s->condition, reply);
+    if (writes != WRITES_TAKEN)
+        timer_once(s->loop, &s->retry, writes == WRITES_BACK ? 0. : RETRY_S);
+    return writes == WRITES_REFUSED;
+}
 
 /* --- going up and down ----------------------------------------------------------------------- */
 
@@ -77,10 +107,15 @@ static void on_library_ready(void *arg)
 {
     struct store_redis *s = arg;
     s->library_ready = true;
+    if (redis_condition(s->condition) == STORE_CLUSTER)
+        redis_condition_set(s->condition, STORE_GOOD);
+    redis_posts_refuse(s->posts, false);
     if (s->unopened)
         s->events->reachable(s->bus);
     s->unopened = false;
     redis_inbox_enable(s->inbox, true);
+    if (s->settings)
+        redis_settings_look(s->settings);
     check_up(s);
     redis_posts_enable(s->posts, true);
 }
@@ -88,7 +123,15 @@ static void on_library_ready(void *arg)
 static void on_library_failed(void *arg, const char *why)
 {
     struct store_redis *s = arg;
-    redis_posts_obstacle(s->posts, "the function library is not ready", why);
+    bool cluster = redis_library_is_in_cluster(s->library);
+    redis_condition_set(s->condition, cluster ? STORE_CLUSTER : STORE_GOOD);
+    if (cluster)
+        redis_posts_obstacle(s->posts, why,
+                             "this version does not follow a cluster; it needs a Redis that is "
+                             "not in cluster mode");
+    else
+        redis_posts_obstacle(s->posts, "the function library is not ready", why);
+    redis_posts_refuse(s->posts, cluster);
 }
 
 /* Nobody calls the functions meanwhile. */
@@ -128,22 +171,12 @@ static void say_no(struct store_redis *s, const char *what, const struct redis_r
     timer_once(s->loop, &s->retry, RETRY_S);
 }
 
-static void on_retry(struct ev_loop *loop, ev_timer *w, int revents)
-{
-    (void)loop, (void)revents;
-    struct store_redis *s = w->data;
-    if (!s->up)
-        return;
-    s->events->reachable(s->bus); /* what waits is tried again */
-    s->events->up(s->bus, loss(s));
-}
-
 /* --- open ------------------------------------------------------------------------------------ */
 
 static void on_opened(void *arg, const struct redis_reply *reply)
 {
     struct store_redis *s = arg;
-    if (!reply || redis_reply_type(reply) != REDIS_ERROR)
+    if (!reply || refuses_writes(s, reply) || redis_reply_type(reply) != REDIS_ERROR)
         return;
     if (s->library_ready)
         say_no(s, "cannot open a namespace", reply);
@@ -155,16 +188,41 @@ static void namespace_open(struct store_redis *s, const char *ns, uint64_t seen)
 {
     const struct config *config = s->config;
     struct buf key = {0};
+    if (ns != s->opened_ns)
+        snprintf(s->opened_ns, sizeof(s->opened_ns), "%s", ns);
     name_put_key(&key, config->prefix, slice_of(ns));
-    struct slice argv[] = {SLICE_LIT("FCALL"),      SLICE_LIT("sse_position"),
-                           SLICE_LIT("1"),          buf_slice(&key),
-                           SLICE_LIT("max_events"), slice_of(log_u64(config->log_max_events)),
-                           SLICE_LIT("log_ttl"),    slice_of(log_u64(config->log_ttl_ms)),
-                           SLICE_LIT("index_ttl"),  slice_of(log_u64(config->index_ttl_ms)),
-                           SLICE_LIT("once_ttl"),   slice_of(log_u64(config->once_ttl_ms)),
-                           SLICE_LIT("seen"),       slice_of(log_u64(seen))};
-    redis_conn_send(s->commands, argv, seen ? 14 : 12, on_opened, s);
+    struct slice argv[] = {SLICE_LIT("FCALL"),
+                           SLICE_LIT("sse_position"),
+                           SLICE_LIT("1"),
+                           buf_slice(&key),
+                           SLICE_LIT("max_events"),
+                           slice_of(log_u64(config->log_max_events)),
+                           SLICE_LIT("log_ttl"),
+                           slice_of(log_u64(config->log_ttl_ms)),
+                           SLICE_LIT("index_ttl"),
+                           slice_of(log_u64(config->index_ttl_ms)),
+                           SLICE_LIT("once_ttl"),
+                           slice_of(log_u64(config->once_ttl_ms)),
+                           SLICE_LIT("control_prefix"),
+                           slice_of(config->control_prefix),
+                           SLICE_LIT("seen"),
+                           slice_of(log_u64(seen))};
+    redis_conn_send(s->commands, argv, seen ? 16 : 14, on_opened, s);
     buf_reset(&key);
+}
+
+static void on_retry(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    (void)loop, (void)revents;
+    struct store_redis *s = w->data;
+    if (!s->up)
+        return;
+    if (redis_condition(s->condition) == STORE_READ_ONLY) {
+        namespace_open(s, s->opened_ns, 0);
+        return;
+    }
+    s->events->reachable(s->bus); /* what waits is tried again */
+    s->events->up(s->bus, loss(s));
 }
 
 static void op_open(void *impl, const char *ns, uint64_t seen, bool watched)
@@ -186,6 +244,11 @@ static void op_close(void *impl, const char *ns)
 static void on_read_refused(void *arg, const char *what, const struct redis_reply *reply)
 {
     say_no(arg, what, reply);
+}
+
+static void on_looked(void *arg, const struct redis_reply *reply)
+{
+    (void)refuses_writes(arg, reply);
 }
 
 static void op_look(void *impl, struct store_look *look)
@@ -240,6 +303,7 @@ static void on_commands_up(void *arg)
      * is raised a publisher may get an id that is too low from a new primary. */
     s->unopened = false;
     s->events->reachable(s->bus);
+    redis_clock_ask(s->clock);
     redis_library_ensure(s->library);
     redis_channels_commands_up(s->channels);
 }
@@ -251,6 +315,8 @@ static void on_commands_down(void *arg, const char *why)
     redis_library_stop(s->library);
     library_not_ready(s);
     redis_posts_obstacle(s->posts, "Redis cannot be reached", why);
+    redis_posts_refuse(s->posts, false);
+    redis_condition_set(s->condition, STORE_GOOD);
     go_down(s);
 }
 
@@ -289,6 +355,12 @@ static void on_event(void *arg, struct event *ev, uint64_t workers)
 {
     struct store_redis *s = arg;
     s->events->deliver(s->bus, ev, workers);
+}
+
+static void on_oversize(void *arg, struct slice ns)
+{
+    struct store_redis *s = arg;
+    s->events->missed(s->bus, ns);
 }
 
 static void on_passed(void *arg, uint64_t mark)
@@ -358,6 +430,7 @@ static void op_configure(void *impl, struct config *config)
     redis_channels_configure(s->channels, config);
     redis_inbox_configure(s->inbox, config);
     redis_reader_configure(s->reader, config);
+    redis_clock_configure(s->clock, config);
 }
 
 static void op_free(void *impl)
@@ -371,7 +444,10 @@ static void op_free(void *impl)
     redis_inbox_free(s->inbox);
     redis_library_free(s->library);
     redis_reader_free(s->reader);
+    redis_clock_free(s->clock);
     redis_posts_free(s->posts);
+    redis_settings_free(s->settings);
+    redis_condition_free(s->condition);
     redis_target_free(s->target);
     redis_url_reset(&s->url);
     config_unref(s->config);
@@ -394,7 +470,9 @@ static const struct store_ops ops = {.kind = "redis",
                                      .pause = op_pause,
                                      .hold = op_hold,
                                      .mark = op_mark,
-                                     .resume = op_resume};
+                                     .resume = op_resume,
+                                     .condition = op_condition,
+                                     .clock_offset_us = op_clock_offset_us};
 
 struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
                              const struct store_events *events, struct config *config,
@@ -403,9 +481,11 @@ struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
     static const struct redis_conn_handler commands_handler = {on_commands_up, on_commands_down,
                                                                NULL};
     static const struct redis_channels_handler channels_handler = {
-        on_heard, on_event, on_channels_ready, on_channels_down, on_passed, on_replica};
+        on_heard,         on_event,  on_oversize, on_channels_ready,
+        on_channels_down, on_passed, on_replica};
     static const struct redis_posts_handler posts_handler = {on_post_opens, on_post_lost_library,
                                                              on_post_answered};
+    static const struct redis_reader_handler reader_handler = {on_read_refused, on_looked};
     struct store_redis *s = mem_zero(1, sizeof(*s));
     s->bus = bus;
     s->events = events;
@@ -420,8 +500,13 @@ struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
     if (s->url.master)
         s->sentinel = redis_sentinel_new(loop, &s->url, config, s->target, metrics);
     s->commands = redis_conn_new(loop, s->target, "commands", &commands_handler, s, metrics);
-    s->library = redis_library_new(loop, s->commands, on_library_ready, on_library_failed, s);
-    s->reader = redis_reader_new(s->commands, config, on_read_refused, s, metrics);
+    s->library = redis_library_new(loop, s->commands, config->prefix, on_library_ready,
+                                   on_library_failed, s);
+    s->condition = redis_condition_new();
+    s->clock = redis_clock_new(loop, s->commands, config, metrics);
+    s->reader = redis_reader_new(s->commands, s->clock, config, &reader_handler, s, metrics);
+    if (!s->target->user)
+        s->settings = redis_settings_new(s->commands);
     s->inbox = redis_inbox_new(loop, s->target, config, metrics);
     s->channels =
         redis_channels_new(loop, s->target, s->commands, config, &channels_handler, s, metrics);

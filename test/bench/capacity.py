@@ -70,9 +70,12 @@ CONSTANTS = {
     "redis_check_name": Constant(2.5, "µs", True, "more for each topic that the node hears, up to 256; scaling 4"),
     "redis_check_moved": Constant(1.2, "µs", True, "where it hears more than 256: for each that has moved, in pages; scaling 4"),
     "redis_channel": Constant(218, "B", True, "memory for a channel that a node listens to; scaling 4"),
-    "log_topic": Constant(4500, "B", True, "least memory of a topic in the log, index included; operations 4"),
-    "log_entry": Constant(45, "B", True, "of an entry besides its data, in a full log; operations 4"),
-    "log_ratio": Constant(1.4, "", True, "bytes of an entry for a byte of data, where that is more; operations 4"),
+    "log_topic": Constant(450, "B", True, "of a topic in the log besides its entries, index included; scaling 4"),
+    "log_least_512": Constant(960, "B", True, "but at least, stream-node-max-bytes 512; scaling 4"),
+    "log_least_4096": Constant(4540, "B", True, "but at least, stream-node-max-bytes 4096 (Redis's own default); scaling 4"),
+    "log_entry_512": Constant(70, "B", True, "of an entry besides its data, in a full log, 512; scaling 4"),
+    "log_entry_4096": Constant(45, "B", True, "the same, 4096; scaling 4"),
+    "log_ratio": Constant(1.4, "", True, "bytes of an entry for a byte of data, where that is more; scaling 4"),
     "frame_bytes": Constant(29, "B", True, "of a frame besides its data: id, data:, blank line; protocol"),
     "envelope": Constant(170, "B", False, "of a message from Redis besides its data, with a topic of 20 bytes: counted"),
     "segment": Constant(90, "B", False, "Ethernet, IP and TCP headers with timestamps, gaps included"),
@@ -89,7 +92,7 @@ THEN = {
     "log, again and again. More nodes do not help: split the namespaces over several Redis (--redis).",
     "memory": "The kernel ends the relay; its clients go to the other nodes, which are then worse off. Set max_clients; park=handover; "
     "more nodes.",
-    "files": "A stream beyond max_clients gets 503, and an EventSource gives up. Raise LimitNOFILE and fs.nr_open, or more nodes.",
+    "files": "A stream beyond max_clients is told to come again later. Raise LimitNOFILE and fs.nr_open, or more nodes.",
     "network": "The kernel's send queues fill, clients look slow, queues overflow. compress; more nodes.",
     "Redis thread": "Publishing waits, latency grows for everybody of this Redis. More nodes make it worse: split the namespaces over "
     "several Redis (--redis).",
@@ -282,7 +285,8 @@ class Fleet:
         for k, hearing in zip(self.kinds, self.hearing):
             kept = min(o.keep_events, k.rate / k.topics * o.keep_seconds)
             active = min(1.0, k.rate / k.topics * o.keep_seconds)  # share of the topics with an event within log.ttl
-            log = max(c.log_topic, kept * max(k.bytes + c.log_entry, c.log_ratio * k.bytes))
+            entry = max(k.bytes + c.k[f"log_entry_{o.stream_node}"], c.log_ratio * k.bytes)
+            log = max(c.k[f"log_least_{o.stream_node}"], c.log_topic + kept * entry)
             total += k.topics * (active * log + hearing * c.redis_channel)
         return total
 
@@ -393,6 +397,8 @@ def arguments(argv=None):
         help="longest turn of an event loop that is borne, so the delay when everything is busy (0.5)")  # fmt: skip
     add("--keep-events", type=positive, default=1000, help="option log.max_events (1000)")
     add("--keep-seconds", type=positive, default=3600, help="option log.ttl (3600)")
+    add("--stream-node", type=int, choices=(512, 4096), default=512, metavar="BYTES",
+        help="stream-node-max-bytes of Redis: 512, as recommended, or its default of 4096 (512)")  # fmt: skip
     add("--memory", type=positive, default=16e9, metavar="BYTES", help="of a node (16G)")
     add("--files", type=positive, default=1048576, help="limit of open files of a relay (1048576)")
     add("--network", type=positive, default=10, metavar="GBIT", help="of a node, out (10)")

@@ -92,7 +92,7 @@ class Relay(peers.Relay):
 
 
 class Streams:
-    """Each must get, byte for byte, the frames of the events that are its own.
+    """Each must get, byte for byte, the frames of the events that are its own, each as an HTTP chunk.
 
     They are opened one after the other, so that each run does the same in the same order, and with the id of an
     event: where many begin without one, the relay lets them wait for each other."""
@@ -107,7 +107,7 @@ class Streams:
         request = [f"GET /events?topic={topic} HTTP/1.1", "Host: localhost", f"Last-Event-ID: {cursor}", "", ""]
         s.sendall("\r\n".join(request).encode())
         head = b""
-        while not re.search(rb"\nevent: relay\.connected\n.*\n\n", head):
+        while not re.search(rb"\nevent: relay\.connected\n.*\n\n\r\n", head):
             chunk = s.recv(4096)
             head += chunk
             if not chunk or not head.startswith(b"HTTP/1.1 200 "):
@@ -164,9 +164,10 @@ def publish(connection, streams, events):
     """Publishes them and waits until all have come. How many deliveries that were."""
     wanted, deliveries = {}, 0
     for id, (_, data, whose) in zip(post(connection, events), events):
-        frame = f"id: {id}\ndata: {data}\n\n".encode()
+        frame = f"id: {id}\ndata: {data}\n\n"
+        chunk = f"{len(frame):x}\r\n{frame}\r\n".encode()
         for i in whose:
-            wanted[i] = wanted.get(i, b"") + frame
+            wanted[i] = wanted.get(i, b"") + chunk
         deliveries += len(whose)
     streams.expect(wanted)
     return deliveries

@@ -105,12 +105,16 @@ static size_t take_head(struct sse_reader *r, const char *bytes, size_t len)
 
 static void take_size_digit(struct sse_reader *r, char c)
 {
-    if (c >= '0' && c <= '9')
+    if (r->chunk_left > SIZE_MAX >> 8)
+        fail(r, "a chunk's size is absurd");
+    else if (c >= '0' && c <= '9')
         r->chunk_left = r->chunk_left * 16 + (size_t)(c - '0');
     else if ((c | 32) >= 'a' && (c | 32) <= 'f')
         r->chunk_left = r->chunk_left * 16 + (size_t)((c | 32) - 'a' + 10);
-    else
+    else if (c == '\r' || c == '\n' || c == ';' || c == ' ')
         r->chunk = CHUNK_EXTENSION;
+    else
+        fail(r, "a chunk's size is no number");
 }
 
 /* Takes one byte that is not of a chunk's content. */
@@ -118,6 +122,8 @@ static void take_chunk_byte(struct sse_reader *r, char c)
 {
     if (r->chunk == CHUNK_SIZE)
         take_size_digit(r, c);
+    if (r->chunk == CHUNK_END && c != '\r' && c != '\n')
+        fail(r, "a chunk is longer than its size");
     if (c != '\n')
         return;
     if (r->chunk == CHUNK_END)
@@ -130,7 +136,7 @@ static void take_chunk_byte(struct sse_reader *r, char c)
 static size_t unchunk(struct sse_reader *r, char *bytes, size_t len)
 {
     size_t in = 0, out = 0;
-    while (in < len) {
+    while (in < len && r->phase == SSE_BODY) {
         if (r->chunk != CHUNK_BYTES) {
             take_chunk_byte(r, bytes[in++]);
             continue;

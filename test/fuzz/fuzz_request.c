@@ -19,8 +19,11 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
-static const struct config config = {
-    .max_topics = 4, .replay_max_events = 100, .max_event_bytes = 512};
+static const struct config config = {.max_topics = 4,
+                                     .replay_max_events = 100,
+                                     .max_event_bytes = 512,
+                                     .heartbeat_ms = 15000,
+                                     .heartbeat_min_ms = 1000};
 
 static size_t split_query(struct slice query, struct request_pair pairs[static PAIRS_MAX])
 {

@@ -52,7 +52,7 @@ def load_vectors(name):
 def redis_process():
     with tempfile.TemporaryDirectory(prefix="sse-relay-redis-") as directory:
         unix = Path(directory) / "redis.sock"
-        server = RedisServer(directory, args=["--unixsocket", unix])
+        server = RedisServer(directory, args=["--unixsocket", unix, "--repl-diskless-sync-delay", "0"])
         server.unix = unix
         server.start()
         yield server
@@ -126,6 +126,42 @@ class Doors:
     def xadd(self, topic, data="", ns="default", **options):
         flat = self._args(topic, data, options)
         return self.redis.execute_command("XADD", self.key(ns, "inbox"), "*", *flat)
+
+    def silently(self, *topics, data="", id=None, then=(), ns="default", **fields):
+        """What FCALL sse_publish writes of an event, without its PUBLISH: the id. @id: not the next of the counter.
+        @then: (topic, data, options) of events that are published right behind it; their ids follow.
+
+        All in one step, as the functions do it: a relay that looks in between must not see half an event."""
+        seq, index = self.key(ns, "seq"), self.key(ns, "topics")
+        with self.redis.pipeline(transaction=True) as pipe:
+            while True:
+                try:
+                    pipe.watch(seq, index)
+                    eid = id or int(pipe.get(seq) or 0) + 1
+                    last = {t: int(pipe.zscore(index, t) or 0) for t in topics}
+                    pipe.multi()
+                    if not id:
+                        pipe.incr(seq)
+                    for t in topics:
+                        pipe.xadd(self.key(ns, "log", t), {"data": data, "prev": last[t], **fields}, id=f"{eid}-0")
+                        pipe.zadd(index, {t: eid})
+                    for topic, text, options in then:
+                        pipe.fcall("sse_publish", 1, self.key(ns), *self._args(topic, text, options))
+                    answers = pipe.execute()
+                    return [eid, *map(int, answers[-len(then) :])] if then else eid
+                except redis_py.WatchError:
+                    pass  # somebody has published meanwhile
+
+    def spoil(self, key, kept=None):
+        """Makes somebody's list of a key, in one step. @kept: what it was is called this, if it was anything."""
+        with self.redis.pipeline(transaction=True) as pipe:
+            pipe.rename(key, kept) if kept else pipe.delete(key)
+            pipe.rpush(key, "what")
+            pipe.execute()
+
+    def mend(self, key, kept=None):
+        """What spoil() has made goes; what it has kept is back."""
+        self.redis.rename(kept, key) if kept else self.redis.delete(key)
 
     def raw(self, topic, data, ns="default"):
         """PUBLISH of bytes: how many subscriptions heard it."""
@@ -208,8 +244,8 @@ def clients():
     """Everything that holds streams open, so that it is gone before the relays end."""
     open_clients = []
     yield open_clients
-    for client in open_clients:
-        client.close()
+    sse_client.close_all(open_clients)
+    assert not [c.malformed for c in open_clients if getattr(c, "malformed", None)]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import socket
 
+from http_body import Body, parse_head
 from sse_client import TIMEOUT_S
 
 
@@ -38,6 +39,13 @@ def read_head(s):
             break
         answer += chunk
     return answer
+
+
+def take_apart(answer):
+    """(head, body, whether the body's end was told) of one answer, as much of it as there is. Its chunks are checked."""
+    head, end, rest = answer.partition(b"\r\n\r\n")
+    body = Body(parse_head(head)[1])
+    return head + end, body.feed(rest), body.whole
 
 
 def status_of(answer):

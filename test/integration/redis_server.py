@@ -6,6 +6,7 @@
 Nothing is persisted unless @args say so, except across restart(keep_data=True), which saves first.
 """
 
+import os
 import shutil
 import socket
 import subprocess
@@ -27,11 +28,12 @@ def free_port():
 class RedisServer:
     """One redis-server process. The port stays the same over stop, kill and restart."""
 
-    def __init__(self, tmpdir, port=None, args=()):
+    def __init__(self, tmpdir, port=None, args=(), env=None):
         self._chosen = port is None
         self.port = port or free_port()
         self.dir = Path(tmpdir)
         self.args = [str(a) for a in args]
+        self.env = {**os.environ, **env} if env else None
         self.process = None
         self._clients = []
 
@@ -97,7 +99,7 @@ class RedisServer:
         command += ["--daemonize", "no", "--save", "", "--appendonly", "no", "--logfile", ""]
         with open(self.dir / "redis.log", "ab") as log:
             self.process = subprocess.Popen(
-                command + self.args, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command + self.args, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
     def _wait_until_ready(self):

@@ -19,8 +19,10 @@ from redis_server import RedisServer, START_TIMEOUT_S, free_port
 
 NAME = "mymaster"
 # What takes seconds by default takes tenths: a test waits for conditions, but it does wait. Not much less between
-# announcements: four times that is how long a Sentinel that is behind lets a new primary be one.
-PERIODS = ("info-period", 200, "ping-period", 100, "publish-period", 1000, "ask-period", 200)
+# announcements: four times that is how long a Sentinel that is behind lets a new primary be one. Nor between pings: with a
+# primary down, replicas are asked once a second whatever these say, and one that has said nothing for five pings is not
+# good enough to be promoted. The next try is six seconds later.
+PERIODS = ("info-period", 200, "ping-period", 300, "publish-period", 1000, "ask-period", 200)
 REPLICATION = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
 
 

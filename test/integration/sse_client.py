@@ -12,7 +12,7 @@ import time
 import zlib
 from urllib.parse import quote, urlsplit
 
-from http_body import Body, parse_head
+from http_body import Body, Malformed, parse_head
 from sse_parser import Parser
 
 # Every stream of every test compressed, where the tests do not say otherwise: SSE_RELAY_TEST_GZIP=1.
@@ -29,7 +29,7 @@ def build_query(topics, params):
 
 
 class Reactor:
-    """One thread that reads all registered clients."""
+    """One thread that reads all registered clients. An error of one of them is that client's: it ends no other."""
 
     def __init__(self):
         self.selector = selectors.DefaultSelector()
@@ -41,12 +41,15 @@ class Reactor:
         threading.Thread(target=self._run, daemon=True).start()
 
     def call(self, function):
-        """Runs @function in the reactor's thread and waits for it."""
+        """Runs @function in the reactor's thread, waits for it, and raises here what it raises there."""
         done = threading.Event()
+        errors = []
         with self.changed:
-            self._todo.append((function, done))
+            self._todo.append((function, done, errors))
         self._wake_w.send(b"x")
         assert done.wait(TIMEOUT_S)
+        if errors:
+            raise errors[0]
 
     def _run(self):
         while True:
@@ -56,13 +59,23 @@ class Reactor:
                     if key.data is None:
                         key.fileobj.recv(4096)
                     else:
-                        key.data._readable()
+                        self._read(key.data)
                 todo, self._todo = self._todo, []
-                for function, _ in todo:
-                    function()
+                for function, _, errors in todo:
+                    try:
+                        function()
+                    except Exception as error:  # raised by call()
+                        errors.append(error)
                 self.changed.notify_all()
-            for _, done in todo:
+            for _, done, _ in todo:
                 done.set()
+
+    def _read(self, client):
+        try:
+            client._readable()
+        except Exception as error:  # raised in the test: by wait_for(), or by close_all() at its end
+            client.error = error
+            client._unregister()
 
 
 _reactor = None
@@ -99,11 +112,13 @@ class SSEClient:
         self.raw = b""  # the body, decompressed
         self.wire = 0  # its bytes as they came
         self.whole = None  # a compressed body: its end has come, with the right check sum
+        self.malformed = None  # why its chunks are none
         self._inflate = None
         self.head = b""
         self.blocks = []
         self.closed = False  # by the other side, or by an error
         self.reset = False  # ended by an error
+        self.error = None  # what was wrong with what came; nothing is read after it
         self._parser = Parser()
         self._reactor = reactor()
         self._reading = False
@@ -153,6 +168,12 @@ class SSEClient:
             self._gone = True
             self.sock.close()
 
+    def raise_error(self):
+        """Raises what went wrong in the reactor's thread, with its traceback; once only."""
+        error, self.error = self.error, None
+        if error:
+            raise error
+
     def reset_connection(self):
         """Ends the connection with a TCP reset, as a dying machine's kernel would."""
         self.stop_reading()
@@ -197,6 +218,16 @@ class SSEClient:
     def rest(self):
         return self._parser.rest
 
+    @property
+    def chunks(self):
+        """The sizes of the body's chunks; None: it has none."""
+        return self._body.chunks if self._body.chunked else None
+
+    @property
+    def clean(self):
+        """The end was told: by a last chunk, or a length."""
+        return self._body.whole
+
     def control(self, name):
         """The payloads of the control events called @name, as {"id": …, …}."""
         found = [b for b in self.controls if b.type == self.control_prefix + name]
@@ -217,12 +248,15 @@ class SSEClient:
         test = what if callable(what) else lambda c: len(c.events) >= what
         deadline = time.monotonic() + (timeout or TIMEOUT_S)
         with self._reactor.changed:
-            while not test(self):
+            while True:
+                self.raise_error()
+                if test(self):
+                    return self
+                assert not self.malformed, self.describe()
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise AssertionError(f"waited in vain: {self.describe()}")
                 self._reactor.changed.wait(left)
-        return self
 
     def wait_head(self):
         return self.wait_for(lambda c: c.status is not None or c.closed)
@@ -239,7 +273,7 @@ class SSEClient:
     def describe(self):
         return (
             f"status {self.status}, {len(self.events)} events, closed={self.closed}, "
-            f"reset={self.reset}, {len(self.raw)} bytes, the last {self.raw[-400:]!r}, "
+            f"reset={self.reset}, malformed={self.malformed}, {len(self.raw)} bytes, the last {self.raw[-400:]!r}, "
             f"controls {self.controls[:8]}"
         )
 
@@ -269,6 +303,12 @@ class SSEClient:
         if not chunk:
             self.closed = True
             return
+        try:
+            self._take(chunk)
+        except Malformed as error:
+            self.malformed, self.closed = str(error), True
+
+    def _take(self, chunk):
         if self.status is None:
             chunk = self._head(chunk)
         if chunk:
@@ -295,3 +335,12 @@ class SSEClient:
             self._inflate = zlib.decompressobj(31)
         self.status = status
         return body
+
+
+def close_all(clients):
+    """The end of a test: closes all that holds a stream open, then raises the first error that no wait has met."""
+    for client in clients:
+        client.close()
+    for client in clients:
+        if isinstance(getattr(client, "error", None), Exception):
+            client.raise_error()

@@ -8,7 +8,7 @@ import time
 import zlib
 from urllib.parse import urlsplit
 
-from http_body import Body, parse_head
+from http_body import Body, Malformed, parse_head
 from sse_client import GZIP, TIMEOUT_S, build_query
 from sse_parser import Parser
 
@@ -59,7 +59,12 @@ class SwarmClient(asyncio.Protocol):
             if headers.get("content-encoding") == "gzip":
                 self.inflate = zlib.decompressobj(31)
             self.head = None
-        chunk = self.body.feed(chunk)
+        try:
+            chunk = self.body.feed(chunk)
+        except Malformed as error:
+            self.swarm.malformed.append(str(error))
+            self.transport.abort()
+            return
         if self.inflate:
             chunk = self.inflate.decompress(chunk)
         for block in self.parser.feed(chunk):
@@ -93,8 +98,11 @@ class Swarm:
         self.resume = resume
         self.gzip = gzip
         self.closing = False
+        self.malformed = []  # bodies: why
         self.clients = [SwarmClient(self, i) for i in range(count)]
+        self.error = None  # of a client, in the loop's thread
         self.loop = asyncio.new_event_loop()
+        self.loop.set_exception_handler(self._failed)
         self._limit = asyncio.Semaphore(100)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -129,6 +137,8 @@ class Swarm:
         deadline = time.monotonic() + (timeout or TIMEOUT_S)
         late = self.clients
         while True:
+            self.raise_error()
+            assert not self.malformed, self.malformed[:3]
             late = [c for c in late if not test(c)]
             if not late:
                 late = [c for c in self.clients if not test(c)]
@@ -145,6 +155,16 @@ class Swarm:
 
     def wait_connected(self, timeout=None):
         return self.wait(lambda c: c.connected > 0, timeout)
+
+    def raise_error(self):
+        """Raises the first error of a client, with its traceback; once only."""
+        error, self.error = self.error, None
+        if error:
+            raise error
+
+    def _failed(self, loop, context):
+        if self.error is None and not self.closing:
+            self.error = context.get("exception") or RuntimeError(context["message"])
 
     def close(self):
         if self.closing:

@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import signal
+import time
 
 import pytest
 import requests
@@ -74,9 +75,9 @@ def is_closed(s):
 def test_storm_is_delayed_and_nobody_refused(redis, relay_factory, sockets):
     relay = relay_factory({"accept.rate": 40}, workers=1)
     before = relay.metric("sse_relay_connections_accepted_total")
-    storm = sockets(relay, 40, BYE)
-    assert [status_of(read_all(s)) for s in storm] == [200] * 40
-    assert relay.metric("sse_relay_connections_accepted_total") >= before + 40
+    storm = sockets(relay, 120, BYE)  # faster than the rate, however busy this machine is
+    assert [status_of(read_all(s)) for s in storm] == [200] * 120
+    assert relay.metric("sse_relay_connections_accepted_total") >= before + 120
     assert relay.metric("sse_relay_accept_pauses_total", reason="rate") >= 1
 
 
@@ -157,6 +158,27 @@ def test_connections_that_say_nothing_make_room(redis, relay_factory, sockets, s
 
 
 @pytest.mark.slow
+def test_idle_connections_are_closed_in_time(redis, relay_factory, sockets, tmp_path):
+    """After http.idle_timeout, a SIGHUP included: it counts from the next answer on. Until then they can be used."""
+    path = tmp_path / "relay.json"
+    path.write_text(json.dumps({"http.idle_timeout": "1h"}))
+    relay = relay_factory(args=["--config", path], workers=1)
+    (old,) = sockets(relay, 1, HEALTH)
+    assert status_of(read_head(old)) == 200
+    path.write_text(json.dumps({"http.idle_timeout": "1s"}))
+    relay.signal(signal.SIGHUP)
+    relay.wait_log("configuration read again")
+    relay.stats()  # goes through the worker, behind the configuration
+    begin = time.monotonic()
+    (new,) = sockets(relay, 1, HEALTH)
+    assert status_of(read_head(new)) == 200
+    read_all(new)
+    assert 1 <= time.monotonic() - begin < 10
+    assert relay.metric("sse_relay_http_timeouts_total") == 1
+    old.sendall(BYE)
+    assert status_of(read_all(old)) == 200
+
+
 def test_all_streams_fit_beside_a_thousand_idle_connections(redis, relay_factory, sockets, swarm, doors):
     relay = relay_factory(files=700)
     most = relay.stats()["max_clients"]
@@ -165,10 +187,10 @@ def test_all_streams_fit_beside_a_thousand_idle_connections(redis, relay_factory
         for s in sockets(relay, 50, HEALTH):
             assert status_of(read_head(s)) == 200
     crowd = swarm([relay], most, "t", resume=True).wait_connected(timeout=60)
-    assert relay.ready()[0] == 200
+    assert relay.ready()[1]["status"] == "full"
     assert relay.stats()["clients"] == most
-    refused = relay.get("/events?topic=t")
-    assert refused.status_code == 503 and int(refused.headers["retry-after"]) > 0
+    told = relay.get("/events?topic=t")
+    assert told.status_code == 200 and "retry: " in told.text and "\n\n" not in told.text
     doors.fcall("t", "x")
     crowd.wait(lambda c: c.data == ["x"])
     assert relay.publish("t", "y") > 0

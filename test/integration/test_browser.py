@@ -83,8 +83,8 @@ def test_eventsource_meets_the_wire_format(redis, relay_factory, browser, doors)
 
 
 def test_eventsource_after_an_unknown_id_and_a_position_block(redis, relay_factory, browser, doors):
-    """control_events=off: the id-only block moves lastEventId and dispatches nothing."""
-    relay = relay_factory(control_events="off", retry="200ms")
+    """control_events=id: the block with nothing but an id moves lastEventId and dispatches nothing."""
+    relay = relay_factory(control_events="id", heartbeat="1s", retry="200ms")
     browser.get(relay.url + "/health")
     browser.execute_script(OPEN, "/events?topic=t")
     wait_until(lambda: relay.stats()["clients"] == 1)

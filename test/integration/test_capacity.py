@@ -59,6 +59,22 @@ def test_redis_publishes_alone_what_was_measured():
     assert most == pytest.approx(1e6 / value("redis_event"), rel=0.05)
 
 
+@pytest.mark.parametrize(
+    "node, size, events, measured",
+    [
+        (512, 64, 1, 955), (512, 300, 1, 956), (512, 1000, 1, 1725), (512, 64, 1000, 114018), (512, 100, 1000, 168126),
+        (512, 300, 1000, 440402), (512, 1000, 1000, 1335644),
+        (4096, 64, 1, 4540), (4096, 1000, 1, 4541), (4096, 64, 1000, 91569), (4096, 300, 1000, 350097),
+        (4096, 1000, 1000, 1218826),
+    ],
+)  # fmt: skip
+def test_a_log_takes_about_what_was_measured(node, size, events, measured):
+    """Of one topic; rather more than less, as allocators round up."""
+    line = f"--clients 1 --nodes 1 --stream-node {node} --keep-seconds {events} --traffic 1:1:{size}"
+    log = ask(line)["resources"]["Redis memory"]["load"] * 1e9 - value("redis_channel")
+    assert 0.8 * measured < log < 1.25 * measured
+
+
 # --- how things grow ---
 
 
@@ -175,7 +191,7 @@ def test_help_names_every_option():
 
 def test_every_constant_is_used_and_says_where_it_is_from():
     source = SCRIPT.read_text()
-    made = ("fanout_1_", "connect_", "memory_")  # names put together
+    made = ("fanout_1_", "connect_", "memory_", "log_least_", "log_entry_")  # names put together
     for name, c in capacity.CONSTANTS.items():
         used = source.count(name) > 1 or name.startswith(made)
         assert used and c.source and isinstance(c.measured, bool), name

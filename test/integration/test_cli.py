@@ -128,6 +128,26 @@ def test_bad_environment_is_2_and_says_what(env, words):
         assert word in result.stderr
 
 
+def test_what_a_service_of_our_name_sets_is_no_option():
+    """Kubernetes sets these in every pod of the namespace, for each Service; known options still count."""
+    service = {
+        "SERVICE_HOST": "10.96.0.11",
+        "SERVICE_PORT": "8080",
+        "SERVICE_PORT_HTTP": "8080",
+        "PORT": "tcp://10.96.0.11:8080",
+        "PORT_8080_TCP": "tcp://10.96.0.11:8080",
+        "PORT_8080_TCP_PROTO": "tcp",
+        "PORT_8080_TCP_PORT": "8080",
+        "PORT_8080_TCP_ADDR": "10.96.0.11",
+    }
+    env = {f"SSE_RELAY_{part}{key}": v for part in ("", "FOO_", "REDIS_") for key, v in service.items()}
+    result = run_relay("--print-config", env={**env, "SSE_RELAY_RETRY": "2s"})
+    assert result.returncode == 0, result.stderr
+    assert '"retry": "2s"' in result.stdout
+    result = run_relay("--check-config", env={**env, "SSE_RELAY_RETRI": "2s"})
+    assert result.returncode == 2 and "SSE_RELAY_RETRY" in result.stderr
+
+
 def test_precedence(tmp_path):
     path = tmp_path / "relay.json"
     path.write_text('{"retry": "1s", "drain": "1s", "prefix": "file"}')

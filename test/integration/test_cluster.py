@@ -6,7 +6,10 @@ import time
 import pytest
 import redis
 
+from raw_http import assert_problem
 from redis_cluster import Publisher, RedisCluster
+from redis_server import RedisServer, free_port
+from relay_process import wait_until
 
 KEY = "sse:{default}"
 SLOT = 5718  # CLUSTER KEYSLOT of KEY
@@ -72,6 +75,7 @@ def test_a_reshard_under_publishers_splits_no_namespace(cluster):
         ("sse_publish", 1, KEY, "topic", "a", "data", "x"),
         ("sse_position", 1, KEY),
         ("sse_since", 1, KEY, "cursor", "0"),
+        ("sse_look", 1, KEY, "cursor", "0"),
         ("sse_drain", 1, KEY),
     ],
     ids=lambda call: call[0],
@@ -95,3 +99,48 @@ def test_a_user_who_may_not_look_for_the_move_is_told_so(cluster):
     with pytest.raises(redis.exceptions.ResponseError, match="can't run this command|exists"):
         backend.fcall("sse_publish", 1, KEY, "topic", "a", "data", "x")
     assert r.dbsize() == 0
+
+
+# --- a relay at a node of a cluster, which it does not follow ---
+
+
+@pytest.mark.parametrize("info", [True, False], ids=["", "INFO is forbidden"])
+@pytest.mark.parametrize("node", [0, 1], ids=["the namespace is here", "it is elsewhere"])
+def test_a_relay_at_a_node_of_a_cluster_is_not_ready_and_says_why(cluster, relay_factory, sse_connect, node, info):
+    """Also where all its keys are on that node for now: the next failover or reshard would leave it with nothing."""
+    server = cluster.nodes[node]
+    rules = [] if info else ["-info"]
+    server.client().execute_command("ACL", "SETUSER", "relay", "on", ">pw", "~sse:*", "&*", "+@all", *rules)
+    relay = relay_factory({"redis": f"redis://relay:pw@127.0.0.1:{server.port}"}, ready=False)
+    wait_until(lambda: relay.ready()[1].get("status") == "redis-cluster", "redis-cluster")
+    status, body = relay.ready()
+    assert (status, body["redis"]) == (503, "cluster")
+    line = relay.wait_log("this Redis is in cluster mode")
+    assert "level=error" in line and "redis+cluster://" in line and "redis+sentinel://" in line
+
+    begin = time.monotonic()
+    for body in ({"topic": "t", "data": "x"}, [{"topic": "t", "data": n} for n in range(3)]):
+        answer = relay.post("/publish", json=body)
+        assert "cluster mode" in assert_problem(answer, 503)
+        assert answer.json()["published"] is False
+    assert time.monotonic() - begin < 4, "at once: it would not help to wait"
+    held = sse_connect(relay, "t", wait=False).wait_head()
+    assert held.status == 200 and relay.get("/stats").json()["redis"]["status"] == "cluster"
+    time.sleep(3.5)  # it is asked again every three seconds
+    assert relay.log_text.count("this Redis is in cluster mode") == 1
+    assert relay.ready()[0] == 503 and not held.blocks
+    assert not [line for line in relay.log if "level=error" in line and "cluster mode" not in line]
+
+
+def test_a_relay_goes_on_once_redis_is_in_cluster_mode_no_more(tmp_path, relay_factory, sse_connect):
+    args = ["--cluster-enabled", "yes", "--cluster-port", free_port()]
+    with RedisServer(tmp_path / "redis", args=args) as server:
+        relay = relay_factory({"redis": server.url}, ready=False)
+        held = sse_connect(relay, "t", wait=False)
+        relay.wait_log("this Redis is in cluster mode")
+        server.stop()
+        server.args = []
+        server.start()
+        relay.wait_ready()
+        held.wait_connected()
+        assert relay.publish("t", "x") == held.wait_for(1).ids[0]

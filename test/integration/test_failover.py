@@ -222,9 +222,7 @@ def test_connections_that_move_one_by_one_hide_no_lower_ids(pair, relay_factory,
         low = doors.redis.incr(doors.key("default", "seq"))
         high = doors.fcall("a", "2")  # the new one never has it
         both.wait_for(2)
-        admin = new.client()
-        admin.xadd(doors.key("default", "log", "b"), {"data": "3", "prev": prev}, id=f"{low}-0")
-        admin.zadd(doors.key("default", "topics"), {"b": low})
+        Doors(new.client()).silently("b", data="3", id=low)
         proxy.target = ("127.0.0.1", new.port)
         proxy.cut("commands")
         both.wait_for(lambda c: c.gaps)

@@ -9,6 +9,7 @@ import pytest
 
 from redis_server import free_port
 from relay_process import BINARY, clean_environment, json_lines, run_relay, wait_until
+from stepped_clock import SteppedClock
 
 # --- drain ---
 
@@ -23,12 +24,12 @@ def test_drain(redis, relay_factory, sse_connect, doors):
     assert (status, body["status"]) == (503, "draining")
     assert relay.get("/health").status_code == 200
     late = sse_connect(relay, "t", wait=False).wait_closed()
-    assert late.status == 200 and late.headers["content-type"] == "text/event-stream"
-    assert late.retry is not None and not late.reset
+    assert late.status == 200 and late.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert late.retry is not None and late.clean and not late.reset
     assert late.rest == f"retry: {late.retry}" and not late.blocks and late.raw.endswith(b"\n")
     for client in clients:
         client.wait_closed()
-        assert not client.reset
+        assert client.clean and not client.reset
         assert client.ids == ids, "queued events were not flushed"
         assert client.controls[-1].type == "relay.shutdown"
         assert client.raw.endswith(b"\n\n") and client.rest == ""
@@ -87,7 +88,7 @@ def test_drain_zero_ends_streams_at_once(redis, relay_factory, sse_connect):
     client = sse_connect(relay, "t")
     relay.terminate()
     client.wait_closed()
-    assert not client.reset and client.control("shutdown")
+    assert client.clean and client.control("shutdown")
     assert relay.wait() == 0
 
 
@@ -100,6 +101,7 @@ def test_second_sigterm_ends_at_once(redis, relay_factory, sse_connect):
     assert relay.wait() == 0
     for client in clients:
         client.wait_closed()
+        assert not client.clean, "it was cut off, and should know"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -122,6 +124,37 @@ def test_sigint_is_like_sigterm(redis, relay_factory, sse_connect):
     assert relay.wait() == 0
 
 
+# --- the wall clock is set ---
+
+
+@pytest.fixture
+def clock(tmp_path):
+    return SteppedClock(tmp_path)
+
+
+@pytest.mark.parametrize("seconds", [-3600, 3600])
+def test_uptime_does_not_follow_the_wall_clock(relay_factory, clock, seconds):
+    relay = relay_factory(redis="memory:", env=clock.env)
+    before = relay.publish("t", "x")
+    clock.step(seconds)
+    after = relay.publish("t", "x")
+    assert after > before and (after - before > 3e9) == (seconds > 0)  # it has seen the step
+    assert 0 <= relay.stats()["uptime_seconds"] < 600
+
+
+def test_drain_does_not_follow_the_wall_clock(relay_factory, sse_connect, clock):
+    relay = relay_factory(redis="memory:", drain="2s", env=clock.env)
+    clients = [sse_connect(relay, "t") for _ in range(20)]
+    relay.terminate()
+    relay.wait_log("msg=draining")
+    clock.step(3600)
+    assert relay.wait() == 0
+    assert "some streams did not end in time" not in relay.log_text
+    for client in clients:
+        client.wait_closed()
+        assert client.control("shutdown")
+
+
 @pytest.mark.parametrize("door", ["fcall", "post"])
 def test_drain_under_load_loses_nothing(redis, relay_factory, swarm, doors, publishing, door):
     old = relay_factory(drain="1s", retry="100ms")
@@ -138,7 +171,7 @@ def test_drain_under_load_loses_nothing(redis, relay_factory, swarm, doors, publ
     s.wait(lambda c: len(c.data) >= total)
     for c in s.clients:
         assert c.data == want and not c.gaps
-    assert new.stats()["clients"] == 60
+    new.wait_clients(60)
 
 
 def test_drain_with_redis_down(redis, relay_factory, sse_connect):
@@ -150,7 +183,7 @@ def test_drain_with_redis_down(redis, relay_factory, sse_connect):
     relay.terminate()
     live.wait_closed()
     held.wait_closed()
-    assert not held.reset and held.raw.endswith(b"\n") and held.rest == f"retry: {held.retry}"
+    assert held.clean and held.raw.endswith(b"\n") and held.rest == f"retry: {held.retry}"
     assert relay.wait() == 0
 
 
@@ -225,6 +258,21 @@ def test_sighup_with_a_bad_file_changes_nothing(redis, relay_factory, sse_connec
     relay.publish("t", "x")
     assert client.wait_for(1).data == ["x"]
     assert relay.get("/events?topic=a&topic=b&topic=c").status_code == 400
+
+
+def test_sighup_checks_what_will_run(redis, relay_factory, tmp_path):
+    """The file is valid; but wait_replicas needs a restart, so that it would stay without the timeout it needs."""
+    path = tmp_path / "relay.json"
+    write_config(path, max_topics=2, **{"publish.wait_replicas": 1, "publish.timeout": "300ms"})
+    relay = relay_factory(args=["--config", path])
+    write_config(path, max_topics=1, **{"publish.wait_replicas": 0, "publish.timeout": 0})
+    relay.signal(signal.SIGHUP)
+    line = relay.wait_log(r"level=(error|info).*the configuration|configuration read again")
+    assert "not read again" in line and "needs_restart=publish.wait_replicas" in line
+    assert "publish.wait_replicas needs a publish.timeout" in line
+    answer = relay.post("/publish", json={"topic": "t", "data": "x"}, timeout=5)
+    assert answer.status_code == 504 and answer.json()["published"] is True  # there is no replica
+    assert relay.get("/events?topic=a&topic=b&event=e", stream=True).status_code == 200
 
 
 def test_sighup_without_a_file_is_harmless(relay, sse_connect):

@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import redis
 
 from lua_rig import (  # noqa: F401
-    DAY_US, KEY, Listener, assert_chain, found, index, log, now_us, position, publish, r, server, since,
+    DAY_US, KEY, MAX_ID, Listener, assert_chain, found, index, log, now_us, position, publish, r, raw, server, since,
+    snapshot,
 )
 from relay_process import wait_until
 
@@ -253,6 +255,73 @@ def test_since_creates_the_counter_like_position(r):
     p, horizon, pruned, last, _ = since(r, "cursor", "5", "topic", "a")
     assert (p, pruned, last) == (horizon, 0, {"a": "0"})
     assert position(r) == [p, horizon]
+
+
+# ---- Look: since, for a Redis that refuses writes ----
+
+
+@pytest.fixture
+def refusing(r):
+    """Refuses every write, as when its disk is full: replicas are easier to miss."""
+    yield lambda: r.config_set("min-replicas-to-write", 1)
+    r.config_set("min-replicas-to-write", 0)
+
+
+QUESTIONS = [
+    ("cursor", "0", "topic", "a.1", "topic", "silent", "prefix", "b."),
+    ("cursor", "0", "prefix", ""),
+    ("cursor", "0", "prefix", "", "limit", "128"),
+    ("cursor", str(MAX_ID), "topic", "a.1"),
+]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_look_answers_as_since_does_while_all_writes_are_refused(r, raw, refusing, question):
+    for topic in ("a.1", "b.1", "a.1", "b.2"):
+        publish(r, topic)
+    expected = r.fcall("sse_since", 1, KEY, *question)
+    before = snapshot(raw)
+    refusing()
+    for function in ("sse_since", "sse_position", "sse_publish"):
+        with pytest.raises(redis.ResponseError, match="^(NOREPLICAS )?Not enough good replicas"):
+            r.fcall(function, 1, KEY, *question)
+    assert r.fcall("sse_look", 1, KEY, *question) == expected
+    assert r.execute_command("FCALL_RO", "sse_look", 1, KEY, *question) == expected
+    assert snapshot(raw) == before
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda r: r.delete(f"{KEY}:seq"),
+        lambda r: r.delete(f"{KEY}:horizon"),
+        lambda r: r.delete(f"{KEY}:topics"),
+        lambda r: r.set(f"{KEY}:seq", 5),
+        lambda r: r.flushall(),
+    ],
+    ids=["counter", "horizon", "index", "counter set back", "all"],
+)
+def test_look_is_refused_where_since_would_have_to_write(r, raw, spoil):
+    publish(r, "a")
+    publish(r, "a")
+    spoil(r)
+    before = snapshot(raw)
+    with pytest.raises(redis.ResponseError, match="^sse_look: key: .* has to be written first"):
+        r.fcall("sse_look", 1, KEY, "cursor", "0", "topic", "a")
+    assert snapshot(raw) == before
+    since(r, "cursor", "0", "topic", "a")
+    assert r.fcall("sse_look", 1, KEY, "cursor", "0", "topic", "a") == r.fcall(
+        "sse_since", 1, KEY, "cursor", "0", "topic", "a"
+    )
+
+
+def test_look_passes_over_what_is_no_id(r, raw):
+    publish(r, "a")
+    r.zadd(f"{KEY}:topics", {"forged": MAX_ID + 1, "half": 1e15 + 0.5})
+    before = snapshot(raw)
+    looked = r.fcall("sse_look", 1, KEY, "cursor", "0", "topic", "a")
+    assert snapshot(raw) == before
+    assert looked == r.fcall("sse_since", 1, KEY, "cursor", "0", "topic", "a")
 
 
 # ---- Namespaces ----

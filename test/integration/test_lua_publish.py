@@ -320,6 +320,26 @@ def test_once_ttl_is_of_this_publish_alone(r):
     assert 0 < r.pttl(f"{KEY}:once:in") <= 60000
 
 
+@pytest.mark.parametrize("options", [{}, {"ephemeral": "1", "once_ttl": "90000"}], ids=["logged", "a relay's own"])
+def test_repeated_once_writes_what_changes_nothing_so_that_wait_counts_it(r, raw, options):
+    """Newer servers let WAIT count only what its own connection has written (and replicas are sent what is)."""
+    first = publish(r, "a", once="~k", **options)
+    publish(r, "a", once="~short", **{**options, "once_ttl": "60000"})
+    r.set(f"{KEY}:once:~endless", first or "")
+
+    def writes():
+        return r.info("persistence")["rdb_changes_since_last_save"]
+
+    before = snapshot(raw)
+    expiry = {k: r.execute_command("PEXPIRETIME", f"{KEY}:once:{k}") for k in ("~k", "~short", "~endless")}
+    for key in expiry:
+        written = writes()
+        publish(r, "a", once=key, **options)
+        assert writes() > written, key
+    assert snapshot(raw) == before
+    assert {k: r.execute_command("PEXPIRETIME", f"{KEY}:once:{k}") for k in expiry} == expiry
+
+
 def test_once_is_forgotten_after_its_time(r):
     position(r, "once_ttl", "30")
     first = publish(r, "a", once="k")
@@ -376,7 +396,7 @@ BAD_KEYS = [[], ["default"], ["sse:default"], ["sse:{}"], ["{default}"], ["sse:{
             ["sse:{" + "n" * 65 + "}"], ["p" * 65 + ":{a}"], ["s*e:{a}"], [KEY, KEY], [KEY, "sse:{b}"]]  # fmt: skip
 
 
-@pytest.mark.parametrize("function", ["sse_publish", "sse_drain", "sse_position", "sse_since"])
+@pytest.mark.parametrize("function", ["sse_publish", "sse_drain", "sse_position", "sse_since", "sse_look"])
 @pytest.mark.parametrize("keys", BAD_KEYS)
 def test_keys_of_another_form_are_refused(r, function, keys):
     position(r)  # so that the namespace is one that was just used
@@ -399,6 +419,7 @@ BAD_DRAIN += [("count", ["count"]), ("n", ["n", "1"]), ("x", ["count", "1", "x",
 BAD_OTHERS = (
     [("sse_position", *b) for b in BAD_POSITION]
     + [("sse_since", *b) for b in BAD_SINCE]
+    + [("sse_look", *b) for b in BAD_SINCE]
     + [("sse_drain", *b) for b in BAD_DRAIN]
 )
 

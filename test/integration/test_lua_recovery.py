@@ -351,7 +351,7 @@ def test_log_that_may_not_be_mended_is_named(server, r):
     publish(r, "a")
     publish(r, "b")
     foreign(r, "9999999999999999-0")
-    r.execute_command("ACL", "SETUSER", "backend", "reset", "on", ">pw", "~sse:*", "&*", "+@all", "-xsetid", "-xrange")
+    r.execute_command("ACL", "SETUSER", "backend", "reset", "on", ">pw", "~sse:*", "&*", "+@all", "-xrange")
     before = log(r, "a"), log(r, "b"), index(r), r.get(f"{KEY}:seq")
     try:
         backend = server.client(username="backend", password="pw")

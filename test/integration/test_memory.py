@@ -1,5 +1,7 @@
 """redis = memory: — one node without Redis, the same promises."""
 
+import time
+
 import pytest
 
 from accounting import account
@@ -88,22 +90,40 @@ def test_gap_trimmed(relay_factory, sse_connect):
 
 
 def test_gap_expired(relay_factory, sse_connect):
-    relay = relay_factory({"redis": "memory:", "log.ttl": "1s"})
+    """From the log alone: a node that remembers what the log has lost brings it, and tells no gap."""
+    relay = relay_factory({"redis": "memory:", "log.ttl": "1s", "tail.max_events": 0})
     ids = publish_many(relay, "t", numbers(3))
 
-    def expired():
-        probe = sse_connect(relay, "t", last_event_id=ids[0])
+    def told():
+        """The first client that is told; another after it may be served from the recent events of the topic."""
+        client = sse_connect(relay, "t", last_event_id=ids[0])
         relay.publish("u", "x")
-        probe.wait_for(lambda c: c.gaps or c.events)
-        probe.close()
-        return bool(probe.gaps)
+        client.wait_for(lambda c: c.gaps or c.events)
+        if client.gaps:
+            return client
+        return client.close()
 
-    wait_until(expired, "expiry")
-    client = sse_connect(relay, "t", last_event_id=ids[0])
-    client.wait_for(lambda c: c.gaps)
+    client = wait_until(told, "expiry")
     live = relay.publish("t", "live")
     client.wait_for(1)
     account(client, [*ids, live], ids[0], 1, "expired")
+
+
+@pytest.mark.parametrize("store", ["redis", "memory"])
+def test_an_event_past_its_ttl_is_not_replayed_from_memory(request, relay_factory, sse_connect, store):
+    relay = relay_factory(redis="memory:" if store == "memory" else request.getfixturevalue("redis").url)
+    live = sse_connect(relay, "t")
+    first = relay.publish("t", "1")
+    relay.publish("t", "2", ttl=300)
+    relay.publish("t", "3", ttl=3600000)
+    assert live.wait_for(3).data == numbers(3)  # the node has all of them
+    ends = time.monotonic() + 0.4
+    wait_until(lambda: time.monotonic() > ends)
+    for _ in range(12):  # the more come, the fewer are answered from the log
+        client = sse_connect(relay, "t", last_event_id=first)
+        client.wait_for(lambda c: "3" in c.data)
+        assert client.data == ["3"] and not client.gaps
+    assert relay.metric("sse_relay_replay_reads_total", source="memory") > 0
 
 
 def test_gap_unknown_id_and_after_a_restart(relay_factory, relay, sse_connect):

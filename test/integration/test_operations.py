@@ -59,7 +59,7 @@ def test_counters_move(relay, sse_connect, doors):
     assert moved("sse_relay_events_received_total") == 3
     assert moved("sse_relay_events_published_total") == 1
     assert moved("sse_relay_events_replayed_total") == 2
-    assert moved("sse_relay_inbox_moved_total") == 1
+    wait_until(lambda: moved("sse_relay_inbox_moved_total") == 1, "the inbox's count")
     assert moved("sse_relay_publish_refused_total") == 2  # one by the relay itself, one by Redis
     assert moved('sse_relay_http_responses_total{class="4xx"}') == 2
     assert moved('sse_relay_http_responses_total{class="2xx"}') > 4
@@ -74,6 +74,13 @@ def test_counters_move(relay, sse_connect, doors):
         client.close()
     wait_until(lambda: moved('sse_relay_streams_closed_total{reason="client"}') == 3)
     assert relay.metric("sse_relay_clients", state="live") == 1
+
+
+def test_loop_lag_is_measured_on_every_thread(redis, relay_factory):
+    """The first figures come after ten seconds, and no turn takes no time."""
+    relay = relay_factory(workers=1)
+    for worker in ("0", "bus"):
+        wait_until(lambda: relay.metric("sse_relay_loop_lag_seconds", worker=worker) > 0, worker)
 
 
 def test_an_event_for_several_workers_is_received_once(redis, relay_factory, sse_connect, doors):
@@ -134,7 +141,8 @@ def test_pages_are_not_cached_by_proxies(relay, path):
     assert int(answer.headers["Content-Length"]) == len(answer.content)
 
 
-def test_requests_while_streams_are_busy(relay, sse_connect, doors, publishing):
+def test_requests_while_streams_are_busy(redis, relay_factory, sse_connect, doors, publishing):
+    relay = relay_factory({"queue.max_events": 65536, "queue.max_bytes": "64MB"})  # the reader may be slower
     client = sse_connect(relay, "t")
     publisher = publishing(lambda n: doors.fcall("t", n))
     for _ in range(30):
@@ -142,3 +150,48 @@ def test_requests_while_streams_are_busy(relay, sse_connect, doors, publishing):
             assert relay.get(path).status_code == 200
     total = publisher.stop()
     assert client.wait_for(total).data == [str(n) for n in range(1, total + 1)]
+
+
+# --- a hint about Redis's settings ---
+
+HINT = "Redis reserves 4 KB for the log of each topic"
+
+
+def start_and_reconnect(redis, relay_factory, url):
+    relay = relay_factory(redis=url)
+    redis.client().execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    wait_until(lambda: relay.log_text.count("Redis connection is back") >= 2, "the connections")
+    relay.wait_ready()
+    relay.publish("t", "x")  # by then it would have been said
+    return relay
+
+
+def test_a_redis_with_large_stream_nodes_is_told_once(redis, relay_factory):
+    relay = start_and_reconnect(redis, relay_factory, redis.url)
+    line = relay.wait_log(HINT)
+    assert "level=info" in line and "stream-node-max-bytes 512" in line
+    assert relay.log_text.count(HINT) == 1
+
+
+def test_a_redis_with_small_stream_nodes_is_told_nothing(redis, relay_factory):
+    admin = redis.client()
+    admin.config_set("stream-node-max-bytes", 512)
+    try:
+        assert HINT not in start_and_reconnect(redis, relay_factory, redis.url).log_text
+    finally:
+        admin.config_set("stream-node-max-bytes", 4096)
+
+
+@pytest.mark.parametrize("user", ["default", "relay"])
+def test_a_redis_whose_settings_are_not_to_be_seen_is_left_alone(redis, relay_factory, user):
+    """An account made for the relay is not even tried with: its refusal would stand in Redis's ACL LOG."""
+    admin = redis.client()
+    admin.execute_command("ACL", "SETUSER", user, "on", "+@all", "~*", "&*", "-config|get", *([">pw"] if user == "relay" else []))
+    admin.acl_log_reset()
+    try:
+        url = redis.url if user == "default" else f"redis://relay:pw@127.0.0.1:{redis.port}"
+        relay = start_and_reconnect(redis, relay_factory, url)
+        assert HINT not in relay.log_text and not [li for li in relay.log if "level=error" in li]
+        assert user == "default" or not admin.acl_log()
+    finally:
+        admin.execute_command("ACL", "SETUSER", "default", "+@all")

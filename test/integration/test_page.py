@@ -188,7 +188,7 @@ def test_dropped_line_resumes_without_hole_or_repeat(page):
 
 
 def test_without_control_events(browser, relay_factory):
-    page = Page(browser, relay_factory(control_events="off"))
+    page = Page(browser, relay_factory(control_events="id", heartbeat="1s"))
     page.open("#topic=a").wait_state("Open")
     wait_until(lambda: page.text("last-id") != "–", "the position")
     id = page.post(topic="a", data="x")

@@ -1,8 +1,11 @@
 """The configurations in deploy/ stream correctly: at once, through a failover, and back."""
 
 import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import requests
 
 from raw_http import read_all, status_of
 from relay_process import wait_until
@@ -22,7 +25,7 @@ def nodes(redis, relay_factory):
 def test_events_pass_one_by_one(nodes, front, sse_connect, doors):
     """Each is seen before the next is published: nothing on the way collects them."""
     client = sse_connect(front(*nodes), "t")
-    assert client.headers["content-type"] == "text/event-stream"
+    assert client.headers["content-type"] == "text/event-stream; charset=utf-8"
     for n in range(1, 21):
         doors.fcall("t", n)
         assert client.wait_for(n).data[-1] == str(n)
@@ -64,7 +67,7 @@ def test_kill_9_behind_the_proxy(nodes, front, swarm, doors, publishing):
     s.wait(lambda c: len(c.data) >= 600)
     for c in s.clients:
         assert c.data == [str(n) for n in range(1, 601)] and not c.gaps
-    assert nodes[1].stats()["clients"] == 30
+    nodes[1].wait_clients(30)
 
 
 def test_drain_behind_the_proxy(nodes, front, swarm, doors, publishing):
@@ -117,3 +120,126 @@ def test_a_rule_about_a_path_holds_however_the_path_is_written(nodes, haproxy):
             s.sendall(f"POST {path}?topic=t HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx".encode())
             assert status_of(read_all(s)) in (403, 404), path
     assert [node.metric("sse_relay_events_published_total") for node in nodes] == [0, 0]
+
+
+# --- nodes that are full ---
+
+
+@pytest.fixture
+def uneven(redis, relay_factory):
+    """One that has a place for a single stream, says 503 to others, and is ready all the same; one that has many."""
+    small = relay_factory({"max_clients": 1, "full.rate": 0, "full.percent": 0}, node="small")
+    large = relay_factory({"max_clients": 20, "full.rate": 0, "full.percent": 0}, node="large")
+    return small, large
+
+
+def test_a_full_node_sends_streams_to_the_next_one(uneven, front, sse_connect, doors):
+    """What it refuses is asked for again elsewhere; no client sees a 503."""
+    small, large = uneven
+    base = front(*uneven)
+    clients = [sse_connect(base, "t") for _ in range(12)]
+    assert small.stats()["clients"] == 1 and large.stats()["clients"] == 11
+    assert small.metric("sse_relay_full_answers_total", status="503") > 0
+    doors.fcall("t", "x")
+    for client in clients:
+        assert client.wait_for(1).data == ["x"]
+
+
+def test_when_all_are_full_a_client_is_told_to_come_again(redis, relay_factory, front, sse_connect):
+    nodes = [relay_factory({"max_clients": 1, "full.rate": 0, "full.percent": 0}) for _ in range(2)]
+    base = front(*nodes)
+    for node in nodes:
+        sse_connect(node, "t")
+    late = sse_connect(base, "t", wait=False).wait_closed()
+    assert late.status == 200 and late.retry and not late.blocks
+    assert sum(n.metric("sse_relay_full_answers_total", status="503") for n in nodes) >= 2
+
+
+class Stub:
+    """What is no relay: it notes each POST, and answers it with a status or with the end of the connection."""
+
+    def __init__(self, posts, status):
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(200)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"{}")
+
+            def do_POST(self):
+                posts.append(self.path)
+                self.rfile.read(int(self.headers["Content-Length"]))
+                if status == "reset":
+                    self.close_connection = True
+                    return
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *args):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_port
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.mark.parametrize("status", [503, "reset"])
+def test_a_post_is_never_sent_twice(front, status):
+    """Neither after a 503 nor after a connection that broke: it may have been published."""
+    posts = []
+    stubs = [Stub(posts, status) for _ in range(2)]
+    base = front(*stubs)
+    answer = requests.post(base + "/publish?topic=t", data="x", timeout=TIMEOUT_S)
+    assert answer.status_code >= 500 and len(posts) == 1
+    assert requests.get(base + "/events?topic=t", timeout=TIMEOUT_S).status_code == 200
+    assert len(posts) == 1
+    for stub in stubs:
+        stub.stop()
+
+
+def test_a_full_node_is_taken_out_by_ready(redis, relay_factory, haproxy, sse_connect):
+    full, free = [relay_factory({"max_clients": n, "full.percent": 50}) for n in (4, 200)]
+    base = haproxy(full, free)
+    for _ in range(4):
+        sse_connect(full, "t")
+
+    def is_out():
+        """Whether five streams in a row have met the node that has room."""
+        asked = full.metric("sse_relay_full_answers_total", status="200")
+        for _ in range(5):
+            sse_connect(base, "t", wait=False).wait_head()
+        return full.metric("sse_relay_full_answers_total", status="200") == asked
+
+    wait_until(is_out, "the check")
+    assert full.ready()[1]["status"] == "full" and free.ready()[0] == 200
+
+
+def test_a_post_that_could_not_be_sent_goes_to_the_next_node(nodes, front, doors):
+    base = front(*nodes)
+    nodes[0].kill()
+    for n in range(6):
+        assert requests.post(base + "/publish?topic=t", data=str(n), timeout=TIMEOUT_S).status_code == 200
+    entries = doors.redis.xrange(doors.key("default", "log", "t"))
+    assert len(entries) == 6
+
+
+def test_streams_are_told_to_come_again_when_no_node_is_ready_for_want_of_room(
+    redis, relay_factory, haproxy, sse_connect
+):
+    nodes = [relay_factory(max_clients=1) for _ in range(2)]
+    base = haproxy(*nodes)
+    for node in nodes:
+        sse_connect(node, "t")
+        assert node.ready()[1]["status"] == "full"
+
+    def told():
+        late = sse_connect(base, "t", wait=False).wait_closed()
+        return late.status == 200 and late.retry and late.raw.startswith(b":ok")
+
+    for _ in range(20):  # before the checks have seen it and after
+        wait_until(told, "an answer of a node")

@@ -92,7 +92,9 @@ def test_batch(relay, stream):
     assert [i for i in stream.ids if i] == [int(first["id"]), int(third["id"])]
 
 
-def test_batch_is_published_in_order(relay, stream):
+def test_batch_is_published_in_order(redis, relay_factory, sse_connect):
+    relay = relay_factory({"queue.max_events": 500})
+    stream = sse_connect(relay, "t", "u")
     body = [{"topic": "tu"[i % 2], "data": i} for i in range(500)]
     answer = relay.post("/publish", json=body)
     assert answer.status_code == 200

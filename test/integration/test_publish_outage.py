@@ -415,7 +415,7 @@ def test_cut_and_no_way_back_is_503_outcome_unknown(redis, relay_factory, cutter
     assert "not known" in assert_problem(answer, 503)
     assert answer.json()["published"] is None
     assert "Retry-After" not in answer.headers, "no invitation to publish twice"
-    assert logged(redis) == ["x"]
+    wait_until(lambda: logged(redis) == ["x"], "what was on its way")
 
 
 def test_silent_redis_is_503_outcome_unknown_in_time(redis, relay_factory, cutter):
@@ -428,7 +428,7 @@ def test_silent_redis_is_503_outcome_unknown_in_time(redis, relay_factory, cutte
 
 
 def test_stopped_redis(redis, relay_factory, pool):
-    relay = relay_factory({"publish.timeout": "300ms", "publish.max_waiting": 4})
+    relay = relay_factory({"publish.timeout": "2s", "publish.max_waiting": 4})  # time for the one after it, too
     os.kill(redis.pid, signal.SIGSTOP)
     try:
         answers = [pool.submit(post, relay, n) for n in range(4)]
@@ -688,12 +688,76 @@ def test_cut_while_waiting_for_the_replica(redis, replica, relay_factory, pool):
     assert sorted(logged(redis)) == list("01234") == sorted(logged(replica))
 
 
+REPEATED = {
+    "one": {"topic": "t", "data": "x", "once": "k"},
+    "batch": [{"topic": "t", "data": "x", "once": "k"}, {"topic": "t", "data": "y", "once": "l"}],
+    "batch, half of it new": [{"topic": "t", "data": "x", "once": "k"}, {"topic": "t", "data": "new"}],
+}
+
+
+@pytest.mark.parametrize("kind", REPEATED)
+def test_repeated_post_is_not_confirmed_by_a_replica_that_lacks_the_first(redis, replica, relay_factory, doors, kind):
+    """Newer servers let WAIT count only what its own connection wrote, so a post that finds its key has to write."""
+    relay = relay_factory({"publish.timeout": "500ms", "publish.wait_replicas": 1})
+    wait_until(lambda: relay.post("/publish", json={"topic": "u", "data": "0"}).status_code == 200, "confirmation")
+    os.kill(replica.pid, signal.SIGSTOP)
+    try:
+        for once in ("k", "l"):  # by other connections
+            doors.fcall("t", "x", once=once)
+        answer = relay.post("/publish", json=REPEATED[kind])
+        assert_problem(answer, 504)
+        assert answer.json()["published"] is True
+    finally:
+        os.kill(replica.pid, signal.SIGCONT)
+    wait_until(lambda: relay.post("/publish", json=REPEATED[kind]).status_code == 200, "confirmation")
+    assert logged(redis)[:2] == ["x", "x"]
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_cut_while_the_replica_is_stopped_confirms_nothing(redis, replica, relay_factory, pool, kind):
+    relay = relay_factory({"publish.timeout": "1500ms", "publish.wait_replicas": 1})
+    body, data = BODIES[kind]
+    wait_until(lambda: relay.post("/publish", json={"topic": "u", "data": "0"}).status_code == 200, "confirmation")
+    os.kill(replica.pid, signal.SIGSTOP)
+    try:
+        before = wait_calls(redis.client())
+        answer = pool.submit(relay.post, "/publish", json=body)
+        wait_until(lambda: wait_calls(redis.client()) > before, "its WAIT to be over or asked again")
+        redis.client().execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        assert answer.result().status_code == 504, answer.result().text
+        assert answer.result().json()["published"] is True
+        assert relay.metric(RETRIED) >= 1
+    finally:
+        os.kill(replica.pid, signal.SIGCONT)
+    assert logged(redis) == ([] if kind == "ephemeral" else data)
+
+
 def test_wait_that_is_not_allowed(redis, relay_factory):
     relay = relay_factory(
         {"publish.timeout": "300ms", "publish.wait_replicas": 1}, redis=make_user(redis, "strict", "-wait")
     )
     assert_problem(post(relay, "x"), 504)
     relay.wait_log("cannot wait for replicas.*NOPERM")
+
+
+def test_cut_between_two_waits_is_no_confirmation(redis, replica, relay_factory, pool):
+    """No WAIT is out at that moment that could break: what it was for must be published again all the same."""
+    relay = relay_factory(
+        {"publish.timeout": "2s", "publish.wait_replicas": 1}, redis=make_user(redis, "strict", "-wait")
+    )
+    os.kill(replica.pid, signal.SIGSTOP)
+    try:
+        answer = pool.submit(post, relay, "x")
+        relay.wait_log("cannot wait for replicas.*NOPERM")  # it is asked again every 100 ms
+        pipe = redis.client().pipeline(transaction=True)
+        pipe.execute_command("ACL", "SETUSER", "strict", "+wait")
+        pipe.execute_command("CLIENT", "KILL", "USER", "strict")
+        pipe.execute()
+        assert answer.result().status_code == 504, answer.result().text
+        assert relay.metric(RETRIED) == 1
+    finally:
+        os.kill(replica.pid, signal.SIGCONT)
+    assert logged(redis) == ["x"]
 
 
 def test_wait_replicas_needs_a_timeout():

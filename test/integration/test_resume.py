@@ -28,13 +28,50 @@ def test_resume_with_the_last_id(relay, sse_connect, doors, how):
     assert not client.gaps
 
 
-def test_a_cursor_of_zero_is_one(relay, sse_connect, doors):
+@pytest.mark.parametrize("names", [["t"], ["t", "u"], [">"]], ids=["one", "two", "pattern"])
+def test_a_cursor_of_zero_asks_for_all_and_misses_nothing(relay, sse_connect, doors, names):
     """No event has it, and yet connected carries the cursor that was given: the block before the first id ends no earlier."""
-    id = doors.fcall("t", "1")
-    client = sse_connect(relay, "t", last_event_id="0")
-    client.wait_for(1)
+    ids = [doors.fcall("t", "1"), doors.fcall("t", "2"), doors.fcall("u", "3")]
+    client = sse_connect(relay, *names, last_event_id="0")
+    wanted = ids[:2] if names == ["t"] else ids
+    assert client.wait_for(len(wanted)).ids == wanted
     assert client.control("connected")[0]["id"] == "0"
-    assert client.ids == [int(id)] and [g["from"] for g in client.gaps] == ["0"]
+    assert not client.gaps
+
+
+def test_a_cursor_of_zero_tells_of_no_loss_before_the_log(redis, relay_factory, sse_connect, doors):
+    """As replay=all: what was trimmed, or expired, before its first entry was nobody's. But what is missing between is."""
+    relay = relay_factory({"log.max_events": 1})
+    first = doors.many("t", range(300))
+    doors.fcall("expired", "x")
+    doors.redis.delete(doors.key("default", "log", "expired"))
+    held = [int(entry.split("-")[0]) for entry, _ in doors.redis.xrange(doors.key("default", "log", "t"))]
+    assert len(held) < 300 and held[-1] == first[-1]
+    for names in (["t", "expired", "never"], [">"]):
+        client = sse_connect(relay, *names, last_event_id="0")
+        assert client.wait_for(len(held)).ids == held and not client.gaps
+
+    def told(client):
+        return [(int(g["from"]), int(g["to"]), g["reason"]) for g in client.gaps]
+
+    was_there = sse_connect(relay, "t", last_event_id=first[0]).wait_for(len(held))
+    assert told(was_there) == [(first[0], first[first.index(held[0]) - 1], "trimmed")]
+    doors.redis.xdel(doors.key("default", "log", "t"), f"{held[2]}-0")
+    client = sse_connect(relay, "t", last_event_id="0")
+    assert told(client.wait_for(len(held) - 1)) == [(held[1], held[2], "trimmed")]
+
+
+def test_a_cursor_of_zero_is_left_once_the_stream_is_there(redis, relay_factory, sse_connect, doors):
+    """Else what is trimmed while it is away would be missed without a word."""
+    relay = relay_factory({"log.max_events": 1})
+    position = sse_connect(relay, "t").last_event_id
+    client = sse_connect(relay, "t", last_event_id="0")
+    assert client.control("connected")[0]["id"] == position
+    client.close()
+    doors.many("t", range(300))
+    again = sse_connect(relay, "t", last_event_id=client.last_event_id)
+    again.wait_for(lambda c: "299" in c.data)
+    assert again.gaps[0]["from"] == position and again.gaps[0]["reason"] == "trimmed"
 
 
 def test_header_beats_the_query(relay, sse_connect, doors):

@@ -7,6 +7,7 @@ import pytest
 
 from conftest import load_vectors
 from raw_http import assert_problem, open_socket, read_head, status_of
+from relay_process import wait_until
 from sse_client import build_query
 
 FRAMES = load_vectors("frames.json")
@@ -24,12 +25,12 @@ def vector_name(vector):
 def test_headers_of_a_stream(relay, sse_connect):
     client = sse_connect(relay, "a")
     assert client.head.startswith(b"HTTP/1.1 200 ")
-    assert client.headers["content-type"] == "text/event-stream"
+    assert client.headers["content-type"] == "text/event-stream; charset=utf-8"
     cache = {v.strip() for v in client.headers["cache-control"].split(",")}
     assert cache == {"no-cache", "no-transform"}
     assert client.headers["x-accel-buffering"] == "no"
     assert client.headers["connection"].lower() == "close"
-    assert "transfer-encoding" not in client.headers
+    assert client.headers["transfer-encoding"] == "chunked"
     assert "content-length" not in client.headers
 
 
@@ -125,15 +126,79 @@ def test_invalid_pattern_is_refused(relay, pattern):
     assert "topic" in detail
 
 
-def test_more_clients_than_allowed_get_503_and_a_time(relay_factory, redis, sse_connect):
-    relay = relay_factory(max_clients=3, workers=1)
+# --- full ---
+
+
+def test_more_clients_than_allowed_are_told_to_come_again(relay_factory, redis, sse_connect, doors):
+    """Like a draining node, with a longer time; no blank line, so that the client keeps its cursor."""
+    relay = relay_factory(max_clients=3, workers=1, retry="1s")
+    cursor = doors.fcall("a", "x")
     open_streams = [sse_connect(relay, "a") for _ in range(3)]
-    refused = sse_connect(relay, "a", wait=False).wait_head()
-    assert refused.status == 503
-    assert int(refused.headers["retry-after"]) > 0
+    late = sse_connect(relay, "a", last_event_id=cursor, wait=False).wait_closed()
+    assert late.status == 200 and late.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert re.fullmatch(rb":ok\nretry: \d+\n", late.raw) and 4000 <= late.retry <= 6000
+    assert late.clean and not late.blocks
+    assert relay.metric("sse_relay_full_answers_total", status="200") == 1
+    assert relay.log_text.count("full: new streams are told") == 1
     open_streams[0].close()
     relay.wait_clients(2)
+    doors.fcall("a", "y")
+    again = sse_connect(relay, "a", last_event_id=cursor)
+    assert again.wait_for(1).data == ["y"] and not again.gaps
+
+
+def test_beyond_a_bound_a_full_node_answers_503(relay_factory, redis, sse_connect):
+    relay = relay_factory({"max_clients": 1, "full.rate": 10}, workers=1)
     sse_connect(relay, "a")
+    answers = [sse_connect(relay, "a", wait=False) for _ in range(30)]
+    statuses = [answer.wait_head().status for answer in answers]
+    assert set(statuses) == {200, 503}
+    refused = answers[statuses.index(503)]
+    assert int(refused.headers["retry-after"]) > 0
+    told = relay.metric("sse_relay_full_answers_total", status="200")
+    assert told == statuses.count(200)
+    assert relay.metric("sse_relay_full_answers_total", status="503") == 30 - told
+    wait_until(lambda: sse_connect(relay, "a", wait=False).wait_head().status == 200, "a new second")
+
+
+def test_a_bound_of_zero_always_answers_503(relay_factory, redis, sse_connect):
+    relay = relay_factory({"max_clients": 1, "full.rate": 0})
+    sse_connect(relay, "a")
+    assert relay.get("/events?topic=a").status_code == 503
+    assert relay.request("HEAD", "/events?topic=a").status_code == 200
+
+
+def test_ready_says_full_until_there_is_room_again(relay_factory, redis, sse_connect):
+    """Not at the least change: a twentieth must be free."""
+    relay = relay_factory({"max_clients": 40, "full.percent": 50})
+    streams = []
+
+    def fill(ready):
+        while (relay.ready()[0] == 200) == ready:
+            streams.append(sse_connect(relay, "a"))
+        return len(streams)
+
+    full = fill(True)
+    assert 20 <= full <= 30, "from half of them on, or a little later"
+    assert relay.ready() == (503, {**relay.ready()[1], "status": "full", "clients": full})
+    assert relay.get("/health").status_code == 200
+    assert sse_connect(relay, "a").status == 200, "who comes all the same is served"
+    for left in range(full, full - 2, -1):
+        streams.pop().close()
+        relay.wait_clients(left)
+        assert relay.ready()[0] == 503
+    streams.pop().close()
+    relay.wait_clients(full - 2)
+    streams.pop().close()
+    relay.wait_clients(full - 3)
+    assert relay.ready()[0] == 200
+
+
+def test_ready_may_never_say_full(relay_factory, redis, sse_connect):
+    relay = relay_factory({"max_clients": 2, "full.percent": 0})
+    for _ in range(2):
+        sse_connect(relay, "a")
+    assert relay.ready()[0] == 200
 
 
 # --- frames ---
@@ -327,10 +392,25 @@ def test_type_from_topic(relay_factory, redis, sse_connect, doors):
 # --- control events ---
 
 
-def test_control_events_off_leaves_the_position(relay_factory, redis, sse_connect, doors):
-    relay = relay_factory(control_events="off")
-    client = sse_connect(relay, "a")
-    assert re.fullmatch(rb":ok\nretry: \d+\nid: \d+\n\n", client.raw), client.raw
+def wait_live(relay, streams=1):
+    wait_until(lambda: relay.metric("sse_relay_clients", state="live") == streams, "live streams")
+
+
+@pytest.mark.parametrize("off", ["off", "false", "no"])
+def test_control_events_off_sends_events_only(relay_factory, redis, sse_connect, doors, off):
+    """No block with nothing but an id: many clients take one for an event."""
+    relay = relay_factory(control_events=off, heartbeat="1s")
+    client = sse_connect(relay, "a", wait=False)
+    wait_live(relay)
+    client.wait_for(lambda c: c.raw.endswith(b":\n:\n"))
+    assert re.fullmatch(rb":ok\nretry: \d+\n(:\n)+", client.raw), client.raw
+    id = doors.fcall("a", "x")
+    doors.fcall("a", "e", ephemeral=1)
+    client.wait_for(2)
+    assert [b.fields for b in client.blocks] == [
+        [("retry", str(client.retry)), ("id", str(id)), ("data", "x")],
+        [("data", "e")],
+    ]
     client.close()
     doors.fcall("a", "missed")
     again = sse_connect(relay, "a", last_event_id=client.last_event_id)
@@ -338,11 +418,76 @@ def test_control_events_off_leaves_the_position(relay_factory, redis, sse_connec
     assert b"relay." not in again.raw
 
 
-def test_control_events_off_tells_a_gap_by_its_position_only(relay_factory, redis, sse_connect):
-    relay = relay_factory(control_events="off")
+def test_control_events_off_keeps_the_cursor_over_what_has_no_id(relay_factory, redis, sse_connect, doors):
+    """The first block of a connection without an id would make an EventSource forget the one it came with."""
+    relay = relay_factory({"heartbeat": "1s", "heartbeat.event": "beat"}, control_events="off")
+    cursor = doors.fcall("a", "x")
+    silent = sse_connect(relay, "b", last_event_id=cursor, wait=False)
+    client = sse_connect(relay, "a", last_event_id=cursor, wait=False)
+    wait_live(relay, 2)
+    doors.fcall("a", "e", ephemeral=1)
+    client.wait_for(1)
+    assert client.blocks[0].id == client.last_event_id == str(cursor)
+    silent.wait_for(lambda c: len(c.blocks) >= 2)
+    assert [b.type for b in silent.blocks[:2]] == ["beat", "beat"]
+    assert silent.blocks[0].id == str(cursor) and silent.blocks[1].id is None
+
+
+@pytest.mark.parametrize("given, stays", [("never-ours", None), ("7", "7")])
+def test_control_events_off_tells_no_gap(relay_factory, redis, sse_connect, doors, given, stays):
+    """A cursor that is not ours, or too old, is forgotten with the next event, and not before."""
+    relay = relay_factory(control_events="off", heartbeat="1s")
+    doors.fcall("a", "before")
+    client = sse_connect(relay, "a", last_event_id=given, wait=False)
+    wait_live(relay)
+    client.wait_for(lambda c: c.raw.endswith(b":\n:\n"))
+    first = client.data
+    id = doors.fcall("a", "x")
+    client.wait_for(lambda c: c.ids and c.ids[-1] == id)
+    assert not client.controls and all(b.dispatched for b in client.blocks)
+    assert first == ([] if stays is None else ["before"])
+
+
+def test_control_events_id_tells_the_position_with_a_heartbeat(relay_factory, redis, sse_connect, doors):
+    relay = relay_factory(control_events="id", heartbeat="1s")
+    position = doors.fcall("b", "x")
+    client = sse_connect(relay, "a", wait=False)
+    wait_live(relay)
+    client.wait_for(lambda c: c.raw.endswith(b":\n:\n"))
+    assert re.fullmatch(rb":ok\nretry: \d+\nid: %d\n\n(:\n)+" % position, client.raw), client.raw
+    client.close()
+    doors.fcall("a", "missed")
+    again = sse_connect(relay, "a", last_event_id=client.last_event_id)
+    assert again.wait_for(1).data == ["missed"]
+    assert b"relay." not in again.raw
+
+
+def test_control_events_id_sends_no_position_that_an_event_brings(relay_factory, redis, sse_connect, doors):
+    relay = relay_factory(control_events="id", heartbeat="1h")
+    client = sse_connect(relay, "a", wait=False)
+    wait_live(relay)
+    doors.many("a", ["1", "2"])
+    client.wait_for(2)
+    assert len(client.blocks) == 2
+
+
+def test_control_events_id_tells_the_end_of_a_gap(relay_factory, redis, sse_connect, doors):
+    relay = relay_factory(control_events="id", heartbeat="1s")
+    position = doors.fcall("a", "x")
     client = sse_connect(relay, "a", last_event_id="never-ours")
     assert not client.controls and not client.events
-    assert client.last_event_id != "never-ours"
+    assert client.last_event_id == str(position)
+
+
+def test_control_events_id_tells_what_the_type_filter_left_out(relay_factory, redis, sse_connect, doors):
+    relays = {word: relay_factory(control_events=word, heartbeat="1s") for word in ("id", "off")}
+    clients = {w: sse_connect(r, "a", params={"event": "t"}, wait=False) for w, r in relays.items()}
+    for relay in relays.values():
+        wait_live(relay)
+    last = doors.many("a", ["1", "2"])[-1]
+    clients["id"].wait_for(lambda c: c.last_event_id == str(last))
+    clients["off"].wait_for(lambda c: c.raw.endswith(b":\n:\n"))
+    assert not clients["off"].blocks and not clients["id"].events
 
 
 def test_control_prefix(relay_factory, redis, sse_connect):
@@ -362,6 +507,22 @@ def test_heartbeat_is_one_comment_line(relay_factory, redis, sse_connect):
     start = len(client.raw)
     client.wait_for(lambda c: len(c.raw) >= start + 4)
     assert client.raw[start : start + 4] == b":\n:\n"
+
+
+def test_heartbeat_of_a_streams_own(relay_factory, redis, sse_connect):
+    """A client with a read time-out below the configured heartbeat asks for a shorter one, and has that alone."""
+    relay = relay_factory(heartbeat="1h")
+    client = sse_connect(relay, "a", params={"heartbeat": "1s"})
+    silent = sse_connect(relay, "a")
+    start, quiet = len(client.raw), len(silent.raw)
+    client.wait_for(lambda c: len(c.raw) >= start + 4)
+    assert client.raw[start : start + 4] == b":\n:\n" and len(silent.raw) == quiet
+
+
+@pytest.mark.parametrize("given", ["999ms", "16s", "0", "4", "x", ""])
+def test_heartbeat_that_may_not_be_asked_for(relay, given):
+    detail = assert_problem(relay.get("/events", params={"topic": "a", "heartbeat": given}), 400)
+    assert detail.startswith("heartbeat: ")
 
 
 def test_heartbeat_leaves_frames_whole(relay_factory, redis, sse_connect, doors):
@@ -401,4 +562,4 @@ def test_stream_ends_with_a_whole_frame_at_its_lifetime(relay_factory, redis, ss
     client = sse_connect(relay, "t")
     publishing(lambda n: doors.fcall("t", n * 50), pause=0.001)
     client.wait_closed()
-    assert not client.reset and client.rest == "" and client.raw.endswith(b"\n\n")
+    assert client.clean and client.rest == "" and client.raw.endswith(b"\n\n")

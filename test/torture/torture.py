@@ -17,6 +17,7 @@ from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "integration"))
 
 import faults  # noqa: E402
 from checker import DUPLICATE, FALSE_GAP, FORGOTTEN, HOLE, LOST, Client, Event, Judge, Ledger, Violation  # noqa: E402

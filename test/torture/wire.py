@@ -6,6 +6,8 @@ import random
 import socket
 import time
 
+from http_body import Body
+
 
 # --- Redis ---
 
@@ -191,14 +193,13 @@ class Stream(asyncio.Protocol):
     def data_received(self, chunk):
         if self._over:
             return
-        self._buffer += chunk
         if self._head:
+            self._buffer += chunk
             chunk = self._take_head()
             if chunk is None:
                 return
-            self._buffer = chunk
-        if self._left is not None:
-            self._left -= len(chunk)
+            self._buffer = b""
+        self._buffer += self._body.feed(chunk)
         blocks = self._buffer.split(b"\n\n")
         self._buffer = blocks.pop()
         if blocks:
@@ -207,7 +208,7 @@ class Stream(asyncio.Protocol):
             self.last_delivery = now
             for block in blocks:
                 self._take(block)
-        if self._left is not None and self._left <= 0:
+        if self._body.ended:
             self._end("complete")
             self.transport.close()
         elif self.slow and not self.hurry and self.rng.random() < 0.05:
@@ -227,11 +228,7 @@ class Stream(asyncio.Protocol):
             self.transport.abort()
             return None
         lines = head.lower().split(b"\r\n")
-        if any(l.startswith(b"transfer-encoding:") for l in lines):
-            raise AssertionError("a chunked stream")
-        # Only an answer that ends at once has a length: of a node that drains, of a proxy without nodes.
-        lengths = [int(l.split(b":")[1]) for l in lines if l.startswith(b"content-length:")]
-        self._left = lengths[0] if lengths else None
+        self._body = Body(dict(l.decode("latin-1").split(": ", 1) for l in lines[1:]))
         self._head = False
         return rest
 

@@ -11,6 +11,12 @@ static char *copy(const char *text)
 
 void client_start(struct client *c, const char *type)
 {
+    static const struct client_form plain;
+    client_start_as(c, type, &plain);
+}
+
+void client_start_as(struct client *c, const char *type, const struct client_form *form)
+{
     struct subscription_request request = {.ns = copy("default")};
     request.topics.items = mem_zero(1, sizeof(char *));
     request.topics.items[0] = copy("t");
@@ -21,7 +27,7 @@ void client_start(struct client *c, const char *type)
         request.types.count = 1;
     }
     struct subscription *sub = subscription_new(&request);
-    client_init(c, sub);
+    client_init(c, sub, form);
     subscription_unref(sub);
 }
 

@@ -202,9 +202,9 @@ START_TEST(test_events_are_the_same_wherever_reads_are_cut)
              "event:a.gap\r\ndata:x\r\n\r\n";
     static const char chunked[] =
         HEAD "Transfer-Encoding: chunked\r\n\r\n"
-             "2F\r\n:ok\nretry: 3000\nid: 41\nevent: relay.connected\ndata\r\n"
+             "32\r\n:ok\nretry: 3000\nid: 41\nevent: relay.connected\ndata\r\n"
              "1;x=y\r\n:\r\n"
-             "41\r\n {}\n\n:\nid: 42\ndata: sb1 1 2 3 4 5 xyz\n\nevent:a.gap\r\ndata:x\r\n\r\n\r\n"
+             "3E\r\n {}\n\n:\nid: 42\ndata: sb1 1 2 3 4 5 xyz\n\nevent:a.gap\r\ndata:x\r\n\r\n\r\n"
              "0\r\n\r\n";
     struct seen seen;
     for (size_t cut = 0; cut < sizeof plain; cut++) {

@@ -399,7 +399,8 @@ static void reader_ask(struct reader *r, enum cursor_kind kind)
 static void reader_connect(struct reader *r)
 {
     client_reset(&r->client);
-    client_init(&r->client, r->sub);
+    static const struct client_form plain;
+    client_init(&r->client, r->sub, &plain);
     r->client.cursor = r->last;
     reader_ask(r, r->last ? CURSOR_ID : CURSOR_ALL);
 }

@@ -1,6 +1,7 @@
 /* A stream's queue and states: bounded, in order, nothing twice, no hole between the log and what
  * is live. */
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "client_rig.h"
@@ -326,6 +327,84 @@ START_TEST(test_a_frame_without_bytes_is_no_output)
 }
 END_TEST
 
+static const char *sent(struct client *c)
+{
+    static char text[400];
+    struct buf out = {0};
+    client_drain(c, &out, 1000);
+    snprintf(text, sizeof(text), "%.*s", (int)out.len, out.len ? out.ptr : "");
+    buf_reset(&out);
+    return text;
+}
+
+static void push_ephemeral(struct client *c)
+{
+    struct event *ev = event_make(0, NULL, "e");
+    ck_assert_int_eq(client_push(c, &limits, ev), CLIENT_QUEUED);
+    event_unref(ev);
+}
+
+/* An EventSource whose first block has no id forgets the one that it came with. */
+START_TEST(test_an_id_that_was_not_sent_goes_with_the_next_block)
+{
+    go_live(&client);
+    client_stand_at(&client, 5);
+    ck_assert(!client_has_output(&client));
+    client_put_control(&client, event_new_frame(0, SLICE_LIT(":\n"))); /* no block */
+    push_ephemeral(&client);
+    push_ephemeral(&client);
+    ck_assert_str_eq(sent(&client), ":\nid: 5\ndata: e\n\ndata: e\n\n");
+    ck_assert_uint_eq(client.queued_bytes, 0);
+}
+END_TEST
+
+START_TEST(test_an_event_brings_its_own_id_where_one_was_not_sent)
+{
+    go_live(&client);
+    client_stand_at(&client, 5);
+    push(&client, 7);
+    push_ephemeral(&client);
+    ck_assert_str_eq(sent(&client), "id: 7\ndata: x\n\ndata: e\n\n");
+    ck_assert_int_eq(push(&client, 5), CLIENT_SKIPPED);
+}
+END_TEST
+
+START_TEST(test_a_client_that_stands_at_an_id_is_given_nothing_before_it)
+{
+    struct event *late = event_make(4, NULL, "x");
+    go_live(&client);
+    client_stand_at(&client, 5);
+    ck_assert_int_eq(push(&client, 5), CLIENT_SKIPPED);
+    ck_assert_int_eq(client_push_late(&client, &limits, late), CLIENT_SKIPPED);
+    event_unref(late);
+}
+END_TEST
+
+START_TEST(test_a_gap_that_is_not_told_moves_the_cursor_with_the_next_block)
+{
+    go_live(&client);
+    push(&client, 1);
+    client_put_control(&client, event_new_frame(6, SLICE_LIT("")));
+    ck_assert_int_eq(push(&client, 6), CLIENT_SKIPPED);
+    push_ephemeral(&client);
+    ck_assert_str_eq(sent(&client), "id: 1\ndata: x\n\nid: 6\ndata: e\n\n");
+}
+END_TEST
+
+START_TEST(test_a_position_is_told_once_and_may_be_zero)
+{
+    go_live(&client);
+    client_stand_at(&client, 0);
+    client_put_position(&client);
+    push_ephemeral(&client);
+    ck_assert_str_eq(sent(&client), "id: 0\n\ndata: e\n\n");
+    client_stand_at(&client, 9);
+    client_put_position(&client);
+    ck_assert_str_eq(sent(&client), "id: 9\n\n");
+    ck_assert_uint_eq(client.told, 9);
+}
+END_TEST
+
 START_TEST(test_partial_sends_go_on_where_they_stopped)
 {
     struct buf whole = {0}, pieces = {0};
@@ -448,6 +527,11 @@ int main(void)
     tcase_add_test(cases, test_events_for_certain_claims_reach_nobody);
     tcase_add_test(cases, test_a_control_frame_is_queued_whatever_the_limits);
     tcase_add_test(cases, test_a_frame_without_bytes_is_no_output);
+    tcase_add_test(cases, test_an_id_that_was_not_sent_goes_with_the_next_block);
+    tcase_add_test(cases, test_an_event_brings_its_own_id_where_one_was_not_sent);
+    tcase_add_test(cases, test_a_client_that_stands_at_an_id_is_given_nothing_before_it);
+    tcase_add_test(cases, test_a_gap_that_is_not_told_moves_the_cursor_with_the_next_block);
+    tcase_add_test(cases, test_a_position_is_told_once_and_may_be_zero);
     tcase_add_loop_test(cases, test_partial_sends_go_on_where_they_stopped, 1, 30);
     tcase_add_test(cases, test_frames_are_offered_up_to_the_bounds);
     tcase_add_test(cases, test_close_keeping_sends_all_that_is_queued);

@@ -66,9 +66,6 @@ START_TEST(test_parse_refuses_the_rest)
         SLICE_LIT("\"\\\0\""),
         SLICE_LIT("\"\\uZZZZ\""),
         SLICE_LIT("\"\\u00\""),
-        SLICE_LIT("\"\\ud800\""),
-        SLICE_LIT("\"\\ude00\""),
-        SLICE_LIT("\"\\ud800\\u0000\""),
         SLICE_LIT("\"a\nb\""),
         SLICE_LIT("\"a\0b\""),
         SLICE_LIT("\"\xFF\""),
@@ -119,6 +116,35 @@ START_TEST(test_values_are_bounded)
     ck_assert_int_eq(json_parse(buf_slice(&b), &tree), OK);
     cJSON_Delete(tree);
     buf_reset(&b);
+}
+END_TEST
+
+/* Half of a surrogate pair is JSON (RFC 8259, 8.2). */
+START_TEST(test_half_of_a_surrogate_pair_is_taken_and_noticed)
+{
+    static const struct {
+        const char *json, *strict, *lenient;
+    } texts[] = {
+        {"\"\\ud83d\"", "\n", "\xEF\xBF\xBD"},
+        {"\"a\\uDE00b\"", "a\nb",
+         "a\xEF\xBF\xBD"
+         "b"},
+        {"\"\\ud83d\\ud83d\\ude00\"", "\n\xF0\x9F\x98\x80", "\xEF\xBF\xBD\xF0\x9F\x98\x80"},
+        {"\"\\ude00\\ud83d\"", "\n\n", "\xEF\xBF\xBD\xEF\xBF\xBD"},
+        {"\"\\ud800\\u0000\"", "\n\n", "\xEF\xBF\xBD"},
+        {"\"\\ud83d\\n\"", "\n\n", "\xEF\xBF\xBD\n"},
+        {"\"\\\\ud83d\"", "\\ud83d", "\\ud83d"},
+        {"\"\\ud83d\\ude00\"", "\xF0\x9F\x98\x80", "\xF0\x9F\x98\x80"},
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        cJSON *tree;
+        ck_assert_msg(json_parse(slice_of(texts[i].json), &tree) == OK, "%s", texts[i].json);
+        ck_assert_str_eq(tree->valuestring, texts[i].strict);
+        cJSON_Delete(tree);
+        ck_assert(json_parse_lenient(slice_of(texts[i].json), &tree) == OK);
+        ck_assert_str_eq(tree->valuestring, texts[i].lenient);
+        cJSON_Delete(tree);
+    }
 }
 END_TEST
 
@@ -229,6 +255,14 @@ static bool data_is(struct slice raw, struct slice want)
     return same;
 }
 
+START_TEST(test_half_of_a_surrogate_pair_in_data_is_sent_as_written)
+{
+    ck_assert(
+        data_is(SLICE_LIT("{ \"delta\": \"\\ud83d\" }"), SLICE_LIT("{\"delta\":\"\\ud83d\"}")));
+    ck_assert(data_is(SLICE_LIT("\"\\ud83dx\""), SLICE_LIT("\xEF\xBF\xBDx")));
+}
+END_TEST
+
 START_TEST(test_data_as_it_is_sent)
 {
     ck_assert(data_is(SLICE_LIT("\"plain\""), SLICE_LIT("plain")));
@@ -296,6 +330,8 @@ int main(void)
     tcase_add_test(tests, test_values_are_bounded);
     tcase_add_test(tests, test_depth_has_an_exact_bound);
     tcase_add_test(tests, test_escaped_nul_is_noticed);
+    tcase_add_test(tests, test_half_of_a_surrogate_pair_is_taken_and_noticed);
+    tcase_add_test(tests, test_half_of_a_surrogate_pair_in_data_is_sent_as_written);
     tcase_add_test(tests, test_lenient_lets_bytes_pass);
     tcase_add_test(tests, test_raw_members);
     tcase_add_test(tests, test_raw_elements);

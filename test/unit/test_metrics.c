@@ -179,7 +179,9 @@ START_TEST(test_text_shows_what_was_counted)
     metrics_set(sets[0], M_LOOP_LAG_US, 1500);
     metrics_set(sets[2], M_LOOP_LAG_US, 2000001);
     metrics_add(sets[1], M_GAP_UNKNOWN_ID, 1);
+    metrics_set(sets[2], M_REDIS_CLOCK_OFFSET_US, (uint64_t)-1500000);
     char *text = prometheus();
+    expect_line(text, "sse_relay_redis_clock_offset_seconds -1.500000");
     expect_line(text, "sse_relay_streams_closed_total{reason=\"slow\"} 3");
     expect_line(text, "sse_relay_streams_closed_total{reason=\"client\"} 0");
     expect_line(text, "sse_relay_gaps_total{reason=\"unknown-id\"} 1");
@@ -265,6 +267,7 @@ START_TEST(test_json_has_the_same_figures)
     cJSON *tree = NULL;
     metrics_add(sets[0], M_CLIENTS_LIVE, 3);
     metrics_add(sets[0], M_STREAMS_OPENED, 5);
+    metrics_set(sets[2], M_REDIS_CLOCK_OFFSET_US, (uint64_t)-250000);
     metrics_observe_us(sets[0], H_LATENCY, 75, 100);
     metrics_put_json(&b, sets, SETS);
     ck_assert_int_eq(json_parse(buf_slice(&b), &tree), OK);
@@ -273,6 +276,7 @@ START_TEST(test_json_has_the_same_figures)
     ck_assert_int_eq(member(clients, "closing")->valueint, 0);
     ck_assert_int_eq(member(tree, "sse_relay_streams_opened_total")->valueint, 5);
     ck_assert(cJSON_IsNumber(member(member(tree, "sse_relay_loop_lag_seconds"), "bus")));
+    ck_assert(member(tree, "sse_relay_redis_clock_offset_seconds")->valuedouble == -0.25);
     const cJSON *latency = member(tree, "sse_relay_latency_seconds");
     ck_assert_int_eq(member(latency, "count")->valueint, 100);
     double p50 = member(latency, "p50")->valuedouble, p99 = member(latency, "p99")->valuedouble;

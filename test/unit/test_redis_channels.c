@@ -59,6 +59,12 @@ static void on_replica(void *arg)
     replica++;
 }
 
+static void on_oversize(void *arg, struct slice ns)
+{
+    (void)arg, (void)ns;
+    ck_abort_msg("nothing here is that large");
+}
+
 static void on_passed(void *arg, uint64_t mark)
 {
     (void)arg;
@@ -77,7 +83,7 @@ static void commands_down(void *arg, const char *why)
 }
 
 static const struct redis_conn_handler commands_handler = {commands_up, commands_down, NULL};
-static const struct redis_channels_handler handler = {on_heard, on_event,  on_ready,
+static const struct redis_channels_handler handler = {on_heard, on_event,  on_oversize, on_ready,
                                                       on_down,  on_passed, on_replica};
 
 static void setup(void)

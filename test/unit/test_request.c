@@ -13,8 +13,11 @@
 #define NOW_US UINT64_C(1700000000000000)
 #define PAIRS_MAX 128
 
-static const struct config config = {
-    .max_topics = 3, .replay_max_events = 100, .max_event_bytes = 1024};
+static const struct config config = {.max_topics = 3,
+                                     .replay_max_events = 100,
+                                     .max_event_bytes = 1024,
+                                     .heartbeat_ms = 15000,
+                                     .heartbeat_min_ms = 2000};
 
 /* --- streams --- */
 
@@ -242,6 +245,50 @@ START_TEST(test_bad_replay_and_since_are_refused)
     stream_refused("topic=a&replay=1&replay=1", "replay:", "twice");
     stream_refused("topic=a&since=1&since=1", "since:", "twice");
     stream_refused("topic=a&lastEventId=5&replay=x", "replay:", "\"x\"");
+}
+END_TEST
+
+START_TEST(test_a_heartbeat_of_its_own_is_within_what_is_configured)
+{
+    static const struct {
+        const char *text;
+        uint64_t ms;
+    } good[] = {{"2s", 2000}, {"4s", 4000}, {"2500ms", 2500}, {"15s", 15000}};
+    static const char *const bad[] = {"", "4", "0", "1999ms", "16s", "1h", "-4s", "4 s", "x", "4S"};
+    char query[128];
+    for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
+        snprintf(query, sizeof(query), "topic=a&heartbeat=%s", good[i].text);
+        struct subscription_request r = stream_ok(query, NULL);
+        ck_assert_uint_eq(r.heartbeat_ms, good[i].ms);
+        subscription_request_reset(&r);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        snprintf(query, sizeof(query), "topic=a&heartbeat=%s", bad[i]);
+        stream_refused(query, "heartbeat:", "from 2000ms to 15000ms");
+    }
+    stream_refused("topic=a&heartbeat=4s&heartbeat=4s", "heartbeat:", "twice");
+    struct subscription_request r = stream_ok("topic=a", NULL);
+    ck_assert_uint_eq(r.heartbeat_ms, 0);
+    subscription_request_reset(&r);
+}
+END_TEST
+
+START_TEST(test_a_heartbeat_of_its_own_where_the_relay_sends_none)
+{
+    struct config silent = config;
+    struct query q;
+    struct subscription_request r;
+    struct problem problem = {0};
+    silent.heartbeat_ms = 0;
+    query_split(&q, "topic=a&heartbeat=1h");
+    struct request_view view = {.query = q.pairs, .query_count = q.count};
+    ck_assert_int_eq(request_parse_stream(&view, &silent, NOW_US, &r, &problem), OK);
+    ck_assert_uint_eq(r.heartbeat_ms, 3600000);
+    subscription_request_reset(&r);
+    query_split(&q, "topic=a&heartbeat=61m");
+    view.query_count = q.count;
+    ck_assert_int_eq(request_parse_stream(&view, &silent, NOW_US, &r, &problem), ERR_INVALID);
+    check_problem(&problem, 400, "heartbeat:", "3600000ms");
 }
 END_TEST
 
@@ -502,7 +549,17 @@ END_TEST
 START_TEST(test_broken_utf8_in_json_is_refused)
 {
     refuse_json("{\"topic\":\"a\",\"data\":\"\xff\"}", "body:", "UTF-8");
-    refuse_json("{\"topic\":\"a\",\"data\":\"\\ud800\"}", "body:", "JSON");
+}
+END_TEST
+
+START_TEST(test_half_of_a_surrogate_pair_is_data_and_no_name)
+{
+    char *text = publish_text("application/json", "",
+                              slice_of("{\"topic\":\"a\",\"data\":{\"delta\":\"\\ud83d\"}}"));
+    ck_assert_str_eq(text, "topic|a|data|{\"delta\":\"\\ud83d\"}");
+    free(text);
+    refuse_json("{\"topic\":\"\\ud83d\",\"data\":1}", "topic:", "UTF-8");
+    refuse_json("{\"topic\":\"a\",\"data\":1,\"once\":\"\\ud83d\"}", "once:", "control");
 }
 END_TEST
 
@@ -643,6 +700,8 @@ int main(void)
     tcase_add_loop_test(cases, test_where_a_stream_starts, 0,
                         (int)(sizeof(cursors) / sizeof(*cursors)));
     tcase_add_test(cases, test_bad_replay_and_since_are_refused);
+    tcase_add_test(cases, test_a_heartbeat_of_its_own_is_within_what_is_configured);
+    tcase_add_test(cases, test_a_heartbeat_of_its_own_where_the_relay_sends_none);
     tcase_add_test(cases, test_long_values_are_shown_cut);
     tcase_add_test(cases, test_json_becomes_arguments_in_order);
     tcase_add_test(cases, test_json_data_keeps_its_digits_and_drops_nul);
@@ -651,6 +710,7 @@ int main(void)
     tcase_add_test(cases, test_limits_of_publishing_are_reached);
     tcase_add_test(cases, test_lengths_of_names_are_limited);
     tcase_add_test(cases, test_broken_utf8_in_json_is_refused);
+    tcase_add_test(cases, test_half_of_a_surrogate_pair_is_data_and_no_name);
     tcase_add_test(cases, test_content_type_decides);
     tcase_add_test(cases, test_raw_body_is_the_data);
     tcase_add_test(cases, test_forms_are_decoded);

@@ -63,7 +63,7 @@ static const char *after(struct slice topic, uint64_t cursor)
     size_t len = 0;
     if (!tails_cover(tails, ns, topic, cursor))
         return "-";
-    size_t count = tails_read(tails, ns, topic, cursor, events, 20);
+    size_t count = tails_read(tails, ns, topic, cursor, 0, events, 20);
     text[0] = '\0';
     for (size_t i = 0; i < count; i++)
         len += (size_t)snprintf(text + len, sizeof(text) - len, "%llu ",
@@ -295,13 +295,153 @@ START_TEST(test_model_of_what_is_covered)
             struct event *events[20] = {NULL};
             if (!tails_cover(tails, ns, a, cursor))
                 continue;
-            size_t count = tails_read(tails, ns, a, cursor, events, 20), seen = 0;
+            size_t count = tails_read(tails, ns, a, cursor, 0, events, 20), seen = 0;
             for (uint64_t i = cursor + 1; i <= id; i++)
                 if (published[i])
                     ck_assert_uint_eq(event_id(events[seen++]), i);
             ck_assert_uint_eq(seen, count);
         }
     }
+}
+END_TEST
+
+/* --- twins ----------------------------------------------------------------------------------- */
+
+enum { TWIN_TOPICS = 400, TWIN_IDS = 3000 };
+
+struct twin_world {
+    bool has[TWIN_TOPICS][TWIN_IDS]; /* which event each topic's tail has */
+    uint64_t last[TWIN_TOPICS];
+};
+
+static struct slice twin_topic(size_t n)
+{
+    static char names[TWIN_TOPICS][16];
+    snprintf(names[n], sizeof(names[n]), "user.%zu", n);
+    return slice_of(names[n]);
+}
+
+static void twin_add(struct twin_world *world, size_t n, uint64_t id)
+{
+    ck_assert_int_eq(add(twin_topic(n), id, world->last[n]), TAIL_NEXT);
+    world->has[n][id] = true;
+    world->last[n] = id;
+}
+
+/* Asks for the event @id as one of topic @n: is what comes another that has it, where one has? */
+static void twin_ask(const struct twin_world *world, size_t n, uint64_t id)
+{
+    struct event *ev = event_of(twin_topic(n), id, 0, 1);
+    char *twin = tails_twin(tails, ev);
+    bool due = false, right = !twin;
+    for (size_t i = 0; i < TWIN_TOPICS; i++) {
+        if (i == n || !world->has[i][id])
+            continue;
+        due = true;
+        right |= twin && slice_is(twin_topic(i), twin);
+    }
+    ck_assert_msg((due && twin && right) || (!due && !twin), "%llu: %s", (unsigned long long)id,
+                  twin ? twin : "none");
+    free(twin);
+    event_unref(ev);
+}
+
+/* Asked once in a while, and then again and again, while topics come and go. */
+START_TEST(test_model_of_twins)
+{
+    static struct twin_world world;
+    struct rng rng = rng_seeded("twins");
+    memset(&world, 0, sizeof(world));
+    tails_limit(tails, TWIN_IDS, 1 << 30);
+    for (uint64_t id = 1; id < TWIN_IDS; id++) {
+        size_t n = rng_below(&rng, TWIN_TOPICS), m = rng_below(&rng, TWIN_TOPICS);
+        twin_add(&world, n, id);
+        if (m != n && rng_below(&rng, 2))
+            twin_add(&world, m, id);
+        if (rng_below(&rng, 100) == 0) {
+            tails_drop(tails, ns, twin_topic(m));
+            memset(world.has[m], 0, sizeof(world.has[m]));
+            world.last[m] = 0;
+        }
+        unsigned asks = id % 500 < 50 ? 5 : 0; /* in bursts */
+        while (asks--)
+            twin_ask(&world, n, 1 + rng_below(&rng, id));
+        if (rng_below(&rng, 10) == 0)
+            twin_ask(&world, n, id);
+    }
+}
+END_TEST
+
+/* A failover may bring thousands of late events: to look through all topics for each would hold the
+ * bus for 3 ms each, so this for 15 s. */
+START_TEST(test_twins_of_a_failover_are_found_in_no_time)
+{
+    enum { TOPICS = 65536, LATE = 5000 };
+    char name[16];
+    tails_limit(tails, 1, 1 << 30);
+    for (uint64_t i = 1; i <= TOPICS; i++) {
+        snprintf(name, sizeof(name), "user.%llu", (unsigned long long)i);
+        add(slice_of(name), i, 0);
+    }
+    uint64_t begin_us = clock_mono_us();
+    for (uint64_t i = TOPICS; i > TOPICS - LATE; i--) {
+        struct event *ev = event_of(a, i, 0, 1);
+        char *twin = tails_twin(tails, ev);
+        snprintf(name, sizeof(name), "user.%llu", (unsigned long long)i);
+        ck_assert_str_eq(twin, name);
+        free(twin);
+        event_unref(ev);
+    }
+    ck_assert_uint_lt(clock_mono_us() - begin_us, 3000000);
+}
+END_TEST
+
+START_TEST(test_a_twin_is_of_the_same_namespace)
+{
+    struct event_fields fields = {.id = 20,
+                                  .has_prev = true,
+                                  .retry_ms = -1,
+                                  .ns = SLICE_LIT("other"),
+                                  .topic = a,
+                                  .data = SLICE_LIT("x")};
+    struct event *other = event_new(&fields, 0), *ev = event_of(a, 20, 0, 1);
+    ck_assert_int_eq(tails_add(tails, other), TAIL_NEXT);
+    add(a, 20, 0);
+    ck_assert_ptr_null(tails_twin(tails, ev));
+    add(b, 20, 0);
+    char *twin = tails_twin(tails, ev);
+    ck_assert(slice_is(b, twin));
+    free(twin);
+    event_unref(other);
+    event_unref(ev);
+}
+END_TEST
+
+START_TEST(test_what_is_over_is_not_read_and_takes_no_room)
+{
+    struct event *events[2] = {NULL};
+    static const uint64_t ttls_ms[] = {1, 0, 1, 3, 1, 1, 0};
+    tails_limit(tails, 10, 1 << 20);
+    for (uint64_t i = 0; i < 7; i++) {
+        struct event_fields fields = {.id = i + 1,
+                                      .prev = i,
+                                      .has_prev = true,
+                                      .retry_ms = -1,
+                                      .ttl_ms = ttls_ms[i],
+                                      .ns = ns,
+                                      .topic = a,
+                                      .data = SLICE_LIT("x")};
+        struct event *ev = event_new(&fields, 0);
+        ck_assert_int_eq(tails_add(tails, ev), TAIL_NEXT);
+        event_unref(ev);
+    }
+    ck_assert_uint_eq(tails_read(tails, ns, a, 0, 2000, events, 2), 2);
+    ck_assert_uint_eq(event_id(events[0]), 2);
+    ck_assert_uint_eq(event_id(events[1]), 4);
+    ck_assert_uint_eq(tails_read(tails, ns, a, 2, 4000, events, 2), 1);
+    ck_assert_uint_eq(event_id(events[0]), 7);
+    ck_assert_uint_eq(tails_read(tails, ns, a, 2, 1001, events, 2), 2); /* not before its time */
+    ck_assert_uint_eq(event_id(events[0]), 3);
 }
 END_TEST
 
@@ -322,6 +462,10 @@ int main(void)
     tcase_add_test(cases, test_the_log_lengthens_a_tail_where_they_meet);
     tcase_add_test(cases, test_what_does_not_fit_shortens_what_is_covered);
     tcase_add_test(cases, test_dropped_topics_are_not_known);
+    tcase_add_test(cases, test_model_of_twins);
+    tcase_add_test(cases, test_twins_of_a_failover_are_found_in_no_time);
+    tcase_add_test(cases, test_a_twin_is_of_the_same_namespace);
+    tcase_add_test(cases, test_what_is_over_is_not_read_and_takes_no_room);
     tcase_add_loop_test(cases, test_model_of_what_is_covered, 0, 50);
     return tests_run(cases);
 }
