@@ -50,7 +50,9 @@ struct front_limits {
      * under way. */
     size_t max_others;
     bool handover; /* of a stream's socket: libmicrohttpd keeps nothing of it */
-    bool slim; /* what front_memory_is_known() said: what a stream does not need is given back */
+    /* What front_memory_is_known() said: what a stream does not need is given back, and a header's
+     * bytes are judged as they lie in memory. */
+    bool slim;
     /* Changed by front_configure(). */
     double accept_rate; /* connections per second on each address; 0: no limit */
     uint64_t idle_ms;   /* a connection may be silent between two requests */
