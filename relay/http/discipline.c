@@ -83,19 +83,20 @@ enum known {
     K_COUNT
 };
 
+#define KNOWN(text) {text, sizeof(text) - 1}
 static const struct {
-    const char *name;
+    struct slice name;
     enum discipline_fault twice;
 } known[K_COUNT] = {
-    [K_HOST] = {"Host", DISCIPLINE_HOST_TWICE},
-    [K_CONTENT_LENGTH] = {"Content-Length", DISCIPLINE_LENGTH_TWICE},
-    [K_TRANSFER_ENCODING] = {"Transfer-Encoding", DISCIPLINE_CHUNKED_TWICE},
-    [K_AUTHORIZATION] = {"Authorization", DISCIPLINE_AUTHORIZATION_TWICE},
-    [K_ORIGIN] = {"Origin", DISCIPLINE_ORIGIN_TWICE},
-    [K_LAST_EVENT_ID] = {"Last-Event-ID", DISCIPLINE_LAST_EVENT_ID_TWICE},
-    [K_CONTENT_TYPE] = {"Content-Type", DISCIPLINE_CONTENT_TYPE_TWICE},
-    [K_CONTENT_ENCODING] = {"Content-Encoding", DISCIPLINE_CONTENT_ENCODING_TWICE},
-    [K_EXPECT] = {"Expect", DISCIPLINE_EXPECT},
+    [K_HOST] = {KNOWN("Host"), DISCIPLINE_HOST_TWICE},
+    [K_CONTENT_LENGTH] = {KNOWN("Content-Length"), DISCIPLINE_LENGTH_TWICE},
+    [K_TRANSFER_ENCODING] = {KNOWN("Transfer-Encoding"), DISCIPLINE_CHUNKED_TWICE},
+    [K_AUTHORIZATION] = {KNOWN("Authorization"), DISCIPLINE_AUTHORIZATION_TWICE},
+    [K_ORIGIN] = {KNOWN("Origin"), DISCIPLINE_ORIGIN_TWICE},
+    [K_LAST_EVENT_ID] = {KNOWN("Last-Event-ID"), DISCIPLINE_LAST_EVENT_ID_TWICE},
+    [K_CONTENT_TYPE] = {KNOWN("Content-Type"), DISCIPLINE_CONTENT_TYPE_TWICE},
+    [K_CONTENT_ENCODING] = {KNOWN("Content-Encoding"), DISCIPLINE_CONTENT_ENCODING_TWICE},
+    [K_EXPECT] = {KNOWN("Expect"), DISCIPLINE_EXPECT},
 };
 
 /* Values as they came; SLICE_NONE: absent. */
@@ -106,7 +107,9 @@ static enum discipline_fault find_known(const struct discipline_message *m,
         values[i] = SLICE_NONE;
     for (size_t f = 0; f < m->field_count; f++) {
         for (size_t i = 0; i < K_COUNT; i++) {
-            if (!slice_eq_nocase(m->fields[f].name, known[i].name))
+            /* Lengths first: nearly all that is compared differs in them. */
+            if (m->fields[f].name.len != known[i].name.len ||
+                !slice_eq_nocase(m->fields[f].name, known[i].name.ptr))
                 continue;
             if (values[i].ptr)
                 return known[i].twice;

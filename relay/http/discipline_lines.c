@@ -103,6 +103,8 @@ static bool is_name_with_tail(struct slice name)
 {
     static const char *const heads[] = {"Content-Length", "Transfer-Encoding", "Content-Encoding",
                                         "Content-Type",   "Authorization",     "Last-Event-ID"};
+    if (name.len <= sizeof("Content-Type") - 1) /* the shortest of them */
+        return false;
     for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
         size_t len = strlen(heads[i]);
         if (name.len <= len || !slice_eq_nocase((struct slice){name.ptr, len}, heads[i]))
