@@ -8,6 +8,7 @@
 
 /* libmicrohttpd allocates this for each stream as long as it has it: enough for a preamble. */
 enum { STREAM_BLOCK = 64 };
+enum { END_TIMEOUT_S = 60 }; /* any that is not the daemon's: end_content() */
 /* Each resume makes libmicrohttpd walk all suspended connections (141 us at 9,000): so they are
  * resumed together. */
 static const double END_BATCH_S = 0.02;
@@ -46,10 +47,20 @@ static bool park_handed_over(struct front_call *call)
     return true;
 }
 
+/* At an end "with error" libmicrohttpd closes its socket and writes nothing more: the last chunk is
+ * the handler's. But it closes only when it comes by again, and it comes by only at connections
+ * with a time-out of their own, and at the oldest of the others, up to the first that is open: one
+ * that idles would keep the sockets of all streams that end. */
+static ssize_t end_content(struct front_call *call)
+{
+    MHD_set_connection_option(call->connection, MHD_CONNECTION_OPTION_TIMEOUT,
+                              (unsigned)END_TIMEOUT_S);
+    return MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
 /* libmicrohttpd asks for the stream's next bytes: once or more for the preamble, which it makes
  * chunks of where the body has some, then, with all of that in the kernel, to be told that it has
- * no more to do, and, if it was suspended, once more at the end. The last chunk is the handler's:
- * at an end "with error" libmicrohttpd closes its socket and writes nothing more. */
+ * no more to do, and, if it was suspended, once more at the end. */
 static ssize_t on_content(void *cls, uint64_t pos, char *out, size_t max)
 {
     struct front_call *call = cls;
@@ -61,12 +72,12 @@ static ssize_t on_content(void *cls, uint64_t pos, char *out, size_t max)
         return (ssize_t)n;
     }
     if (call->state == CALL_ENDING)
-        return MHD_CONTENT_READER_END_WITH_ERROR;
+        return end_content(call);
     if (call->front->stopping)
         return MHD_CONTENT_READER_END_OF_STREAM; /* nobody else has written anything */
     if (call->state == CALL_PREAMBLE) {
         if (call->front->limits.handover && park_handed_over(call))
-            return MHD_CONTENT_READER_END_WITH_ERROR;
+            return end_content(call);
         park_suspended(call);
     }
     return 0;

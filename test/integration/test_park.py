@@ -213,6 +213,22 @@ def test_clients_that_hang_up_while_they_are_parked_leave_nothing(relay, opened,
     relay.wait_clients(0)
 
 
+def test_a_connection_that_idles_keeps_no_stream_from_its_end(redis, relay_factory, park, opened):
+    """libmicrohttpd looks after closed connections only up to the oldest that is open."""
+    relay = relay_factory(park=park, workers=1, max_lifetime="1s")
+    idle = opened(relay, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+    read_until(idle, b'{"status":"ok"}')
+    relay.wait_clients(0)
+    files = len(files_of(relay))
+    streams = [opened(relay) for _ in range(20)]
+    for s in streams:
+        read_until(s, b"relay.connected")
+    assert len(files_of(relay)) < files + 30
+    for s in streams:
+        read_all(s)
+    wait_until(lambda: len(files_of(relay)) <= files + 1, "the files of streams whose clients have not hung up")
+
+
 def test_no_file_left_for_a_duplicate(relay, doors, opened):
     """Then the connection is parked the other way, and nobody notices."""
     other = opened(relay, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
