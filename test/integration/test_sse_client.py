@@ -11,7 +11,7 @@ from swarm import Swarm
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 GOOD = HEAD + b"\r\nid: 1\ndata: hello\n\n"
-BROKEN = HEAD + b"Transfer-Encoding: chunked\r\n\r\nno number\r\n"
+BROKEN = b"HTTP/1.1 no number\r\n\r\n"
 
 
 @pytest.fixture
@@ -46,9 +46,9 @@ def serve():
 
 def test_wait_raises_what_went_wrong_while_reading(serve):
     client = SSEClient(serve(BROKEN))
-    with pytest.raises(ValueError, match="no number") as caught:
+    with pytest.raises(ValueError, match="invalid literal") as caught:
         client.wait_for(1)
-    assert "feed" in [frame.name for frame in traceback.extract_tb(caught.tb)], "where it was"
+    assert "_receive" in [frame.name for frame in traceback.extract_tb(caught.tb)], "where it was"
     close_all([client])  # told already
 
 
@@ -57,7 +57,7 @@ def test_the_end_of_the_test_raises_what_no_wait_has_met(serve):
     with bad._reactor.changed:
         assert bad._reactor.changed.wait_for(lambda: bad.error, 20)
     good.wait_for(1)
-    with pytest.raises(ValueError, match="no number"):
+    with pytest.raises(ValueError, match="invalid literal"):
         close_all([bad, good])
     assert good._gone, "closed all the same"
 
@@ -79,7 +79,7 @@ def test_a_call_into_the_reactor_raises_in_the_caller():
 
 def test_wait_of_a_swarm_raises_what_went_wrong_while_reading(serve):
     swarm = Swarm([serve(BROKEN)], 1)
-    with pytest.raises(ValueError, match="no number"):
+    with pytest.raises(ValueError, match="invalid literal"):
         swarm.wait_connected()
     close_all([swarm])
     swarm = Swarm([serve(GOOD)], 1)
