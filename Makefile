@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # sse-relay: `make help` lists the targets. Everything generated goes to build/.
 VERSION := $(file <VERSION)
 

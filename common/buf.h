@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A growing byte buffer. Zero-initialised is empty; buf_reset() releases. */
 #pragma once
 #include <stddef.h>

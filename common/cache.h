@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Hints for the processor's cache; they change nothing but the time it takes. */
 #pragma once
 #include <stdint.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Chunks of an HTTP/1.1 body (RFC 9112, 7.1): the size in hexadecimal digits, CRLF, as many bytes,
  * CRLF. */
 #pragma once

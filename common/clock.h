@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Time. The wall clock may be set at any moment, so it is only for what is compared with event ids,
  * which follow Redis's wall clock: `since`, an event's ttl, the logs of the memory store, latency.
  * Everything that waits or lasts uses the monotonic one. */

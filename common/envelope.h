@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How events travel through Redis: a JSON envelope on channels, fields in stream entries. No I/O.
  */
 #pragma once

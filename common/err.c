@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "common/err.h"
 
 const char *err_text(enum err e)

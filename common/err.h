@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One error type for everything the world can do to us. Our own bugs are asserts, never an enum
  * err. */
 #pragma once

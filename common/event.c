@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "common/event.h"
 #include "common/buf.h"
 #include "common/chunk.h"

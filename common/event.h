@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* An event as it travels from the bus to the sockets: immutable, counted, with its frame rendered
  * once per node. */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Bodies that came compressed, decoded in whole and within a bound: what is small on the wire may
  * be a thousand times as large. */
 #pragma once

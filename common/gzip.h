@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Gzip streams whose parts are compressed once and shared by all who read them: a header, then one
  * block sequence per frame, then an end. A block sequence refers to nothing outside of itself and
  * ends on a byte, so any of them may follow any other (RFC 1951, RFC 1952). */

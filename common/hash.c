@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "common/hash.h"
 #include "common/clock.h"
 #include <sys/random.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* uthash with a seeded hash (XXH3), so that clients who choose the names cannot aim for collisions.
  * Include this, never <uthash.h> itself. Set the seed once, before the first table:
  * hash_seed_init(). */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* JSON from strangers: length-bounded, depth-bounded, NUL-aware parsing on top of cJSON, and
  * writing of strings. cJSON ends strings at NUL, and takes no half of a surrogate pair; so an
  * escaped NUL (backslash u0000) and such a half (backslash ud83d alone) are replaced before

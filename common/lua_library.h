@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The Redis function library (common/sse_relay.lua), embedded at build time. */
 #pragma once
 #include <stddef.h>

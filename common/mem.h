@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Memory that is there or the process is not: all requests are bounded by configuration, so running
  * out means that the machine is misconfigured, and a clean abort beats a half-working relay. Any
  * thread. Release with free(). */

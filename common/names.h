@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Names of the contract: namespaces, topics, patterns, and the Redis keys and channels made of
  * them. */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Hosts as requests name them (Host, Origin): who is the same, and which are ours. Ports and names
  * are compared as browsers do. No I/O; any thread. */
 #pragma once

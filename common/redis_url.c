@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "common/redis_url.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Where Redis is. No I/O.
  *   redis://[user[:password]@]host[:port][/db]      rediss://… : the same through TLS
  *   unix:///path[?db=N]

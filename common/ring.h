@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A growing ring buffer's places: which of an array's slots is the i-th from the front. The array,
  * of whatever type, is its owner's: items[ring_at(&ring, i)]. Zero-initialised is empty, and has no
  * array yet. No bound of its own. */

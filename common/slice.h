@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A borrowed run of bytes. Length beats NUL: the bytes may hold any value and are not terminated.
  */
 #pragma once

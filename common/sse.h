@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The wire format of Server-Sent Events (WHATWG HTML, 9.2), as docs/protocol.md narrows it. */
 #pragma once
 #include "common/buf.h"

@@ -1,4 +1,5 @@
 #!lua name=sse_relay
+-- SPDX-License-Identifier: Apache-2.0
 -- The publishing side of sse-relay, inside Redis 7 or newer: id, log, index and live message in one
 -- atomic step. (Longer than our other files: to Redis, one library is one file.)
 --

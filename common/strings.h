@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A list of texts that owns them. Zero-initialise it. */
 #pragma once
 #include "common/slice.h"

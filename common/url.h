@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Percent-encoding in the text of URLs and forms (RFC 3986, 2.1). No I/O. */
 #pragma once
 #include "common/slice.h"

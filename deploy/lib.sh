@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 # What deploy/run and deploy/stack share: processes that end with the script, a private Redis, waiting for readiness.
 # Sourced, with set -euo pipefail.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The process: makes the bus and the workers, starts their threads, and takes signals. Main thread.
  */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sse-relay: streams events from Redis to browsers and services as Server-Sent Events.
  * docs/architecture.md is the tour. */
 #include <signal.h>

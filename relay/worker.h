@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A worker: a thread with a loop, its HTTP daemon, its clients and its topic index. Nothing of it
  * is touched by other threads but its inbox. */
 #pragma once

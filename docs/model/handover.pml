@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The hand-over from log to live: Redis, two nodes (each a bus and a worker thread), one client that may go from
  * one to the other, and faults. Checked exhaustively by `make model`; docs/handover.md says what and why. Ids are
  * 1..N, of one topic, so the `prev` of an event is the id before it. The -D mutations break one rule each. */

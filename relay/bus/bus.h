@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The bus: one thread between the store (Redis, or this process) and the workers. It listens for
  * what workers watch, delivers each event once to each worker that wants it, reads the log for
  * clients, repairs what a broken connection missed, and publishes. Workers talk to it by notes in

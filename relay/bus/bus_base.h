@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What all parts of the bus stand on, of lower rooms: made by bus.c, borrowed by the parts for as
  * long as they live. Bus thread. */
 #pragma once

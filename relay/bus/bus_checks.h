@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Finds what the chain of `prev` cannot show: a topic's last events, lost on the live path, with
  * nothing after them. Bus thread. */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/bus/bus_live.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The live path: whether an event that the store has heard is the next of its topic, and so may be
  * sent to the workers; what is missing before it is asked of the log. Bus thread. */
 #pragma once

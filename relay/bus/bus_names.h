@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The topics and patterns of one namespace that some worker wants, and since when somebody may be
  * live on each. No I/O. Bus thread. */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The way to the workers: notes and events, to each in the order of their making, and what is known
  * of what went out lately. Lowest part of the bus: all others need it, it needs none of them. Bus
  * thread. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Clients' reads of the log, each of which gets one page: who reads together, when, and what can be
  * answered from memory. Bus thread. */
 #pragma once

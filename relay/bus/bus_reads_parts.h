@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What bus_reads.c (which reads fly together, and when) and bus_reads_job.c (one client's read, and
  * what it is answered with) share. Bus thread. */
 #pragma once

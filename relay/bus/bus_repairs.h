@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reads from the log, for all watchers, what the live path did not bring: of whole namespaces after
  * a broken connection, of single topics where something is seen to be missing. Until the last has
  * ended the store reads no live events. Bus thread. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The namespaces with watchers here: who watches what in them, how far each is known, and what may
  * be missing. Bus thread. */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reading the log: one page of events after a cursor, merged over topics by id, with exact gaps.
  * Bus thread.
  *

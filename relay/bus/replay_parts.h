@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of replay share: replay.c (what a page holds), replay_ranges.c (reading the logs
  * of many topics), replay_walk.c (the ids of the last N). Bus thread. */
 #pragma once

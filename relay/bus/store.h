@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The seam between the bus and where events live: Redis (store_redis.c) or this process
  * (store_memory.c). All of it runs on the bus thread. Operations are asynchronous: `done` is called
  * exactly once, perhaps before the call returns, and never after store_free(). */

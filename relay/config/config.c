@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/config/config.h"
 #include <assert.h>
 #include <sched.h>

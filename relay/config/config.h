@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The configuration: one table (config_table.c) makes flags, environment, file, --help,
  * --print-config and the docs. Flag beats environment (SSE_RELAY_…) beats JSON file beats default.
  * Immutable once loaded; shared by reference count. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Checks of single texts, for the `check` column of the table. NULL: @item is fine; else the reason
  * in words ("expected …"). */
 #pragma once

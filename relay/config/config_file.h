@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The configuration file: JSON with comments, nested objects or dotted keys. */
 #pragma once
 #include "relay/config/config_load.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* With X for the Service's name in capitals, its own for the sse-relay and one for each that is
  * called sse-relay-something (Kubernetes: "Accessing the Service", environment variables; Docker:
  * "Legacy container links"):

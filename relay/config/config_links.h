@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Variables in the environment that somebody else named: Kubernetes sets some in every pod for each
  * Service of its namespace, Docker sets the same and more for a linked container. Where the Service
  * is called sse-relay, or sse-relay-redis, they begin as our options do. */

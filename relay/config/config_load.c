@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/config/config_load.h"
 #include <ctype.h>
 #include <stddef.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the readers of configuration sources share: one option set by one of them, and the words of
  * what is wrong. */
 #pragma once

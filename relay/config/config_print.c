@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/config/config_print.h"
 #include <ctype.h>
 #include <stdlib.h>

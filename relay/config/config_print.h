@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The configuration for people: --help, the table of the docs, a file with everything in it. */
 #pragma once
 #include "common/buf.h"

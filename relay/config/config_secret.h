@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Passwords from files, and what of the options about Redis must fit together. */
 #pragma once
 #include "common/buf.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The settings themselves: what the options of the table (config_table.h) are read into, and what
  * else the command line asks for. */
 #pragma once

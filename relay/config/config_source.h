@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The command line and the environment as sources of the configuration. */
 #pragma once
 #include "relay/config/config_load.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/config/config_table.h"
 #include <assert.h>
 #include <stddef.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The table of options, for the files that fill the settings from it (config_load.c), set and
  * compare them (config_value.c) and print them (config_print.c). */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One option's value: from text, to JSON, copied, compared. */
 #pragma once
 #include "common/buf.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One stream's state and its bounded queue of frames. No I/O: the worker moves the bytes. One
  * thread.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which events were put in lately, each with the era in which that was done first: a bounded set,
  * the oldest go first. Keeps hashes only: 64 bits, seeded, so that one is taken for another once in
  * a million years. One thread. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is told of events that a stream is owed and cannot have any more: docs/protocol.md, 6.2. No
  * I/O, any thread. */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which things have an id: any number for each. Only grows, and then goes as a whole. One thread.
  */
 #pragma once

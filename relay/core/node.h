@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the threads of one process share: set up by the hub before they start. */
 #pragma once
 #include <stdatomic.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What threads send each other through their inboxes. Whoever pops a note owns it. */
 #pragma once
 #include <stdatomic.h>

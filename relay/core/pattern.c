@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/core/pattern.h"
 
 /* Takes the first token off *rest; false when none is left. The last one leaves an absent rest. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Topic patterns: `*` is exactly one token, a final `>` is one or more. No I/O. */
 #pragma once
 #include "common/slice.h"

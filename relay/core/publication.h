@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is to be published: events on their way in, whichever door they come by. A door fills one
  * field by field as publication_fields.h allows, and both stores take it as it is. No I/O. */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/core/publication_arguments.h"
 
 #include <stdio.h>

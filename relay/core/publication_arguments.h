@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A publication as the library in Redis takes it. No I/O. */
 #pragma once
 #include "relay/core/publication.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The law of the fields for every door in C. The library in Redis (common/sse_relay.lua) has the
  * same for the doors there; docs/protocol.md, 8.1, is where it is written down, and
  * test/vectors/fields.json holds all of them to it. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The law of the fields: what each takes, and how a door sets it. Any thread, no I/O. */
 #pragma once
 #include "common/json.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a stream asks for: immutable once made, shared by reference count between a worker's client
  * and the bus. */
 #pragma once

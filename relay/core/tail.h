@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The recent events of the topics that this node hears, and where each topic's chain of `prev`
  * stands. Most clients that reconnect have missed no more than is here, so they need no Redis; and
  * an event that was lost on the way shows as a hole in the chain. Bounded in events per topic and

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/core/topic_index.h"
 #include "common/cache.h"
 #include "common/hash.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Who wants what: topics and patterns of one namespace to their subscribers. One thread, no I/O.
  * Matching a topic costs one hash lookup plus a walk of the token tree, whatever the number of
  * subscribers. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Subscriber counts by namespace and topic, gathered from one worker after the other for /stats.
  * One owner at a time. */
 #pragma once

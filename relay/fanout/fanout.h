@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The streams of one worker: opens them, hands each event to those that want it, and flushes each
  * stream that has something to send once per loop turn with one write. Worker thread. */
 #pragma once

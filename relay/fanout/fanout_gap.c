@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What did not come. Redis's pub/sub promises nothing: an event may be found only after later ones
  * have been delivered, or be gone for good. Ids go up on every stream, so what is found late can
  * reach only those that have had nothing later. Everybody else who is owed it is told a gap that

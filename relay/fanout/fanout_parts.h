@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of the fan-out share, for them only: fanout.c (events in, the turn's flush, life),
  * fanout_gap.c (what did not come). Worker thread, all of it. */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A worker's namespaces: who here wants which topics, and what the bus therefore has to watch. A
  * name is watched until nobody has wanted it for 10 s, so that reconnecting clients do not make
  * Redis subscribe anew. Worker thread. */

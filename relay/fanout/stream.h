@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One client's stream: opening, reading the log, sending what is queued, ending. Worker thread. */
 #pragma once
 #include "relay/core/client.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Judges an HTTP message before anything else acts on it: what is accepted has one reading, whoever
  * stands in front (RFC 9110, RFC 9112). No I/O, no state, no allocation; any thread.
  *

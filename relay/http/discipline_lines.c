@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The bytes of a message and the lines they stand on. */
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of discipline share, for them only: discipline_lines.c judges bytes and lines,
  * discipline_target.c the request line's target, discipline.c what the fields say. */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The target of a request (RFC 9112, 3.2): a path, a whole URL, or "*". */
 #include <string.h>
 

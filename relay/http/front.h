@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* HTTP: the only user of libmicrohttpd. One daemon per worker, in external epoll mode on the
  * worker's loop, without a listening socket: connections are accepted here, at the rate and up to
  * the number that the limits say; others wait in the kernel's queue. Takes requests in whole, sends

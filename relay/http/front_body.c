@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Bodies of requests, within bounds: how large one may be, how many bytes are held of all of them,
  * and codings undone. */
 #include <string.h>

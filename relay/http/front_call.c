@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Requests and their answers. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Driving libmicrohttpd: when it runs, and what it leaves alone meanwhile. All other parts of front
  * stand on this one. */
 #include "common/clock.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Connections are taken at a rate, and kept within a number. What is more waits in the kernel's
  * queue: a browser's EventSource gives up for good when it is refused, but not when it has to wait.
  */

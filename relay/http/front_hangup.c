@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Who hangs up while an answer is due. libmicrohttpd does not touch a suspended connection, and
  * would notice only when it sends the answer. Nearly every answer comes within milliseconds: so
  * only a call that waits longer, or will as far as its handler knows, has its socket watched. */

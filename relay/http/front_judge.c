@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What libmicrohttpd hands out of a request, put before discipline.h, which judges it. */
 #include <microhttpd.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a suspended connection need not keep. A stream waits for hours with what libmicrohttpd
  * reserved for a request of the greatest size that is allowed; nearly all of that is zeros. */
 #include <netinet/in.h>

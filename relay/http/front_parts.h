@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of front share, for them only. From the lowest to the highest: front_hangup.c
  * notices who hangs up while he waits, front_drive.c runs libmicrohttpd, front_peer.c has its
  * connections, front_pool.c tries out how libmicrohttpd lays memory out, front_memory.c gives it

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Connections: what each is doing, how long it may, and which are closed to make room for others.
  */
 #include <stdlib.h>

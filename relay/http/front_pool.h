@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Whether libmicrohttpd lays out a connection's memory pool as front_memory.c knows it, which no
  * documentation promises. */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Streams: the preamble, then the connection is parked and its socket the handler's. */
 #include <fcntl.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The page served at / (relay/http/page.html), embedded at build time. */
 #pragma once
 #include <stddef.h>

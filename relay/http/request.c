@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* GET /events taken apart, and what all requests share. */
 #include "relay/http/request.h"
 #include <stdarg.h>

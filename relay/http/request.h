@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* HTTP requests taken apart: what a stream or a publish asks for, or a sentence about what is wrong
  * with it. No I/O. */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One event to publish while it is filled: what core says about a field, as a problem of HTTP. */
 #include "common/event.h"
 #include "relay/http/request_parts.h"

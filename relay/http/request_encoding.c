@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Accept-Encoding: whether a stream may be compressed. */
 #include "relay/http/request.h"
 

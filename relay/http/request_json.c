@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* POST /publish with a JSON body: types are checked strictly, then the fields go the common way. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What request.c (streams), request_publish.c and request_json.c share. Nobody else includes this.
  */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* POST /publish: which format the body has, and those that are not JSON. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What each method and path does: the HTTP side of docs/protocol.md. Worker thread. */
 #pragma once
 #include "relay/fanout/fanout.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How every answer looks: its headers, CORS, and problems (RFC 9457). */
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of routes share, for them only: routes.c has the table of paths, routes_answer.c
  * how every answer looks, routes_stream.c GET /events, routes_publish.c POST /publish, and
  * routes_state.c what a node tells of itself. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* POST /publish. */
 #include "common/mem.h"
 #include "relay/http/routes_parts.h"

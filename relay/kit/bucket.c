@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/kit/bucket.h"
 
 static const double BURST_S = 0.1;

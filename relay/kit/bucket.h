@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A token bucket: lets so many things through per second, and a burst after a pause. No clock of
  * its own. One thread. */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* When free memory is given back to the system. malloc keeps what is free below its top for ever,
  * and giving it back takes milliseconds, in which other threads may wait for memory: so it is done
  * for the whole process at once, by a thread that nobody waits for, and only when much has become

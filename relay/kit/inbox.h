@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How threads meet: a lock-free queue with many producers and one consumer, which wakes the
  * consumer's loop. */
 #pragma once

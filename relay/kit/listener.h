@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Listening sockets: one per worker and address, sharing the port (SO_REUSEPORT) so that the kernel
  * spreads connections. */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Log lines, one write(2) each: short enough for a pipe to take whole (PIPE_BUF), so that lines of
  * several threads and processes never mix and no lock is needed. */
 #include "relay/kit/log.h"

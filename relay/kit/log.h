@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Log lines on stderr, as logfmt or JSON; one write per line. Any thread. */
 #pragma once
 #include <stdbool.h>

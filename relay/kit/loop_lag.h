@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How long a loop's turns take: what one thread does between two waits, it makes all others of that
  * thread wait for. */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The table of metrics, and the sums over all threads. */
 #include "relay/kit/metrics.h"
 #include <assert.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Counters, gauges and histograms: one set per thread, written by that thread only (relaxed
  * atomics, no locks), added up when they are read. One table in metrics.c gives each its name,
  * labels and help. */

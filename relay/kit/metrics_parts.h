@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The tables behind metrics.h, for metrics.c, which fills them, and metrics_print.c. */
 #pragma once
 #include <stddef.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Metrics as text: for Prometheus, and as JSON. */
 #include <dirent.h>
 #include <inttypes.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One-shot timers of libev. */
 #pragma once
 #include <ev.h>

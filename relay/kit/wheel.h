@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A timing wheel: very many coarse timers, O(1) to set and cancel, nothing to do while they wait.
  * No I/O, no clock of its own: the owner calls wheel_advance() about once a tick. One thread. */
 #pragma once

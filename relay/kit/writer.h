@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Writes to many sockets with few system calls: by io_uring(7) where it was built in and the kernel
  * allows it, else with one send() each. Nothing blocks: what a socket does not take is the caller's
  * to offer again. One thread from the first write on. */

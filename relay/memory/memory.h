@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Namespaces in memory: counter, horizon, topic index and logs, as common/sse_relay.lua keeps them
  * in Redis, but bounded as a whole. No I/O, no clock of its own: the caller passes the wall clock.
  * One thread. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One topic's replay log in memory: a ring of events, oldest first. No I/O. */
 #pragma once
 #include "common/ring.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Idempotency keys in memory: which id the first publish with a key was given. No I/O. */
 #pragma once
 #include <stddef.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The store for redis = "memory:": one node without Redis, the same promises within the process,
  * bounded in memory. */
 #pragma once

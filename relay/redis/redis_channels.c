@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "common/mem.h"
 #include "relay/redis/redis_channels_parts.h"
 #include "relay/redis/redis_probe.h"

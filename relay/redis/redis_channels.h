@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The subscribed connection: SUBSCRIBE for topics, PSUBSCRIBE for patterns, each live event handed
  * on once. Bus thread.
  *

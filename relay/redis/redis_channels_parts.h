@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of redis_channels share: redis_channels.c (who wants what, the connection), which
  * uses redis_channels_hear.c (messages) and redis_channels_ask.c (SUBSCRIBE and its answers), and
  * below them redis_channels_registry.c (the channels by their text). Bus thread. */

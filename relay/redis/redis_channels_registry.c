@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The channels and globs by their text, and what is to be asked about them. */
 #include "common/mem.h"
 #include "common/names.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* How far Redis's clock is from this machine's: it gives the ids, so it judges ages (since, ttl).
  * Asked at each connect, and as often as the subscriber connection is probed. Bus thread. */
 #pragma once

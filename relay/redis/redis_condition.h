@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a Redis that is there is good for: whether it takes writes, or is a node of a cluster. Told
  * in the log. Bus thread, but for redis_condition(). */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One connection to Redis: connects, logs in, makes sure that it has a primary, reconnects with
  * jittered backoff, pipelines commands. With redis_reply and redis_tls the only user of hiredis
  * (its non-blocking synchronous context: see docs/architecture.md for why not its async API). One

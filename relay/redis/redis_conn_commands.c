@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is sent, and who waits for the answers; the login. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of redis_conn share: redis_conn.c (up and down, I/O), which uses
  * redis_conn_commands.c (what is sent, and who waits for the answers; the login). */
 #pragma once

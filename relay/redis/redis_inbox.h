@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Moves what publishers XADDed to namespace inboxes on to its topics, by FCALL sse_drain: exactly
  * once and in order, whoever of the nodes calls it. Has a connection of its own, as it waits in
  * XREAD BLOCK. An inbox that cannot be drained is left alone for a while, and disturbs no other.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Sees to it that Redis is new enough and has our function library (common/sse_relay.lua), never
  * replacing a newer one. */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What comes in, when it is sent, and the life of it all. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Publish requests that Redis has not answered: which wait, for how long, in which order. Each is
  * answered within publish.timeout, and none is sent once it has been answered. There are at most
  * publish.max_waiting of them, with publish.max_waiting_bytes. Bus thread. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* publish.wait_replicas: posts go out on a connection of their own, those of one turn together,
  * with one WAIT behind them; nothing more goes out until it is answered, as it would wait behind
  * it. So the more posts there are, the more share a WAIT. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of redis_posts share: redis_posts.c (what comes in, and when it is sent),
  * redis_posts_send.c (commands and their answers), redis_posts_confirm.c (publish.wait_replicas),
  * redis_posts_queue.c (who waits and for how long), each of which uses those behind it. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Who waits: the lists, the time that each has, and what those are told that it runs out for. */
 #include <stdio.h>
 #include <stdlib.h>

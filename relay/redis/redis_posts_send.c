@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One request's commands, and what their answers mean for it. */
 #include <stdlib.h>
 

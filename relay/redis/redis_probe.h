@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Proves every `redis.probe` that the subscriber connection still hears: what is published to a
  * private channel on the commands connection must come back on it. A connection can be deaf without
  * an error: packets that are dropped silently, a proxy that hangs, a primary that is none any more.

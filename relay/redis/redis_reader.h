@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the bus reads in Redis: what has moved in a namespace (sse_since; sse_look), and the entries
  * of a topic's log. What somebody else wrote there, and is no topic or event, is counted, logged
  * once in a while, and passed over. Bus thread. */

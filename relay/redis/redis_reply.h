@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What Redis answers, without hiredis's types. */
 #pragma once
 #include <stdbool.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Asks Sentinels where the primary is, and moves a target there: at the start, when a Sentinel
  * announces a new one (+switch-master), every few seconds, and whenever a connection to the primary
  * is lost. One Sentinel at a time, the next one when it does not answer. One thread. */

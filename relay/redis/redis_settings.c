@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/redis/redis_settings.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What of the server's settings costs more than it has to: looked at once, told in the log. */
 #pragma once
 #include "relay/redis/redis_conn.h"

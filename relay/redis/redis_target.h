@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Where Redis is, and how to be let in: one object for all connections that belong together, so
  * that they move together when the primary does. One thread. */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* TLS to Redis: OpenSSL under hiredis, where hiredis has that (1.0 on). Certificate and host name
  * are always verified; there is no way down to plain text. One thread for each object. */
 #pragma once

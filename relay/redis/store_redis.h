@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The store in Redis: docs/protocol.md, "Redis". Three connections: one subscribed
  * (redis_channels), one for commands, one that waits at the inboxes (redis_inbox). Bus thread. */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Lists of socket addresses: where streams go to, and where they come from. */
 #pragma once
 #include <stdbool.h>

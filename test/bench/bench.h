@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One run: everything that belongs to it, and what was measured. One thread. */
 #pragma once
 #include <stdbool.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Open the streams, publish for a while, see that everything came. */
 #include "bench.h"
 

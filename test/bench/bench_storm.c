@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Many clients come at once, each with a Last-Event-ID, and want what they missed. */
 #include "bench.h"
 #include "common/mem.h"

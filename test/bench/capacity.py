@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """What a fleet of relays needs, and what breaks first: processors, memory, network, Redis.
 
 Give the clients, the nodes, and the traffic: one --traffic for each kind of event,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Charts as SVG: bars to compare contestants, a curve over a logarithmic axis."""
 
 import math

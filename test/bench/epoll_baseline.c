@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The limit of one write per event: a bare epoll loop that subscribes to a Redis channel and writes
  * each message, as one preformatted event, once to each socket. No topics, no ids from the log, no
  * queues: a socket that is full loses its client. Usage: epoll_baseline PORT REDIS-PORT CHANNEL */

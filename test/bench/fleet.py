@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """More than one node: a fleet of relays as large as this machine allows, and what subscribers cost Redis."""
 
 import json

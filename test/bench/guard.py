@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Counts the instructions that a delivery costs the relay, and fails where that has grown by more than 5%
 against the committed figure (test/bench/guard.figures). `make bench-guard` builds and runs it; see "The guard" in
 docs/performance.md.

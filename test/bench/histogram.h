@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Counts of durations, log-linear: 128 steps to each power of two, so a percentile is at most 0.8%
  * too high. A plain value of fixed size (about 36 KB). Not thread-safe. */
 #pragma once

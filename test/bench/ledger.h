@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Every event of a run, by number: when it was due, who has still to get it. One thread. Bounded by
  * the run's length: 32 bytes an event. */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "link.h"
 #include "common/mem.h"
 #include "link_parts.h"

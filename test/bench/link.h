@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One connection that events are published over, to Redis or to an HTTP server. Answers come in the
  * order of the requests. One thread. */
 #pragma once

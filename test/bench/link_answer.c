@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Answers to publishes: what Redis says, and what an HTTP server says. */
 #include "common/mem.h"
 #include "link_parts.h"

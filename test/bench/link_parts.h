@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* For link*.c only. */
 #pragma once
 #include "common/ring.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A bare epoll loop. One thread. */
 #pragma once
 #include <stdint.h>

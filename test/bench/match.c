@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What it costs to find the subscribers of an event, by the number of distinct patterns: one line
  * of JSON for each. A third of the patterns ends with *, a third with >, a third begins with *. */
 #include "common/mem.h"

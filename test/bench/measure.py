@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs sse-bench against a contestant, again and again, and keeps what it reported."""
 
 import json

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The command line of sse-bench. */
 #pragma once
 #include <stdbool.h>

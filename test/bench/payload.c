@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "payload.h"
 
 enum { ITEM_MAX = 112, NOTE_LEN = 12 }; /* bytes of an item, and of what is around the note */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The data of an event: its tag, and something to carry behind it. */
 #pragma once
 #include <stdint.h>

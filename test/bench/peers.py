@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What is measured: servers on 127.0.0.1, started for one run, pinned to a core, ended by their own pid."""
 
 import os

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What processes cost, from /proc. */
 #pragma once
 #include <stdbool.h>

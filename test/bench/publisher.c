@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "publisher.h"
 #include "common/mem.h"
 #include "payload.h"

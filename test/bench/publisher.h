@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Publishes events, with a window of them in flight or at a fixed rate. One thread. */
 #pragma once
 #include <stdbool.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "redis_client.h"
 #include "common/mem.h"
 #include <hiredis/hiredis.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Blocking Redis: dialling, and what Redis counts. */
 #pragma once
 #include <stdbool.h>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """build/bench/report.md, results.json, and a chart for each scenario; and what of it goes into a document."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The scenarios, in the order of the report. Each has a name, a title, the minutes it takes with the defaults, run(bench), and
 targets(bench): what must be reached, as (what, values measured, limit or None, True if more is better). Targets come from
 bench.results alone, so that a report can be made of an earlier run's. `chart` is the figure that is drawn, if not the first;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sse-bench: a load generator for servers of Server-Sent Events. */
 #include "bench.h"
 #include "common/mem.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "sse_reader.h"
 #include "common/mem.h"
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Reads the answer to a stream's request: HTTP head, chunked coding and gzip where there are, then
  * the blocks of text/event-stream. Made for many streams: a reader keeps only what a read has cut
  * off, and a read's bytes are parsed where they are. Line ends are LF or CRLF. No I/O. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The clients: opens them, reads them, and keeps for each the account of what it got. One thread.
  */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What sse-bench writes at the beginning of each event's data, and recognises in what it receives:
  * "sb1 RUN G T S NS ", then padding. */
 #pragma once

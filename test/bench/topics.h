@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Which topics there are, and which client asks for which: all of it computed from numbers, so that
  * a million topics need no memory. */
 #pragma once

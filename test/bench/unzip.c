@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "unzip.h"
 #include "common/mem.h"
 #include <stdlib.h>

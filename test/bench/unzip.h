@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Inflates one gzip stream, piece by piece. Costs 40 KB: 7 KB, and from the first byte on a window
  * of 32 KB, because any sender may refer back so far. No I/O. */
 #pragma once

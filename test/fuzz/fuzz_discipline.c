@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* HTTP messages. The first byte says what is known of the header's bytes, the second spoils one of
  * them; the rest is a message, a line for each part, in which a byte below 9 stands for a name that
  * matters. Checked: no crash, a refusal says something, and what is accepted is read alike by a

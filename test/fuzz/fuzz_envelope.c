@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Messages and log entries as Redis may hand them over. */
 #include "common/envelope.h"
 #include <stdlib.h>

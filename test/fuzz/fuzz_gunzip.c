@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Compressed bodies. The first byte picks the coding and the bound. Checked: no crash, never more
  * than the bound, nothing left behind by a refusal, and a bound that is as large as the result is
  * large enough. */

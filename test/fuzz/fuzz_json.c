@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* JSON from HTTP clients: what is accepted must come out as JSON again. */
 #include "common/json.h"
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Two names, split at the first byte 1: validity, matching, inclusion, keys and the index must
  * agree. */
 #include "common/names.h"

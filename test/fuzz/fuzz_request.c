@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Requests from strangers. The first byte picks what to parse, the rest is the query (up to the
  * first line end) and the body. Checked: no crash, a refusal always says something in UTF-8, and
  * what is accepted keeps its promises. */

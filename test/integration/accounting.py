@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The promise behind every gap test: what was published is delivered or told as lost, never both."""
 
 

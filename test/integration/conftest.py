@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fixtures: a private Redis, relays, stream clients, publishers, HAProxy, Chromium."""
 
 import json

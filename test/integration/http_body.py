@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where a response's body is and ends: by length, by chunks, or by the end of the connection.
 
 A relay's streams come in chunks; to a client of HTTP/1.0, until the connection ends.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The function library in a Redis of its own, and its functions as Python's: for test_lua_*.py."""
 
 import pytest

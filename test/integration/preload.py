@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Libraries that are loaded before all others, to stand between a program and what it calls."""
 
 import shutil

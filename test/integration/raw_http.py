@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """HTTP by hand, for bytes that no library would send."""
 
 import socket

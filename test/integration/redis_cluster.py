@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Redis Cluster of a few primaries for tests, and a publisher that follows its redirections.
 
     with RedisCluster(tmpdir, slots=[(0, 999), (1000, 16383)]) as cluster:   # a primary for each range

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A private redis-server for tests: 127.0.0.1, a free port, its own directory, ended by its own pid.
 
     server = RedisServer(tmpdir)      # not started yet; port and url are known already

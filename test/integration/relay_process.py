@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A relay under test: started on a free port, its log kept, ended by its own pid."""
 
 import json

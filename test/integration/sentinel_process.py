@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A primary, replicas and Sentinels for tests: 127.0.0.1, free ports, ended by their own pids.
 
     group = SentinelGroup(tmpdir, sentinels=3, replicas=1).start()

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Preloaded: the wall clock of a process is off by as many microseconds as the file named by
  * SHIFTED_CLOCK holds, 8 bytes, which may change at any time. */
 #define _GNU_SOURCE

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A raw-socket client of event streams: keeps every byte, parses as a browser would, can stall.
 
 All clients are read by one thread, so that hundreds cost little. Use through the fixture sse_connect.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An incremental parser of event streams, to the letter of WHATWG HTML section 9.2.6."""
 
 import codecs

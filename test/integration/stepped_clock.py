@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A wall clock that can be set while a program runs."""
 
 from preload import preload

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Many stream clients in one asyncio thread, that may resume after a cut as an EventSource would."""
 
 import asyncio

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A TCP proxy between a relay and its Redis that can stop forwarding while all connections stay open.
 
     proxy = TcpProxy(redis.port)               # listens on proxy.port, on 127.0.0.1

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """More connections, bodies or files than there may be: who waits, who is refused, and who does not notice."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What others wrote into our part of Redis: counted, logged once per burst, no crash, no endless repair.
 
 And nobody pays with an event for it: what was published is delivered once and in order, as soon as the keys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """sse-bench: its verdict on a server that is right, and on one that is not."""
 
 import json

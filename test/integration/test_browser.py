@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A stock EventSource in headless Chromium, through HAProxy, while nodes die under it."""
 
 import pytest

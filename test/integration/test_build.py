@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The Makefile as packagers use it: what they give in CFLAGS, CPPFLAGS and LDFLAGS counts, and warnings end no build."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """test/bench/capacity.py: its arithmetic, what it refuses, and that docs/scaling.md quotes what it prints."""
 
 import json

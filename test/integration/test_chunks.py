@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How a stream's body travels: in HTTP/1.1 chunks, byte for byte, that end where the stream does and only there."""
 
 import random

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Command line, environment, file: exit codes, and messages that name the option."""
 
 import json

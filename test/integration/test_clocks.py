@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Redis's clock gives the ids, so it judges ages: nodes whose clocks are off bring the same for since= and ttl."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Redis Cluster whose slots are moved: a namespace is in one piece at any time (docs/protocol.md, 9)."""
 
 import threading

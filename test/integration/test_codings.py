@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bodies with a Content-Encoding: undone before anything else looks at them, and within bounds."""
 
 import gzip

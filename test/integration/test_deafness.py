@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A subscriber connection that stands but does not hear: found, told, mended. Subscriptions and inboxes that Redis refuses."""
 
 import time

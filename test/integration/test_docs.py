@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The documents say what the binary and the sources do, lead somewhere, and can be read; CI runs what they say."""
 
 import re
@@ -188,6 +189,16 @@ def test_versions_are_told():
     library = re.search(r"^local VERSION = (\d+)$", (ROOT / "common" / "sse_relay.lua").read_text(), re.MULTILINE)
     rows_of_versions = re.findall(r"^\| ([\d.]+) \| (\d+) \|", OPERATIONS.read_text(), re.MULTILINE)
     assert (VERSION, library[1]) in rows_of_versions
+
+
+def test_every_source_file_names_its_license():
+    """In one of its first lines (SPDX), so that a copied file still says whose rules it is under."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    sources = [ROOT / name for name in listed if name.endswith((".c", ".h", ".py", ".lua", ".html", ".sh", ".yml", ".cfg"))]
+    sources = [path for path in sources if path.exists()]
+    assert len(sources) > 300
+    unnamed = [str(p) for p in sources if "SPDX-License-Identifier: Apache-2.0" not in "".join(p.open(encoding="utf-8").readlines()[:3])]
+    assert not unnamed
 
 
 def test_ci_runs_everything_on_both_debians():

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Four doors, one result: on two nodes, once, in order. And the inbox."""
 
 import random

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A primary that is demoted, or not a primary at all, behind an address that stays the same."""
 
 import threading

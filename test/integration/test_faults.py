@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Redis away, cut, emptied, refusing; nodes killed. Clients end with 1..N, or are told."""
 
 import re

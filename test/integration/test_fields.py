@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """test/vectors/fields.json at every door: what is accepted arrives as it says, what is not is refused by its name."""
 
 import itertools

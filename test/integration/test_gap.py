@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """relay.gap: exact, truthful, told once, and never without a cause."""
 
 import json

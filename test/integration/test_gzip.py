@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compressed streams: the same events, each decodable as soon as it has come, compressed once for all."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Events that the live path does not bring although the connection stands: found, and read from the log."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bad input at every door, and clients that behave badly: counted or refused, and nobody else notices."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hosts and origins: who a relay may be asked as, and which pages count as its own."""
 
 import json

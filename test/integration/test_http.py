@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """HTTP around the streams: methods, paths, CORS, and how large a request may be."""
 
 import json

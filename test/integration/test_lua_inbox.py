@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """sse_drain against a real Redis: the inbox."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """sse_position and sse_since against a real Redis: what relays ask, and what is kept for how long."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """sse_publish against a real Redis: ids, log, envelope, and what it refuses."""
 
 import json

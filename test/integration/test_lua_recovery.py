@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The functions after a failover, an eviction, or a stranger's hand: nothing is hidden from a cursor."""
 
 import json

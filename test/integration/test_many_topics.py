@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads of the log over very many topics: each of them is read as often as it has something to give, not for each page."""
 
 import signal

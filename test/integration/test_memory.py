@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """redis = memory: — one node without Redis, the same promises."""
 
 import time

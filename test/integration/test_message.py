@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The HTTP message itself: what two parsers could read differently is refused, what is merely odd is served.
 
 Bytes in; out come the answer's status, what has been published, and whether the connection is over. The numbers

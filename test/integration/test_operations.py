@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """/health, /ready, /metrics, /stats: what they promise, and that the numbers move."""
 
 import re

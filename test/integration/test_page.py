@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The page at /, in a real browser: what a reader sees, and what hostile data cannot do to it."""
 
 import json

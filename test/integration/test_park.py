@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Both ways to park a stream's connection: the same seen from outside, at the price that is promised."""
 
 import os

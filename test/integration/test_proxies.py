@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The configurations in deploy/ stream correctly: at once, through a failover, and back."""
 
 import socket

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """POST /publish: formats, options, and what is refused, with the field named."""
 
 import json

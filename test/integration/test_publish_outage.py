@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """POST /publish while Redis is away, silent or unwilling, and when its connection breaks: published exactly once, or
 the answer says what is known."""
 

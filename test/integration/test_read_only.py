@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A Redis that refuses writes only: its disk is full, a save has failed, its replicas are too few. Streams go on."""
 
 import shutil

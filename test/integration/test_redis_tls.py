@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Redis through TLS, where the relay has it built in; passwords from files and the environment everywhere."""
 
 import json

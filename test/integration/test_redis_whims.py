@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What Redis, or who administers it, may do to a relay: close idle connections, refuse new ones, stop for a while, move
 its keys about. Streams and POSTs go on."""
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Types that only the relay's own events have (docs/protocol.md, 6): nobody else can send one, by any door."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Last-Event-ID, replay=, since=: what was missed, in order, once, without a hole."""
 
 import random

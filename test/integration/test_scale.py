@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Thousands of clients on one node: each gets each event, once, in order."""
 
 import json

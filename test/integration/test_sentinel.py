@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Redis behind Sentinels: found, followed through failovers, and through Sentinels that are away."""
 
 import signal

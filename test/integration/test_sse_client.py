@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The tests' own stream clients: what is wrong with one of them is told by the test that it belongs to, and by no other."""
 
 import socket

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The stream as docs/protocol.md has it: headers, first bytes, frames, topics, heartbeats."""
 
 import json

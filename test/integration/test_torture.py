@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A short seeded run of the torture test for `make test`: some ten faults. All kinds, again and again: `make torture`."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The judge of the torture test, judged: transcripts made by hand, each with a fault that it must find, or with none."""
 
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Judges what clients were sent. Knows docs/protocol.md (sections 3, 4, 6, 7, 13) and nothing else.
 
 It gets three things for each round of a run (a round ends when everything has settled):

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The faults: each is prepared while nobody publishes, and injected while everybody does.
 
 A fault is a coroutine function of a Round. It returns when its cause is gone (the process runs again, the network is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A TCP forwarder between a relay and Redis, for the faults of a network: re-pointed, cut, stalled, slowed."""
 
 import asyncio

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Publishers through all four doors. Each publish has a key, topic#<door><number>, that is part of its data; what
 became of it is kept: acked (with its id), queued (in the inbox), refused, or unknown."""
 

@@ -1,4 +1,5 @@
 #!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
 """Nothing lost, nothing twice: relays under every failure, judged from outside. See docs/torture.md.
 
     test/torture/torture.py --seconds 120 --seed 7

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What speaks to the outside: a Redis connection, an EventSource, a small HTTP client. asyncio, one thread."""
 
 import asyncio

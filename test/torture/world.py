@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The processes of a run: relays, HAProxy, Redis with a replica, Sentinels. Free ports, own directories, own pids."""
 
 import asyncio

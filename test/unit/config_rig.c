@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "test/unit/config_rig.h"
 
 #include <fcntl.h>

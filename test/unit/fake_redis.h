@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A Redis for tests of the connections, on a Unix socket in the test's own loop: it knows SUBSCRIBE
  * and its kin, PUBLISH and ROLE, says +OK to all else, and misbehaves as it is told to. */
 #pragma once

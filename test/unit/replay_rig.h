@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A replay over a store of scripted topics, for the tests of replay.c. */
 #pragma once
 #include <check.h>

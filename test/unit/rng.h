@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Random numbers for tests: repeatable by TEST_SEED, which is printed when a test draws its seed.
  */
 #pragma once

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The load generator's own account: if it is wrong, no figure and no verdict is right. */
 #include <cjson/cJSON.h>
 #include <check.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The token bucket: never more than the rate and the burst, and nothing is lost by looking. */
 #include <check.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The bus on its own thread with the memory store behind it; the tests are its workers. */
 #include <check.h>
 #include <pthread.h>

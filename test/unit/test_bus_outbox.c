@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What bus_outbox.c promises. The test is both workers; the store only notes whether it is paused.
  */
 #include <check.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* HTTP/1.1 chunks: a stream's body is one whatever the socket takes at a time and whenever the
  * stream ends, and what is in it is whole frames. */
 #include <check.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A stream's queue and states: bounded, in order, nothing twice, no hole between the log and what
  * is live. */
 #include <check.h>

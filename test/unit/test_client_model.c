@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A publisher, a log that keeps all, a bus that answers when it likes, a socket that drains when it
  * likes, a client that resumes when it is dropped: it has seen everything once, in order. */
 #include <stdio.h>

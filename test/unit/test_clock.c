@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "common/clock.h"
 #include "test/unit/rng.h"
 #include "test/unit/tests_run.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The configuration: sources and their order, every option's range, messages a stranger
  * understands, output that can be read back. */
 #include <check.h>

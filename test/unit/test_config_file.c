@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is wrong with a configuration file is told by its line, or by the name of the key. */
 #include <check.h>
 #include "test/unit/config_rig.h"

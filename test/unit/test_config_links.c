@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Variables that Kubernetes and Docker set for a Service or a container that is called as we are
  * are passed over; misspelt options are not. */
 #include <check.h>

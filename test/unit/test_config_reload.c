@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* SIGHUP: what takes effect, what needs a restart, and what is refused. */
 #include <check.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* HTTP messages, judged: each rule by what breaks it, alone. Every case is judged twice: without
  * the header's bytes, and with them, as libmicrohttpd 0.9.75 leaves them. */
 #include <check.h>

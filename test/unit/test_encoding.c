@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Who gets a compressed stream: Accept-Encoding, and the patterns of `compress`. */
 #include <check.h>
 #include <stdlib.h>

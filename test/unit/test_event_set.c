@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What event_set.c promises. */
 #include <check.h>
 #include <stdlib.h>

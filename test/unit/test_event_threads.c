@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Events are shared by all threads: meant for ThreadSanitizer. */
 #include "common/event.h"
 #include "test/unit/tests_run.h"

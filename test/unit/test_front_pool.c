@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The libmicrohttpd that is there passes; layouts that are not as expected do not. */
 #include <check.h>
 #include <dirent.h>

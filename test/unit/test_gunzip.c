@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Compressed bodies: decoded whole or not at all, and never beyond the bound. */
 #include <check.h>
 #include <stdlib.h>

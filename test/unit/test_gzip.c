@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Compressed frames: whatever follows whatever, a reader gets the plain bytes, each frame as soon
  * as its last byte is there. */
 #include <check.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Memory is given back when much has become free: not more often, and not for comings and goings.
  */
 #include <check.h>

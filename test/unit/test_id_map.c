@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Each id has exactly the things it was given, whatever else is there. */
 #include <check.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Many producers, one consumer: nothing lost, nothing twice, each producer's order kept, and the
  * loop always woken. */
 #include <check.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Log lines: one write each, always one line, always parseable, whatever is logged. */
 #include <check.h>
 #include <fcntl.h>

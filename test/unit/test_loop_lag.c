@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The longest turn of a loop, work at a turn's end included, anew in each period. */
 #include <check.h>
 #include <ev.h>

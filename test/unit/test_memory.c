@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The memory store's namespaces: ids, chains, horizon and retention as in Redis, and a bound on
  * everything. */
 #include <check.h>

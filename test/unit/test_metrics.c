@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Metrics: sums over threads, and text that a Prometheus server accepts. */
 #include <check.h>
 #include <ctype.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Hosts as requests name them: what is one, who is the same, and which are ours. */
 #include <check.h>
 

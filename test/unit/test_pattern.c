@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/core/pattern.h"
 #include "common/names.h"
 #include "test/unit/vectors.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Events on their way in: test/vectors/fields.json holds the table of fields to the contract. (What
  * the doors make of it: test/integration/test_fields.py.) */
 #include <check.h>

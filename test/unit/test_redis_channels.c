@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Subscriptions over a Redis that refuses, falls silent, or is asked faster than it answers. */
 #include <check.h>
 #include <signal.h>

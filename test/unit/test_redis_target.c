@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What the configuration says of TLS to Redis is checked before anything is connected. */
 #include <check.h>
 #include <stdlib.h>

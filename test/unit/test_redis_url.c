@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Where Redis is: every accepted form, and nothing else. */
 #include <check.h>
 #include <stdlib.h>

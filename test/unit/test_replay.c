@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What is read after a cursor, and how every loss is told by a gap that is exact. */
 #include <check.h>
 #include <stdlib.h>

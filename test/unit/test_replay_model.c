@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Random histories, trimmed, expired and pruned, read in random pages: each event comes once or is
  * told as lost. */
 #include <check.h>

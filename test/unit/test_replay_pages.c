@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The log of several topics, merged by id, in pages. */
 #include <check.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Requests taken apart: what is accepted becomes exactly this, what is not is refused with a
  * sentence that names it. */
 #include <check.h>

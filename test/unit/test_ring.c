@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The growing ring: first in, first out over every wrap and growth, whatever the size of a slot. */
 #include <check.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What every store has in common: the list of topics of a look, and how events are made. */
 #include <check.h>
 #include <stdlib.h>

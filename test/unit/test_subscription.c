@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What a stream asks for, shared by count. */
 #include <check.h>
 #include <pthread.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What tail.c promises: complete or not at all, bounded, and holes are seen. */
 #include <check.h>
 #include <stdio.h>

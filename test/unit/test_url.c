@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Percent-decoding: every byte, what is malformed, and the plus sign of forms. */
 #include "common/url.h"
 #include "test/unit/tests_run.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The timing wheel: up to a tick late, never early, whatever is set and cancelled meanwhile. */
 #include <check.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* What writer.c promises, by io_uring (where the kernel allows it) and without. */
 #include <check.h>
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The end of every unit test program's main(). */
 #pragma once
 #include <check.h>

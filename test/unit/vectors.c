@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "test/unit/vectors.h"
 #include "common/mem.h"
 #include <stdio.h>

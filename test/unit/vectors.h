@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The vectors of the contract, read from $TEST_VECTORS or test/vectors. */
 #pragma once
 #include "common/json.h"
