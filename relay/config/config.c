@@ -56,16 +56,20 @@ void config_unref(struct config *c)
 
 /* --- what must fit together --- */
 
-static enum err check_ttls(const struct config *c, struct buf *why)
+static void put_setting(const struct config *c, const char *name, struct buf *why)
 {
-    if (c->index_ttl_ms >= c->log_ttl_ms)
-        return OK;
-    buf_puts(why, "index.ttl=");
-    config_value_put_json(why, c, config_table_find(SLICE_LIT("index.ttl")));
-    buf_puts(why, " is less than log.ttl=");
-    config_value_put_json(why, c, config_table_find(SLICE_LIT("log.ttl")));
-    buf_puts(why, ": a topic's last id must be remembered at least as long as its events; raise "
-                  "index.ttl or lower log.ttl");
+    buf_printf(why, "%s=", name);
+    config_value_put_json(why, c, config_table_find(slice_of(name)));
+}
+
+/* "a=1 is less than b=2: why, and what to do". */
+static enum err refuse_pair(const struct config *c, const char *name, const char *is,
+                            const char *other, const char *because, struct buf *why)
+{
+    put_setting(c, name, why);
+    buf_printf(why, " is %s than ", is);
+    put_setting(c, other, why);
+    buf_printf(why, ": %s", because);
     return ERR_INVALID;
 }
 
@@ -78,17 +82,17 @@ static enum err check_together(const struct config *c, struct buf *why)
                       "the replicas are waited for");
         return ERR_INVALID;
     }
-    if (c->heartbeat_ms && c->heartbeat_min_ms > c->heartbeat_ms) {
-        buf_puts(why, "heartbeat.min=");
-        config_value_put_json(why, c, config_table_find(SLICE_LIT("heartbeat.min")));
-        buf_puts(why, " is more than heartbeat=");
-        config_value_put_json(why, c, config_table_find(SLICE_LIT("heartbeat")));
-        buf_puts(why, ": a client may ask for what lies between them; lower heartbeat.min or raise "
-                      "heartbeat");
-        return ERR_INVALID;
-    }
-    enum err e = check_ttls(c, why);
-    return e == OK ? config_secret_check(c, why) : e;
+    if (c->heartbeat_ms && c->heartbeat_min_ms > c->heartbeat_ms)
+        return refuse_pair(c, "heartbeat.min", "more", "heartbeat",
+                           "a client may ask for what lies between them; lower heartbeat.min or "
+                           "raise heartbeat",
+                           why);
+    if (c->index_ttl_ms < c->log_ttl_ms)
+        return refuse_pair(c, "index.ttl", "less", "log.ttl",
+                           "a topic's last id must be remembered at least as long as its events; "
+                           "raise index.ttl or lower log.ttl",
+                           why);
+    return config_secret_check(c, why);
 }
 
 /* --- reload --- */
