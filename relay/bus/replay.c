@@ -134,6 +134,8 @@ static void sort_items(struct replay *r, size_t first)
         if (r->items[i - 1].event)
             next = r->items[i - 1].id;
     }
+    if (first) /* what the step before ended with goes on here */
+        r->items[first - 1].next = next;
 }
 
 /* One client is told of neighbouring gaps once, and not again of what it has been told of. A repair
