@@ -67,8 +67,8 @@ const struct discipline_refusal *front_judge_message(struct front_call *call, co
     if (fault)
         return discipline_refusal(fault);
     discipline_put_path(&request->path, request->facts.path);
-    /* Nobody sees the lines between chunks, whose ends it takes in any form: where a proxy reads
-     * other ends, what follows may be part of this body. */
-    request->close = call->front->lax && request->facts.body == DISCIPLINE_CHUNKED;
+    /* Nobody sees the lines between chunks, and all versions take LF alone for the end of one:
+     * where a proxy reads other ends, what follows may be part of this body. */
+    request->close = request->facts.body == DISCIPLINE_CHUNKED;
     return NULL;
 }

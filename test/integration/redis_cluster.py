@@ -17,6 +17,13 @@ from relay_process import ROOT, wait_until
 LIBRARY = ROOT / "common" / "sse_relay.lua"
 
 
+def error_text(error):
+    """What Redis said. Newer versions of redis-py take the first word off some errors, and make a class of it."""
+    words = {"MovedError": "MOVED", "AskError": "ASK", "TryAgainError": "TRYAGAIN", "ClusterDownError": "CLUSTERDOWN"}
+    word, text = words.get(type(error).__name__, ""), str(error)
+    return text if text.startswith(word) else f"{word} {text}"
+
+
 class RedisCluster:
     """Primaries without replicas. All slots are covered, by ranges of (first, last)."""
 
@@ -80,7 +87,7 @@ class Publisher:
             try:
                 return self._call(port, asking, key, args)
             except redis.exceptions.ResponseError as e:
-                word, *rest = str(e).split()
+                word, *rest = error_text(e).split()
                 if word in ("ASK", "MOVED"):
                     port, asking = int(rest[1].rpartition(":")[2]), word == "ASK"
                     self.port = self.port if asking else port

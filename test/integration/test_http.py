@@ -60,7 +60,7 @@ def test_wrong_method_is_405_and_names_the_right_ones(relay, method, path):
     assert_problem(answer, 405)
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/events/", "/Events?topic=a", "/publish/x", "/x//", "//health", "/health%2F"])
+@pytest.mark.parametrize("path", ["/nothing", "/events/", "/Events?topic=a", "/publish/x", "/x//", "/health%2F"])
 def test_unknown_path_is_404(relay, path):
     assert_problem(relay.get(path), 404)
 

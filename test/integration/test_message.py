@@ -49,8 +49,15 @@ def served(*published, status=200, closed=False):
     return Outcome((status,), list(published), closed, False)
 
 
-# The lines between chunks are the library's own. 0.9 is lax about them, so that the connection ends behind them.
+# The lines between chunks are the library's own, and it is lax about them: so the connection ends behind them.
 LAX = libmicrohttpd_version().startswith("0.9.")
+
+
+def NEWER(*outcomes):  # noqa: N802: stands in the table as a remark
+    """What libmicrohttpd 1.0 makes of it."""
+    return () if LAX else outcomes
+
+
 STREAM = Outcome((200,), None, True, False)  # checked by an event that comes
 
 
@@ -98,9 +105,9 @@ CASES = {
     "3i": (post(CHUNKED, CHUNKS, line=b"POST /publish?topic=TOPIC HTTP/1.0"), refused(400, 501)),
     # white space around values
     "4": (post(b"Transfer-Encoding: chunked \r\n", CHUNKS), served("hi")),
-    "4b": (post(b"Transfer-Encoding:\t chunked\r\n", CHUNKS), served("hi", closed=LAX)),
-    "4c": (post(b"Transfer-Encoding:chunked\r\n", CHUNKS), served("hi", closed=LAX)),
-    "4d": (post(b"transfer-encoding: CHUNKED\r\n", CHUNKS), served("hi", closed=LAX)),
+    "4b": (post(b"Transfer-Encoding:\t chunked\r\n", CHUNKS), served("hi", closed=True)),
+    "4c": (post(b"Transfer-Encoding:chunked\r\n", CHUNKS), served("hi", closed=True)),
+    "4d": (post(b"transfer-encoding: CHUNKED\r\n", CHUNKS), served("hi", closed=True)),
     "5": (post(b"Content-Length: 2 \r\n"), served("hi")),
     "5b": (post(b"Content-Length:2\t\r\n"), served("hi")),
     "5c": (post(b"Content-Length:\t  2\r\n"), served("hi")),
@@ -131,16 +138,16 @@ CASES = {
     "8f": (get(line=b"GET /health HTTP/1.10"), refused(400, 505)),
     "8g": (get(line=b"GET /health HTTP/0.9"), refused(400, 505)),
     "8h": (get(line=b"G@T /health HTTP/1.1"), refused()),
-    "8i": (get(line=b"GET  /health HTTP/1.1"), refused()),
+    "8i": (get(line=b"GET  /health HTTP/1.1"), refused(301, 400)),
     "8j": (get(line=b"GET /health  HTTP/1.1"), refused(301, 400)),
     "8k": (get(line=b"GET /health?a b HTTP/1.1"), refused(301, 400)),
     # chunks
     "9": (post(CHUNKED, b"2 ;x\r\nhi\r\n0\r\n\r\n"), served("hi")),
-    "9b": (post(CHUNKED, b"2;x=y\r\nhi\r\n0;z\r\n\r\n"), served("hi", closed=LAX)),
+    "9b": (post(CHUNKED, b"2;x=y\r\nhi\r\n0;z\r\n\r\n"), served("hi", closed=True), *NEWER(refused())),
     "9c": (post(CHUNKED, b"0x2\r\nhi\r\n0\r\n\r\n"), refused()),
     "9d": (post(CHUNKED, b"2\r\nhix\r\n0\r\n\r\n"), refused()),
     "9e": (post(CHUNKED, b"-2\r\nhi\r\n0\r\n\r\n"), refused()),
-    "9f": (post(CHUNKED, b"2\r\nhi\r\n0\r\nContent-Length: 9\r\nHost: b\r\n\r\n"), served("hi", closed=LAX)),
+    "9f": (post(CHUNKED, b"2\r\nhi\r\n0\r\nContent-Length: 9\r\nHost: b\r\n\r\n"), served("hi", closed=True)),
     "9g": (post(CHUNKED, b"2;x\nhi\r\n0\r\n\r\n" + HIDDEN), refused(), served("hi", closed=True)),
     "9h": (post(CHUNKED, b"2\rhi\r\n0\r\n\r\n" + HIDDEN), refused(), served("hi", closed=True)),
     "9i": (post(CHUNKED, b"2\r\nhi\n0\r\n\r\n" + HIDDEN), refused(), served("hi", closed=True)),
@@ -207,8 +214,8 @@ CASES = {
     "15h": (post(b": a\r\n" + LEN), refused()),
     "15i": (get(host=b"Host: relay.example\0.evil\r\n"), refused()),
     "15j": (get(host=b"Host: relay.example\rX: y\r\n"), refused()),
-    "15k": (get(b"X: a\nY: b\r\n"), refused()),
-    "15l": (post(LEN, end=b"\n", host=b"Host: a\n"), refused()),
+    "15k": (get(b"X: a\nY: b\r\n"), refused(), *NEWER(served())),  # RFC 9112, 2.2: a recipient may
+    "15l": (post(LEN, end=b"\n", host=b"Host: relay\n"), refused(), *NEWER(served("hi"))),
     "15m": (get(b"X: tab\there, \xc3\xa9 and \xff\r\n"), served()),
     # fields that may stand once
     "15n": (get(b"Authorization: Bearer a\r\nauthorization: Bearer b\r\n"), refused()),
@@ -362,6 +369,9 @@ def assert_problem(answer):
     assert answer.headers["access-control-allow-origin"].encode() == ORIGIN
 
 
+CLOSED_BY_NEWER = {"12b"}  # without an answer, by libmicrohttpd 1.0
+
+
 def marked(case):
     strict = libmicrohttpd_version() == "0.9.75"
     marks = [pytest.mark.xfail(strict=strict, reason="known to fail")] if case in KNOWN_TO_FAIL else []
@@ -377,6 +387,9 @@ def test_message(relay, connect, topic, case):
         answer = connection.answer()
     except socket.timeout:
         pytest.fail("no answer")
+    if not answer and case in CLOSED_BY_NEWER and not LAX:
+        assert published(relay, topic) == []
+        return
     assert answer, "closed without an answer"
     fitting = [o for o in outcomes if answer.status in o.statuses]
     assert fitting, f"answered {answer}"
