@@ -215,7 +215,7 @@ CASES = {
     "15i": (get(host=b"Host: relay.example\0.evil\r\n"), refused()),
     "15j": (get(host=b"Host: relay.example\rX: y\r\n"), refused()),
     "15k": (get(b"X: a\nY: b\r\n"), refused(), *NEWER(served())),  # RFC 9112, 2.2: a recipient may
-    "15l": (post(LEN, end=b"\n", host=b"Host: relay\n"), refused(), *NEWER(served("hi"))),
+    "15l": (post(LEN, end=b"\n", host=b"Host: relay.example\n"), refused(), *NEWER(served("hi"))),
     "15m": (get(b"X: tab\there, \xc3\xa9 and \xff\r\n"), served()),
     # fields that may stand once
     "15n": (get(b"Authorization: Bearer a\r\nauthorization: Bearer b\r\n"), refused()),
