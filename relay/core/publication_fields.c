@@ -181,12 +181,9 @@ static enum err give(struct publication *p, enum publication_field field, struct
 
 static bool has_barred(struct slice s, enum barred barred)
 {
-    for (size_t i = 0; i < s.len; i++) {
-        unsigned char c = (unsigned char)s.ptr[i];
-        if (barred == BARRED_LINE_ENDS ? c == '\r' || c == '\n' || c == '\0' : c < ' ' || c == 0x7F)
-            return true;
-    }
-    return false;
+    if (barred == BARRED_CONTROLS)
+        return slice_has_control(s);
+    return memchr(s.ptr, '\r', s.len) || memchr(s.ptr, '\n', s.len) || memchr(s.ptr, '\0', s.len);
 }
 
 static bool name_like(struct slice s, enum barred barred)
