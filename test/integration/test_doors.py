@@ -119,7 +119,7 @@ def test_inbox_is_moved_on_without_clients(relay, doors):
 def test_inbox_filled_before_the_relay_started(redis, relay_factory, sse_connect, doors):
     for i in range(500):
         doors.xadd("t", i)
-    relay = relay_factory()
+    relay = relay_factory(MANY_EVENTS)
     stream = sse_connect(relay, "t", params={"replay": "all"})
     assert stream.wait_for(500).data == [str(i) for i in range(500)]
 
