@@ -2,7 +2,6 @@
 #include "common/envelope.h"
 #include <string.h>
 
-#define RETRY_MS_MAX 86400000 /* docs/protocol.md, 8.1 */
 #define TTL_MS_MAX EVENT_ID_MAX
 
 /* A JSON object that cannot have a member "sse" is raw data: the parse is saved. (The key could be
@@ -76,7 +75,7 @@ static enum err read_members(const cJSON *tree, struct event_fields *f)
     bool has_retry, ignored;
     if (member_u64(tree, "id", EVENT_ID_MAX, &ignored, &f->id) != OK ||
         member_u64(tree, "prev", EVENT_ID_MAX, &f->has_prev, &f->prev) != OK ||
-        member_u64(tree, "retry", RETRY_MS_MAX, &has_retry, &retry) != OK ||
+        member_u64(tree, "retry", EVENT_RETRY_MS_MAX, &has_retry, &retry) != OK ||
         member_u64(tree, "ttl", TTL_MS_MAX, &ignored, &f->ttl_ms) != OK ||
         member_u64(tree, "twin", EVENT_ID_MAX, &ignored, &f->twin) != OK ||
         member_text(tree, "event", &f->type) != OK || member_text(tree, "data", &f->data) != OK)
@@ -147,7 +146,8 @@ static enum err read_entry_field(struct slice name, struct slice value, struct e
         return slice_u64(value, TTL_MS_MAX, &f->ttl_ms);
     } else if (slice_is(name, "retry")) {
         enum err e = slice_u64(value, EVENT_ID_MAX, &retry);
-        if (e == OK && retry <= RETRY_MS_MAX) /* more was taken once: no browser would come back */
+        if (e == OK &&
+            retry <= EVENT_RETRY_MS_MAX) /* more was taken once: no browser would come back */
             f->retry_ms = (int64_t)retry;
         return e;
     }

@@ -10,6 +10,7 @@
 
 #define EVENT_ID_MAX ((UINT64_C(1) << 53) - 1)
 #define EVENT_PREV_UNKNOWN UINT64_MAX
+#define EVENT_RETRY_MS_MAX 86400000 /* a day: docs/protocol.md, 8.1 */
 
 /* What is known of an event before it is rendered. All slices are borrowed. */
 struct event_fields {

@@ -45,7 +45,7 @@ static const struct rule rules[FIELD_COUNT] = {
                      .greatest = NAME_BYTES,
                      .barred = BARRED_LINE_ENDS,
                      .reserved = true},
-    [FIELD_RETRY] = {.name = "retry", .kind = KIND_MS, .least = 0, .greatest = 86400000},
+    [FIELD_RETRY] = {.name = "retry", .kind = KIND_MS, .least = 0, .greatest = EVENT_RETRY_MS_MAX},
     [FIELD_EPHEMERAL] = {.name = "ephemeral", .kind = KIND_FLAG},
     [FIELD_ONCE] = {.name = "once",
                     .kind = KIND_TEXT,
