@@ -50,12 +50,10 @@ def test_a_reshard_under_publishers_splits_no_namespace(cluster):
         publisher.publish(KEY, "topic", f"many.{i}", "data", "x" * 500)
     thread = threading.Thread(target=publish)
     thread.start()
-    while len(ids) < 50 and thread.is_alive():
-        time.sleep(0.01)
+    wait_until(lambda: len(ids) >= 50 or failure, "events before the move")
     cluster.reshard(source, target, 1)
     before = len(ids)
-    while len(ids) < before + 50 and thread.is_alive():
-        time.sleep(0.01)
+    wait_until(lambda: len(ids) >= before + 50 or failure, "events after the move")
     stop.set()
     thread.join()
     assert not failure, failure
