@@ -65,8 +65,13 @@ def run_relay(*args, env=None, timeout=None):
 
 
 class Relay:
-    # What tests write into Host. None in @env: as if the variable were not there.
-    ENVIRONMENT = {"SSE_RELAY_HOSTS": "x,relay"}
+    # What tests write into Host; and a reader of a busy machine is not slow, unless a test says so: what comes at once
+    # fits. None in @env: as if the variable were not there.
+    ENVIRONMENT = {
+        "SSE_RELAY_HOSTS": "x,relay",
+        "SSE_RELAY_QUEUE_MAX_EVENTS": "1024",
+        "SSE_RELAY_QUEUE_MAX_BYTES": "64MB",
+    }
 
     def __init__(self, directory, config, args=(), env=None, files=None):
         self.config = config

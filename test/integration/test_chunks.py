@@ -129,7 +129,7 @@ def test_a_draining_node_answers_in_whole(redis, relay_factory, park, opened):
 def test_chunks_that_the_socket_takes_in_pieces(redis, relay_factory, park, sse_connect, doors, io_uring, gzip):
     """Events larger than any socket's buffer, to many at a time, so that io_uring writes them where there is one."""
     relay = relay_factory(
-        {"queue.max_bytes": "64MB"}, park=park, io_uring=io_uring, compress=">", workers=1
+        park=park, io_uring=io_uring, compress=">", workers=1
     )
     readers = [sse_connect(relay, "t", receive_buffer=4096, gzip=gzip) for _ in range(8)]
     want = [f"{n} " + bytes(range(97, 123)).decode() * 40_000 for n in range(4)] + ["end"]

@@ -7,8 +7,6 @@ import pytest
 
 from relay_process import wait_until
 
-MANY_EVENTS = {"queue.max_events": 4096}  # a reader of a busy machine is not slow: all that comes at once fits
-
 
 def wait_moved(relays, count):
     """A relay counts what it has moved when Redis has answered, which may be after the streams have it."""
@@ -38,7 +36,7 @@ def test_each_door_on_every_node_once(redis, relay_factory, sse_connect, doors):
 def test_all_doors_at_once_from_many_publishers(redis, relay_factory, sse_connect, publishing):
     from conftest import Doors
 
-    nodes = [relay_factory(MANY_EVENTS), relay_factory(MANY_EVENTS)]
+    nodes = [relay_factory(), relay_factory()]
     streams = [sse_connect(nodes[i % 2], ["t", "*"][i // 2]) for i in range(4)]
     ways = {
         "f": lambda d: d.fcall,
@@ -102,7 +100,7 @@ def test_any_topic_is_refused_or_delivered_the_same_at_all_doors(relay, sse_conn
 
 
 def test_inbox_order_and_emptiness(redis, relay_factory, sse_connect, doors):
-    relay = relay_factory(MANY_EVENTS)
+    relay = relay_factory()
     stream = sse_connect(relay, "t", "u")
     for i in range(300):
         doors.xadd("tu"[i % 2], i)
@@ -119,7 +117,7 @@ def test_inbox_is_moved_on_without_clients(relay, doors):
 def test_inbox_filled_before_the_relay_started(redis, relay_factory, sse_connect, doors):
     for i in range(500):
         doors.xadd("t", i)
-    relay = relay_factory(MANY_EVENTS)
+    relay = relay_factory()
     stream = sse_connect(relay, "t", params={"replay": "all"})
     assert stream.wait_for(500).data == [str(i) for i in range(500)]
 
@@ -176,7 +174,7 @@ def test_malformed_inbox_entry_is_counted_and_does_not_block(relay, sse_connect,
 
 
 def test_two_nodes_drain_one_inbox_exactly_once(redis, relay_factory, sse_connect, doors):
-    nodes = [relay_factory(MANY_EVENTS) for _ in range(3)]
+    nodes = [relay_factory() for _ in range(3)]
     streams = [sse_connect(n, "t") for n in nodes]
     random.seed(3)
     pipe = doors.redis.pipeline(transaction=False)

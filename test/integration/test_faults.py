@@ -144,7 +144,7 @@ def test_ids_go_up_over_an_empty_restart(redis, relay_factory):
 
 @pytest.mark.parametrize("kinds", [["pubsub"], ["normal"], ["pubsub", "normal"]], ids="+".join)
 def test_cut_redis_connections_while_publishing(redis, relay_factory, sse_connect, doors, publishing, kinds):
-    relays = [relay_factory({"queue.max_events": 1000}) for _ in range(2)]
+    relays = [relay_factory() for _ in range(2)]
     streams = [
         sse_connect(relays[i % 2], *names)
         for i, names in enumerate([["t"], ["t"], ["*"], [">"], ["t", "u", "*"], ["u.>", "t"]])

@@ -136,7 +136,7 @@ def test_a_plain_client_beside_compressed_ones(relay, sse_connect, doors):
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_a_frame_is_compressed_once_for_all_clients_of_a_node(redis, relay_factory, swarm, doors, workers):
-    relay = relay_factory({"compress": ">", "workers": workers, "queue.max_events": 300})  # all of them
+    relay = relay_factory({"compress": ">", "workers": workers})
     s = swarm([relay], 40, "z", gzip=True).wait_connected()
     want = [order(n) for n in range(300)]
     for n in range(0, 300, 10):

@@ -29,7 +29,7 @@ def park(request):
 
 @pytest.fixture
 def relay(redis, relay_factory, park):
-    return relay_factory({"queue.max_events": 65536, "queue.max_bytes": "64MB"}, park=park, workers=1)
+    return relay_factory(park=park, workers=1)
 
 
 @pytest.fixture

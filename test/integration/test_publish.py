@@ -94,7 +94,7 @@ def test_batch(relay, stream):
 
 
 def test_batch_is_published_in_order(redis, relay_factory, sse_connect):
-    relay = relay_factory({"queue.max_events": 500})
+    relay = relay_factory()
     stream = sse_connect(relay, "t", "u")
     body = [{"topic": "tu"[i % 2], "data": i} for i in range(500)]
     answer = relay.post("/publish", json=body)

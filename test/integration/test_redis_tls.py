@@ -95,7 +95,7 @@ def is_ssl(server):
 @needs_tls
 def test_events_and_publishing_through_tls(tls_redis, authority, relay_factory, sse_connect):
     server = tls_redis()
-    relay = relay_factory({"redis": server.tls_url, "redis.ca": authority.cert, "queue.max_events": 1000})
+    relay = relay_factory({"redis": server.tls_url, "redis.ca": authority.cert})
     client = sse_connect(relay, "t", "p.*")
     relay.publish("t", "x")
     big = "y" * 900_000  # many TLS records, in both directions
