@@ -75,7 +75,7 @@ VARIANT_LDFLAGS_asan := -fsanitize=address,undefined
 VARIANT_LDFLAGS_tsan := -fsanitize=thread
 VARIANT_LDFLAGS_fuzz := -fsanitize=fuzzer,address,undefined
 
-PACKAGES := libmicrohttpd hiredis libcjson zlib
+PACKAGES := libmicrohttpd hiredis libcjson zlib libcrypto
 # Asked once, and only when something is compiled: on a bare machine `make deps` must work before pkg-config is there.
 # As system headers: our warnings are not for them.
 # TLS to Redis is built in where hiredis has it (1.0 on).

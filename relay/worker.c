@@ -95,6 +95,12 @@ static void take(struct worker *w, struct note *note)
         free(note);
         ev_break(w->loop, EVBREAK_ALL);
         return;
+    case NOTE_CALL:
+    case NOTE_REMOTE:
+    case NOTE_CONTROL:
+    case NOTE_REVOKED:
+    case NOTE_AUTH: /* to come */
+    case NOTE_TRUST:
     case NOTE_WATCH:
     case NOTE_UNWATCH:
         break;

@@ -116,9 +116,15 @@ static void take(struct bus *bus, struct note *note)
         free(note);
         ev_break(bus->base.loop, EVBREAK_ALL);
         return;
+    case NOTE_CALL:
+    case NOTE_REMOTE:
+    case NOTE_CONTROL:
+    case NOTE_TRUST: /* to come */
     case NOTE_EVENTS:
     case NOTE_GAP:
+    case NOTE_REVOKED:
     case NOTE_CENSUS:
+    case NOTE_AUTH:
         break;
     }
     abort(); /* nobody sends these to the bus */

@@ -73,6 +73,43 @@ static enum err refuse_pair(const struct config *c, const char *name, const char
     return ERR_INVALID;
 }
 
+static enum err refuse_auth(const char *text, struct buf *why)
+{
+    buf_puts(why, text);
+    return ERR_INVALID;
+}
+
+/* Half a configuration does not start: who wrote it would think that it guards something. */
+static enum err check_auth(const struct config *c, struct buf *why)
+{
+    bool short_form = c->auth_algs.count || c->auth_issuer[0] || c->auth_audience[0];
+    if (c->auth_file[0] && (c->auth_key_file[0] || short_form))
+        return refuse_auth(
+            "auth.file says everything that auth.key_file, auth.algs, auth.issuer and "
+            "auth.audience say: set one or the others",
+            why);
+    if (c->auth_key_file[0] && !c->auth_algs.count)
+        return refuse_auth(
+            "auth.key_file needs auth.algs: which algorithms its tokens may be signed "
+            "with, such as auth.algs=HS256",
+            why);
+    if (short_form && !c->auth_key_file[0])
+        return refuse_auth("auth.algs, auth.issuer and auth.audience need auth.key_file: what "
+                           "tokens are verified with",
+                           why);
+    bool any = c->auth_file[0] || c->auth_key_file[0];
+    if (!any && (c->auth_cookie[0] || c->auth_query || c->auth_metrics))
+        return refuse_auth("auth.cookie, auth.query and auth.metrics need auth.file or "
+                           "auth.key_file: without them nobody is asked for a token",
+                           why);
+    if (c->auth_cookie[0] && strings_have(&c->cors_origins, SLICE_LIT("*")))
+        return refuse_auth(
+            "cors.origins=* with auth.cookie would let any page act for whoever looks "
+            "at it: list the origins of your own pages",
+            why);
+    return OK;
+}
+
 /* Every rule about several options stands here or below, so that a reload, of which some options
  * take effect and some do not, is held to the same ones as a start. */
 static enum err check_together(const struct config *c, struct buf *why)
@@ -92,6 +129,8 @@ static enum err check_together(const struct config *c, struct buf *why)
                            "a topic's last id must be remembered at least as long as its events; "
                            "raise index.ttl or lower log.ttl",
                            why);
+    if (check_auth(c, why))
+        return ERR_INVALID;
     return config_secret_check(c, why);
 }
 

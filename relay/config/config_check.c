@@ -160,3 +160,19 @@ const char *config_check_word(const char *item)
             return "expected printable ASCII characters without spaces";
     return NULL;
 }
+
+const char *config_check_alg(const char *item)
+{
+    static const char *const known[] = {"HS256", "HS384", "HS512", "RS256", "RS384",
+                                        "RS512", "PS256", "PS384", "PS512", "ES256",
+                                        "ES384", "ES512", "EdDSA"};
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        if (strcmp(item, known[i]) == 0)
+            return NULL;
+    return "expected " CONFIG_ALGS;
+}
+
+const char *config_check_cookie(const char *item)
+{
+    return item[0] && config_check_header(item) ? "expected the name of a cookie" : NULL;
+}

@@ -14,3 +14,7 @@ const char *config_check_namespace(const char *item);
 const char *config_check_pattern(const char *item);
 const char *config_check_printable(const char *item); /* may hold spaces */
 const char *config_check_word(const char *item);      /* printable ASCII without spaces */
+#define CONFIG_ALGS                                                                                \
+    "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512 or EdDSA"
+const char *config_check_alg(const char *item);    /* RFC 7518, 3.1; RFC 8037 */
+const char *config_check_cookie(const char *item); /* its name: a token, RFC 6265, 4.1.1 */

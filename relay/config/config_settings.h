@@ -39,6 +39,12 @@ struct config {
     bool io_uring, events_type_from_topic;
     enum config_control control_events; /* ID: none, but the id may move by itself */
     char *control_prefix;
+    char *auth_file, *auth_key_file, *auth_issuer, *auth_audience, *auth_cookie; /* "": none */
+    struct strings auth_algs;
+    bool auth_query, auth_metrics;
+    uint64_t auth_leeway_ms, auth_notice_ms /* 0: never */, auth_timeout_ms;
+    uint64_t auth_max_token_life_ms;    /* 0: any */
+    uint64_t ticket_reconnect_grace_ms; /* 0: used once */
     enum log_level logging_level;
     enum log_format logging_format;
 

@@ -6,7 +6,7 @@
 #include "common/slice.h"
 #include "relay/config/config_settings.h"
 
-#define CONFIG_OPTION_MAX 64 /* not fewer than the table has */
+#define CONFIG_OPTION_MAX 96 /* not fewer than the table has */
 
 enum config_type {
     CONFIG_STRING,   /* min, max: length in bytes */

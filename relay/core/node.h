@@ -15,6 +15,7 @@ struct metrics;
 struct node {
     const char *name; /* the configuration's `node` */
     const char *version;
+    uint32_t tag;        /* at random: by it other nodes find this one, connection_id.h */
     uint64_t started_ms; /* monotonic clock */
     struct bus *bus;
     struct inbox **inboxes; /* the workers' */

@@ -53,6 +53,57 @@ void note_gap_free(struct note_gap *gap)
     free(gap);
 }
 
+void note_call_free(struct note_call *call)
+{
+    if (!call)
+        return;
+    free(call->ns);
+    strings_reset(&call->args);
+    strings_reset(&call->answer);
+    free(call);
+}
+
+void note_remote_free(struct note_remote *remote)
+{
+    if (!remote)
+        return;
+    free(remote->connection);
+    free(remote->body);
+    free(remote->detail);
+    free(remote);
+}
+
+void note_control_free(struct note_control *control)
+{
+    if (!control)
+        return;
+    free(control->from);
+    free(control->connection);
+    free(control->action);
+    free(control->body);
+    free(control->detail);
+    free(control);
+}
+
+void note_trust_free(struct note_trust *trust)
+{
+    if (!trust)
+        return;
+    free(trust->ns);
+    free(trust);
+}
+
+void note_revoked_free(struct note_revoked *revoked)
+{
+    if (!revoked)
+        return;
+    for (size_t i = 0; i < revoked->count; i++)
+        revoked_entry_reset(&revoked->entries[i]);
+    free(revoked->entries);
+    free(revoked->ns);
+    free(revoked);
+}
+
 void note_free(struct note *note)
 {
     switch (note->kind) {
@@ -72,11 +123,27 @@ void note_free(struct note *note)
     case NOTE_GAP:
         note_gap_free((struct note_gap *)note);
         return;
+    case NOTE_CALL:
+        note_call_free((struct note_call *)note);
+        return;
+    case NOTE_REMOTE:
+        note_remote_free((struct note_remote *)note);
+        return;
+    case NOTE_CONTROL:
+        note_control_free((struct note_control *)note);
+        return;
+    case NOTE_TRUST:
+        note_trust_free((struct note_trust *)note);
+        return;
+    case NOTE_REVOKED:
+        note_revoked_free((struct note_revoked *)note);
+        return;
     case NOTE_CONFIG:
         config_unref(((struct note_config *)note)->config);
         free(note);
         return;
     case NOTE_CENSUS:
+    case NOTE_AUTH:
     case NOTE_DRAIN:
     case NOTE_STOP:
         free(note);

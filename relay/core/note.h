@@ -8,6 +8,7 @@
 #include "relay/kit/inbox.h"
 #include "relay/core/gap.h"
 #include "relay/core/publication.h"
+#include "relay/core/revoked.h"
 #include "relay/core/subscription.h"
 
 enum note_kind {
@@ -17,13 +18,21 @@ enum note_kind {
     /* worker to bus, and back when done */
     NOTE_READ,    /* struct note_read */
     NOTE_PUBLISH, /* struct note_publish */
+    NOTE_CALL,    /* struct note_call */
+    NOTE_REMOTE,  /* struct note_remote */
+    /* worker to bus */
+    NOTE_TRUST, /* struct note_trust: what was revoked in a namespace is to be known here */
     /* bus to worker */
-    NOTE_EVENTS, /* struct note_events */
-    NOTE_GAP,    /* struct note_gap */
+    NOTE_EVENTS,  /* struct note_events */
+    NOTE_GAP,     /* struct note_gap */
+    NOTE_REVOKED, /* struct note_revoked */
+    /* bus to worker, and back when done */
+    NOTE_CONTROL, /* struct note_control */
     /* worker to worker, and back */
     NOTE_CENSUS, /* struct note_census */
     /* hub to all */
     NOTE_CONFIG, /* struct note_config */
+    NOTE_AUTH,   /* struct note_auth: workers only */
     NOTE_DRAIN,
     NOTE_STOP,
 };
@@ -114,6 +123,70 @@ struct note_census {
     void *counts;           /* owned by whoever holds the note */
 };
 
+/* A call of one of the library's functions on a namespace that is not about events (tickets,
+ * revocations). Belongs to the bus while it is there, but for `owner`. It waits there until the
+ * store is up; whoever waits for it has a deadline of his own. */
+struct note_call {
+    struct note note;
+    unsigned worker;
+    void *owner;           /* worker thread only; NULL: nobody waits for the answer (any more) … */
+    atomic_bool cancelled; /* … which the bus learns from this: then it is not sent any more */
+    const char *function;  /* static */
+    char *ns;
+    struct strings args;
+    /* filled by the bus */
+    enum err error; /* OK; ERR_AGAIN: nobody knows whether it was done; ERR_DENIED: refused */
+    struct strings answer; /* the elements of the reply, or the one text; of ERR_DENIED why */
+};
+
+/* Something for a stream of some node, this one or another: by the control channel P:node:<tag>. */
+struct note_remote {
+    struct note note;
+    unsigned worker;
+    void *owner; /* as note_call's */
+    atomic_bool cancelled;
+    char *connection;   /* its id: node.h */
+    const char *action; /* static: "renew", "end" */
+    char *body;         /* JSON */
+    /* filled by the bus */
+    unsigned status; /* 200, 403, 404: gone, 504: no answer within 2 s */
+    char *detail;    /* why not; or NULL */
+};
+
+/* The same at the node that has the stream. The worker fills in the answer and sends it back. */
+struct note_control {
+    struct note note;
+    uint64_t request; /* the bus's own */
+    char *from;       /* the tag of the node that asks */
+    char *connection;
+    char *action;
+    char *body;
+    unsigned status;
+    char *detail;
+};
+
+struct note_trust {
+    struct note note;
+    char *ns;
+};
+
+/* To every worker alike. */
+struct note_revoked {
+    struct note note;
+    char *ns;
+    struct revoked_entry *entries;
+    size_t count;
+    bool loaded;    /* with these the namespace is known */
+    bool forgotten; /* it is known no longer: ask again (NOTE_TRUST) when it is needed */
+};
+
+struct auth;
+
+struct note_auth {
+    struct note note;
+    struct auth *auth; /* a reference */
+};
+
 struct note_config {
     struct note note;
     struct config *config; /* a reference */
@@ -124,5 +197,11 @@ void note_publish_free(struct note_publish *publish);
 void note_name_free(struct note_name *name);
 void note_events_free(struct note_events *events);
 void note_gap_free(struct note_gap *gap);
-/* Any of them, with what it holds; but for NOTE_CENSUS, whose counts are not ours. */
+void note_call_free(struct note_call *call);
+void note_remote_free(struct note_remote *remote);
+void note_control_free(struct note_control *control);
+void note_trust_free(struct note_trust *trust);
+void note_revoked_free(struct note_revoked *revoked);
+/* Any of them, with what it holds; but for NOTE_CENSUS and NOTE_AUTH, whose counts and auth are not
+ * ours. */
 void note_free(struct note *note);

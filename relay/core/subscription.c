@@ -19,6 +19,7 @@ void subscription_request_reset(struct subscription_request *r)
     free(r->ns);
     strings_reset(&r->topics);
     strings_reset(&r->types);
+    grant_unref(r->grant);
     *r = (struct subscription_request){0};
 }
 
@@ -60,7 +61,8 @@ static struct strings copy_strings(char ***slots, char **at, const struct string
 }
 
 /* One allocation for all of it: there are as many as there are clients. */
-struct subscription *subscription_new(struct subscription_request *request)
+static struct subscription *copy_request(const struct subscription_request *request,
+                                         struct grant *grant)
 {
     size_t slot_bytes = (request->topics.count + request->types.count) * sizeof(char *);
     struct subscription *s =
@@ -72,8 +74,20 @@ struct subscription *subscription_new(struct subscription_request *request)
     s->request.topics = copy_strings(&slots, &at, &request->topics);
     s->request.types = copy_strings(&slots, &at, &request->types);
     s->request.ns = copy_string(&at, request->ns);
+    s->request.grant = grant ? grant_ref(grant) : NULL;
+    return s;
+}
+
+struct subscription *subscription_new(struct subscription_request *request)
+{
+    struct subscription *s = copy_request(request, request->grant);
     subscription_request_reset(request);
     return s;
+}
+
+struct subscription *subscription_renewed(const struct subscription *s, struct grant *grant)
+{
+    return copy_request(&s->request, grant);
 }
 
 struct subscription *subscription_ref(struct subscription *s)
@@ -86,6 +100,7 @@ void subscription_unref(struct subscription *s)
 {
     if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
         return;
+    grant_unref(s->request.grant);
     free(s);
 }
 

@@ -2,7 +2,7 @@
 /* What a stream asks for: immutable once made, shared by reference count between a worker's client
  * and the bus. */
 #pragma once
-#include "common/strings.h"
+#include "relay/core/grant.h"
 
 enum cursor_kind {
     CURSOR_NONE,    /* live only */
@@ -21,6 +21,7 @@ struct subscription_request {
     bool cursor_is_local; /* CURSOR_SINCE: by this machine's clock, not by the one of the ids */
     uint64_t cursor_value;
     uint64_t heartbeat_ms; /* 0: as configured */
+    struct grant *grant;   /* a reference; NULL: without authentication */
 };
 
 void subscription_request_reset(struct subscription_request *r);
@@ -32,6 +33,9 @@ struct subscription;
 
 /* Takes over @request's contents (and leaves it empty). One reference for the caller. */
 struct subscription *subscription_new(struct subscription_request *request);
+/* A copy with another grant (a reference is taken): after a renewal. One reference for the caller.
+ */
+struct subscription *subscription_renewed(const struct subscription *s, struct grant *grant);
 struct subscription *subscription_ref(struct subscription *s);
 void subscription_unref(struct subscription *s); /* any thread; NULL is fine */
 

@@ -31,6 +31,13 @@ void fanout_take_page(struct fanout *fanout, struct note_read *note);
  * flush. */
 bool fanout_is_turn_full(const struct fanout *fanout);
 
+/* Ends the streams whose grants the entries concern. Borrowed. */
+void fanout_revoke(struct fanout *fanout, const struct note_revoked *note);
+/* Something for one of its streams; fills in the answer. Borrowed. */
+void fanout_control(struct fanout *fanout, struct note_control *note);
+/* The id of a connection of this worker that is about to be opened. */
+void fanout_make_id(struct fanout *fanout, struct connection_id *out);
+
 void fanout_count(struct fanout *fanout, struct census *census);
 /* Ends every stream: relay.shutdown, its queue, a clean end; spread over the configured time. */
 void fanout_drain(struct fanout *fanout);

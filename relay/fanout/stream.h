@@ -2,6 +2,7 @@
 /* One client's stream: opening, reading the log, sending what is queued, ending. Worker thread. */
 #pragma once
 #include "relay/core/client.h"
+#include "relay/core/connection_id.h"
 #include "relay/core/node.h"
 #include "relay/fanout/interest.h"
 #include "relay/kit/wheel.h"
@@ -70,6 +71,10 @@ struct stream_shared {
 struct stream_form {
     bool chunked;               /* its body goes in HTTP chunks; else it ends with the connection */
     const struct gzip_sum *sum; /* of the preamble, and the stream is gzip; NULL: it is plain */
+    /* Of what may be asked of it by others later: */
+    const struct connection_id *id; /* NULL: one is made */
+    const char *ticket; /* the hash of the ticket that it was opened with: given back at its end;
+                           NULL: none. Copied */
 };
 
 /* A stream on @connection, whose preamble is still to be sent; takes over the request's contents.

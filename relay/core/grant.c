@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "relay/core/grant.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/mem.h"
+#include "relay/core/pattern.h"
+
+struct grant {
+    atomic_uint refs;
+    struct grant_fields fields;
+};
+
+/* --- what it is made of ----------------------------------------------------------------------- */
+
+static void claims_reset(struct grant_claim *claims, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        free(claims[i].name);
+        strings_reset(&claims[i].values);
+    }
+    free(claims);
+}
+
+void grant_fields_reset(struct grant_fields *f)
+{
+    free(f->ns);
+    free(f->issuer);
+    free(f->subject);
+    free(f->jti);
+    free(f->kid);
+    strings_reset(&f->subscribe);
+    strings_reset(&f->publish);
+    strings_reset(&f->topics);
+    claims_reset(f->match, f->match_count);
+    claims_reset(f->roles, f->role_count);
+    *f = (struct grant_fields){0};
+}
+
+static struct grant_claim *find_claim(struct grant_claim *claims, size_t count, struct slice name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (slice_is(name, claims[i].name))
+            return &claims[i];
+    return NULL;
+}
+
+void grant_claims_add(struct grant_claim **claims, size_t *count, struct slice name,
+                      struct slice value)
+{
+    struct grant_claim *claim = find_claim(*claims, *count, name);
+    if (!claim) {
+        *claims = mem_resize(*claims, (*count + 1) * sizeof(**claims));
+        claim = &(*claims)[(*count)++];
+        *claim = (struct grant_claim){.name = slice_dup(name)};
+    }
+    if (claim->values.count < GRANT_VALUES_MAX && !strings_have(&claim->values, value))
+        strings_add(&claim->values, value);
+}
+
+/* --- life ------------------------------------------------------------------------------------- */
+
+struct grant *grant_new(struct grant_fields *fields)
+{
+    struct grant *g = mem_zero(1, sizeof(*g));
+    atomic_init(&g->refs, 1);
+    g->fields = *fields;
+    *fields = (struct grant_fields){0};
+    return g;
+}
+
+struct grant *grant_ref(struct grant *g)
+{
+    atomic_fetch_add_explicit(&g->refs, 1, memory_order_relaxed);
+    return g;
+}
+
+void grant_unref(struct grant *g)
+{
+    if (!g || atomic_fetch_sub_explicit(&g->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    grant_fields_reset(&g->fields);
+    free(g);
+}
+
+const struct grant_fields *grant_fields(const struct grant *g)
+{
+    return &g->fields;
+}
+
+/* --- what it allows --------------------------------------------------------------------------- */
+
+static bool is_within(const struct strings *granted, struct slice requested)
+{
+    for (size_t i = 0; i < granted->count; i++)
+        if (pattern_includes(slice_of(granted->items[i]), requested))
+            return true;
+    return false;
+}
+
+bool grant_may_subscribe(const struct grant *g, struct slice topic)
+{
+    return is_within(&g->fields.subscribe, topic);
+}
+
+bool grant_may_publish(const struct grant *g, struct slice topic)
+{
+    return !g->fields.from_ticket && is_within(&g->fields.publish, topic);
+}
+
+static bool is_same(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+bool grant_is_same_subject(const struct grant *a, const struct grant *b)
+{
+    const struct grant_fields *x = &a->fields, *y = &b->fields;
+    return x->subject && is_same(x->subject, y->subject) && is_same(x->issuer, y->issuer) &&
+           is_same(x->ns, y->ns);
+}
