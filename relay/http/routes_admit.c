@@ -155,6 +155,8 @@ void routes_admit(struct routes *r, struct routes_visit *v)
     grant_unref(v->grant); /* it has waited, and is judged anew */
     v->grant = NULL;
     if (!needs_credentials(r, v) || v->path->needs == NEEDS_TOKEN) {
+        if (v->hit.is_public) /* whoever comes, whatever he shows */
+            v->grant = grant_ref(auth_anonymous(admission_auth(r->admission)));
         v->path->serve(r, v);
         routes_visit_reset(v);
         return;

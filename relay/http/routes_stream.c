@@ -167,7 +167,7 @@ void routes_serve_events(struct routes *r, struct routes_visit *v)
     struct request_view view = *front_view(v->call);
     view.grant = v->grant;
     view.topics = v->hit.route ? &v->hit.topics : NULL;
-    view.topics_are_granted = v->hit.route && v->hit.grants;
+    view.topics_are_granted = v->hit.route && (v->hit.grants || v->hit.is_public);
     if (routes_stream_is_turned_away(r, v)) { /* it may have waited */
         if (v->taken)
             return_ticket(r, v);
