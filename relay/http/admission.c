@@ -153,17 +153,22 @@ static enum err find_credential(struct front_call *call, const struct config *co
     return credential_find(&from, out, why);
 }
 
-static void judge_nobody(struct admission *a, struct admission_verdict *out)
+void admission_refuse_nobody(struct admission *a, struct admission_verdict *out)
 {
-    struct grant *anonymous = auth_anonymous(a->auth);
-    if (anonymous) {
-        accept(grant_ref(anonymous), out);
-        return;
-    }
     count(a, M_AUTH_MISSING);
     out->outcome = ADMISSION_MISSING;
     out->detail = "this relay asks for a token: send it as Authorization: Bearer, or ask for a "
                   "ticket at POST /tickets and open /events?ticket=";
+}
+
+static void judge_nobody(struct admission *a, struct admission_verdict *out)
+{
+    struct grant *anonymous = auth_anonymous(a->auth);
+    out->is_nobody = true;
+    if (anonymous)
+        accept(grant_ref(anonymous), out);
+    else
+        admission_refuse_nobody(a, out);
 }
 
 void admission_judge(struct admission *a, struct front_call *call, const struct config *config,

@@ -28,6 +28,7 @@ struct admission_verdict {
     enum admission_outcome outcome;
     struct grant *grant; /* GRANTED: a reference, for the caller */
     struct slice ticket; /* TICKET: of the request */
+    bool is_nobody;      /* nothing was presented */
     bool by_cookie;      /* which a browser sends whoever's page asks */
     const char *detail;  /* static; of what is refused */
 };
@@ -36,6 +37,8 @@ struct admission_verdict {
  * refused. */
 void admission_judge(struct admission *a, struct front_call *call, const struct config *config,
                      struct admission_verdict *out);
+/* Nothing was presented, and what anonymous requests get is not enough here. */
+void admission_refuse_nobody(struct admission *a, struct admission_verdict *out);
 /* The same for a token that the body has brought. */
 void admission_judge_token(struct admission *a, struct front_call *call,
                            const struct config *config, struct slice token,

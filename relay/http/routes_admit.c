@@ -34,6 +34,12 @@ static bool cookie_is_misused(const struct routes *r, const struct routes_visit 
 bool routes_pass_credentials(struct routes *r, const struct routes_visit *v,
                              const struct admission_verdict *verdict)
 {
+    if (verdict->is_nobody && v->path->serve == routes_serve_tickets) {
+        struct admission_verdict missing = {0};
+        admission_refuse_nobody(r->admission, &missing);
+        routes_refuse_verdict(r, v, &missing);
+        return false;
+    }
     if (verdict->outcome == ADMISSION_TICKET && !v->path->streams) {
         routes_refuse(r, v, 401, SLICE_LIT("a ticket opens streams, and nothing else"));
         return false;
@@ -80,12 +86,33 @@ static void refuse_ticket(struct routes *r, const struct routes_visit *v, struct
     routes_refuse(r, v, 401, why);
 }
 
+/* Backends write tickets, too: whatever else such a grant says, it is of the ticket's namespace,
+ * and only reads. */
+static enum err parse_grant(struct slice json, const char *ns, struct grant **out)
+{
+    struct grant *written;
+    struct grant_fields f = {0};
+    if (grant_parse_json(json, &written))
+        return ERR_INVALID;
+    grant_fields_copy(&f, grant_fields(written));
+    grant_unref(written);
+    if (!f.ns || strcmp(f.ns, ns) != 0) {
+        grant_fields_reset(&f);
+        return ERR_INVALID;
+    }
+    f.admin = false;
+    f.from_ticket = true;
+    strings_reset(&f.publish);
+    *out = grant_new(&f);
+    return OK;
+}
+
 /* The store has said what a ticket grants. */
 static void on_ticket(struct routes *r, struct routes_visit *v, struct note_call *answer)
 {
     const struct strings *said = &answer->answer;
     if (answer->error || said->count < 2 || strcmp(said->items[0], "ok") != 0 ||
-        grant_parse_json(slice_of(said->items[1]), &v->grant)) {
+        parse_grant(slice_of(said->items[1]), answer->ns, &v->grant)) {
         refuse_ticket(r, v, SLICE_LIT("the ticket is not valid, has been used, or is too old"));
         return;
     }

@@ -42,11 +42,14 @@ static char *find_token(struct slice body)
 
 static void judge(struct routes *r, struct routes_visit *v, struct admission_verdict *verdict)
 {
+    admission_judge(r->admission, v->call, r->config, verdict);
+    if (!verdict->is_nobody)
+        return;
     char *token = find_token(front_view(v->call)->body);
-    if (token)
+    if (token) {
+        grant_unref(verdict->grant);
         admission_judge_token(r->admission, v->call, r->config, slice_of(token), verdict);
-    else
-        admission_judge(r->admission, v->call, r->config, verdict);
+    }
     free(token);
 }
 
