@@ -311,6 +311,30 @@ START_TEST(test_events_for_certain_claims_reach_those_who_have_them)
 }
 END_TEST
 
+/* Renewed while the page was read: by then it is for others. */
+START_TEST(test_what_is_held_is_judged_again)
+{
+    struct grant *before = grant_of("user", "42", NULL), *after = grant_of("user", "43", NULL);
+    struct client granted;
+    client_start_with(&granted, NULL, before);
+    client_read_begin(&granted);
+    struct event *ev = event_make_for(1, NULL, "x", "{\"user\":\"42\"}"),
+                 *all = event_make(2, NULL, "x");
+    ck_assert_int_eq(client_push(&granted, &limits, ev), CLIENT_HELD);
+    ck_assert_int_eq(client_push(&granted, &limits, all), CLIENT_HELD);
+    struct subscription *renewed = subscription_renewed(granted.sub, after);
+    subscription_unref(granted.sub);
+    granted.sub = renewed;
+    ck_assert(client_page(&granted, &limits, NULL, 0, 0, true));
+    ck_assert_str_eq(ids_sent(&granted), "2");
+    event_unref(ev);
+    event_unref(all);
+    grant_unref(before);
+    grant_unref(after);
+    client_reset(&granted);
+}
+END_TEST
+
 START_TEST(test_what_is_for_others_takes_no_room)
 {
     struct grant *grant = grant_of("user", "42", NULL);
@@ -559,6 +583,7 @@ int main(void)
     tcase_add_test(cases, test_other_types_are_left_out_but_move_the_cursor);
     tcase_add_test(cases, test_a_page_is_filtered_by_type);
     tcase_add_test(cases, test_events_for_certain_claims_reach_those_who_have_them);
+    tcase_add_test(cases, test_what_is_held_is_judged_again);
     tcase_add_test(cases, test_what_is_for_others_takes_no_room);
     tcase_add_test(cases, test_a_control_frame_is_queued_whatever_the_limits);
     tcase_add_test(cases, test_a_frame_without_bytes_is_no_output);
