@@ -150,7 +150,9 @@ static bool is_wanted(const struct client *c, const struct event *ev)
 {
     if (is_control(ev))
         return true;
-    return !event_has_match(ev) && (c->any_type || subscription_wants_type(c->sub, event_type(ev)));
+    if (c->any_type && !event_has_match(ev))
+        return true;
+    return subscription_wants_event(c->sub, ev);
 }
 
 static enum client_push hold(struct client *c, const struct client_limits *limits, struct event *ev)
@@ -225,6 +227,12 @@ void client_room(const struct client *c, const struct client_limits *limits, uin
     *bytes = c->queued_bytes < limits->max_bytes ? limits->max_bytes - c->queued_bytes : 1;
 }
 
+/* It was wanted when it came, but its subscription may have been renewed since. */
+static bool is_held_due(const struct client *c, const struct event *ev)
+{
+    return (!event_id(ev) || event_id(ev) > c->cursor) && is_wanted(c, ev);
+}
+
 /* What was held while the last page was read follows it, if the queue can take it all. */
 static bool release_held(struct client *c, const struct client_limits *limits)
 {
@@ -232,7 +240,7 @@ static bool release_held(struct client *c, const struct client_limits *limits)
     uint32_t count = c->queue.ring.count;
     for (uint32_t i = 0; i < c->held.ring.count; i++) {
         struct event *ev = event_at(&c->held, i);
-        if (event_id(ev) && event_id(ev) <= c->cursor)
+        if (!is_held_due(c, ev))
             continue;
         bytes += event_frame(ev).len;
         count++;
@@ -241,7 +249,7 @@ static bool release_held(struct client *c, const struct client_limits *limits)
         return false;
     while (c->held.ring.count) {
         struct event *ev = events_take(&c->held);
-        if (!event_id(ev) || event_id(ev) > c->cursor)
+        if (is_held_due(c, ev))
             queue_put(c, ev);
         event_unref(ev);
     }
