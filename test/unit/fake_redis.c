@@ -99,6 +99,7 @@ static void run(struct fake_conn *c, char **argv, size_t argc)
         subscribe(c, argv, argc, true);
     } else if (strcmp(name, "PUBLISH") == 0) {
         redis->publishes++;
+        snprintf(redis->published, sizeof(redis->published), "%s", argv[1]);
         if (redis->no_publish) {
             say(c, "-NOPERM User relay has no permissions to run the 'publish' command\r\n");
             return;
@@ -107,6 +108,12 @@ static void run(struct fake_conn *c, char **argv, size_t argc)
         say(c, ":1\r\n");
     } else if (strcmp(name, "ROLE") == 0) {
         say_array(c, &redis->role, 1, 0);
+    } else if (strcmp(name, "FCALL") == 0 && redis->called) {
+        redis->call[0] = '\0';
+        for (size_t i = 1, len = 0; i < argc; i++, len = strlen(redis->call))
+            snprintf(redis->call + len, sizeof(redis->call) - len, " %s", argv[i]);
+        if (*redis->called)
+            say(c, redis->called);
     } else {
         if (argc == 3 && strcasecmp(argv[1], "SETNAME") == 0) {
             snprintf(c->name, sizeof(c->name), "%s", argv[2]);

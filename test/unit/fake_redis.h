@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A Redis for tests of the connections, on a Unix socket in the test's own loop: it knows SUBSCRIBE
- * and its kin, PUBLISH and ROLE, says +OK to all else, and misbehaves as it is told to. */
+ * and its kin, PUBLISH and ROLE, says +OK (or what it is told) to all else, and misbehaves as it is
+ * told to. */
 #pragma once
 #include <ev.h>
 #include <stdbool.h>
@@ -26,8 +27,11 @@ struct fake_redis {
     struct fake_conn conns[FAKE_CONNECTIONS];
     const char *refused; /* SUBSCRIBEs with a channel that contains this are refused */
     const char *role;
-    bool mute;   /* messages get lost */
-    bool silent; /* answers to SUBSCRIBE and its kin, too */
+    const char *called; /* the answer to an FCALL, as it stands in the protocol; NULL: +OK */
+    char call[256];     /* the arguments of the last one */
+    char published[64]; /* the channel of the last PUBLISH */
+    bool mute;          /* messages get lost */
+    bool silent;        /* answers to SUBSCRIBE and its kin, too */
     bool no_publish;
     unsigned subscribes, unsubscribes, publishes, logins; /* commands; subscriber connections */
 };

@@ -13,7 +13,7 @@
 #include "rng.h"
 #include "test/unit/tests_run.h"
 
-enum { WORKERS = 2 };
+enum { WORKERS = 2, TAG = 0x1234abcd };
 
 /* A worker: its loop runs until a note has come. */
 struct worker {
@@ -52,7 +52,7 @@ static void setup_still(void)
         workers[w].loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
         workers[w].inbox = inboxes[w] = inbox_new(workers[w].loop, on_ready, &workers[w]);
     }
-    bus = bus_new(config, inboxes, WORKERS, metrics, store_memory_new);
+    bus = bus_new(config, inboxes, WORKERS, TAG, metrics, store_memory_new);
 }
 
 static void run(void)
@@ -339,6 +339,65 @@ START_TEST(test_it_stops_with_work_left_to_do)
 }
 END_TEST
 
+/* --- tickets and revocations -------------------------------------------------------------------
+ */
+
+static void call(unsigned w, const char *function, const char *const *args)
+{
+    struct note_call *note = mem_zero(1, sizeof(*note));
+    note->worker = w;
+    note->function = function;
+    note->ns = copy("default");
+    for (size_t i = 0; args[i]; i++)
+        strings_add(&note->args, slice_of(args[i]));
+    post(&note->note, NOTE_CALL);
+}
+
+START_TEST(test_a_ticket_is_used_once_over_all_workers)
+{
+    static const char hash[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    unsigned taken = 0;
+    call(0, "sse_ticket", ARGS(hash, "grant", "{}", "ttl", "30000", "until", "0"));
+    struct note_call *answer = (struct note_call *)expect(0, NOTE_CALL);
+    ck_assert_int_eq(answer->error, OK);
+    note_free(&answer->note);
+    for (unsigned w = 0; w < WORKERS; w++)
+        call(w, "sse_ticket_take",
+             ARGS(hash, "connection", w ? "1" : "0", "cursor", "0", "grace", "60000"));
+    for (unsigned w = 0; w < WORKERS; w++) {
+        answer = (struct note_call *)expect(w, NOTE_CALL);
+        ck_assert_int_eq(answer->error, OK);
+        taken += strcmp(answer->answer.items[0], "ok") == 0;
+        note_free(&answer->note);
+    }
+    ck_assert_uint_eq(taken, 1);
+}
+END_TEST
+
+START_TEST(test_a_revocation_is_told_to_all_before_it_is_answered)
+{
+    struct note_trust *trust = mem_zero(1, sizeof(*trust));
+    trust->ns = copy("default");
+    post(&trust->note, NOTE_TRUST);
+    call(1, "sse_revoke", ARGS("sub", "42"));
+    for (unsigned w = 0; w < WORKERS; w++) {
+        struct note_revoked *note = (struct note_revoked *)expect(w, NOTE_REVOKED);
+        ck_assert(note->loaded);
+        ck_assert_uint_eq(note->count, 0);
+        note_free(&note->note);
+        note = (struct note_revoked *)expect(w, NOTE_REVOKED);
+        ck_assert_uint_eq(note->count, 1);
+        ck_assert_int_eq(note->entries[0].kind, REVOKED_SUBJECT);
+        ck_assert_str_eq(note->entries[0].value, "42");
+        ck_assert_uint_gt(note->entries[0].before_s, 0);
+        note_free(&note->note);
+    }
+    struct note_call *answer = (struct note_call *)expect(1, NOTE_CALL);
+    ck_assert_int_eq(answer->error, OK);
+    note_free(&answer->note);
+}
+END_TEST
+
 /* --- reads that share a flight -----------------------------------------------------------------
  */
 
@@ -559,6 +618,8 @@ int main(void)
     tcase_add_test(cases, test_a_resume_reads_what_was_missed);
     tcase_add_test(cases, test_publishing_waits_while_a_worker_is_behind);
     tcase_add_test(cases, test_it_stops_with_work_left_to_do);
+    tcase_add_test(cases, test_a_ticket_is_used_once_over_all_workers);
+    tcase_add_test(cases, test_a_revocation_is_told_to_all_before_it_is_answered);
     tcase_add_test(cases, test_a_stream_that_resumes_misses_nothing);
     TCase *shared = tcase_create("shared flights");
     tcase_add_checked_fixture(shared, setup_still, teardown);

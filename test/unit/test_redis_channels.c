@@ -27,6 +27,7 @@ static struct redis_channels *channels;
 static struct store_name names[NAMES];
 static bool watched[NAMES];
 static unsigned ready, down, replica, events;
+static char told[64]; /* the last message that is none of events */
 
 /* --- the rig ---------------------------------------------------------------------------------- */
 
@@ -72,6 +73,12 @@ static void on_passed(void *arg, uint64_t mark)
     passed = mark;
 }
 
+static void on_told(void *arg, const struct store_name *name, struct slice text)
+{
+    (void)arg;
+    snprintf(told, sizeof(told), "%s %.*s", name->ns, (int)text.len, text.ptr);
+}
+
 static void commands_up(void *arg)
 {
     (void)arg;
@@ -85,7 +92,7 @@ static void commands_down(void *arg, const char *why)
 
 static const struct redis_conn_handler commands_handler = {commands_up, commands_down, NULL};
 static const struct redis_channels_handler handler = {on_heard, on_event,  on_oversize, on_ready,
-                                                      on_down,  on_passed, on_replica};
+                                                      on_down,  on_passed, on_replica,  on_told};
 
 static void setup(void)
 {
@@ -113,6 +120,7 @@ static void setup(void)
         watched[i] = false;
     }
     ready = down = replica = events = 0;
+    told[0] = '\0';
 }
 
 static void teardown(void)
@@ -439,6 +447,57 @@ START_TEST(test_a_primary_that_became_a_replica_is_told)
 }
 END_TEST
 
+/* --- names that are not for events ------------------------------------------------------------ */
+
+static struct store_name revoked = {.subject = STORE_REVOKED, .ns = "default"};
+static struct store_name node = {.subject = STORE_NODE, .ns = "1234abcd"};
+
+static bool is_told(const void *arg)
+{
+    (void)arg;
+    return told[0];
+}
+
+START_TEST(test_what_is_not_for_events_is_told)
+{
+    redis_channels_watch(channels, &revoked);
+    redis_channels_watch(channels, &node);
+    start();
+    run_until_ready(1);
+    ck_assert(revoked.heard && node.heard);
+    ck_assert(fake_redis_has(&redis, "sse:{default}:revoked"));
+    ck_assert(fake_redis_has(&redis, "sse:node:1234abcd"));
+    fake_redis_message(&redis, "sse:{default}:revoked", "one");
+    run_until(is_told, NULL);
+    ck_assert_str_eq(told, "default one");
+    told[0] = '\0';
+    fake_redis_message(&redis, "sse:node:1234abcd", "two");
+    run_until(is_told, NULL);
+    ck_assert_str_eq(told, "1234abcd two");
+    ck_assert_uint_eq(events, 0);
+    redis_channels_unwatch(channels, &revoked);
+    redis_channels_unwatch(channels, &node);
+}
+END_TEST
+
+START_TEST(test_the_node_is_ready_only_when_all_of_them_are_heard_again)
+{
+    redis_channels_watch(channels, &revoked);
+    start();
+    run_until_ready(1);
+    redis.silent = true;
+    fake_redis_cut(&redis, "subscriber");
+    run_for(0.25);
+    ck_assert(!revoked.heard);
+    ck_assert_uint_eq(ready, 1);
+    redis.silent = false;
+    fake_redis_cut(&redis, "subscriber");
+    run_until_ready(2);
+    ck_assert(revoked.heard);
+    redis_channels_unwatch(channels, &revoked);
+}
+END_TEST
+
 int main(void)
 {
     TCase *cases = tcase_create("redis_channels");
@@ -456,5 +515,7 @@ int main(void)
     tcase_add_test(cases, test_nothing_is_missed_while_nobody_reads);
     tcase_add_loop_test(cases, test_a_probe_that_is_not_allowed_holds_up_nothing, 0, 2);
     tcase_add_test(cases, test_a_primary_that_became_a_replica_is_told);
+    tcase_add_test(cases, test_what_is_not_for_events_is_told);
+    tcase_add_test(cases, test_the_node_is_ready_only_when_all_of_them_are_heard_again);
     return tests_run(cases);
 }
