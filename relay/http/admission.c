@@ -226,10 +226,14 @@ enum err admission_check_revoked(struct admission *a, const struct grant *grant)
 void admission_take_revoked(struct admission *a, const struct note_revoked *note)
 {
     struct slice ns = slice_of(note->ns);
+    bool whole = true;
     for (size_t i = 0; i < note->count; i++)
-        revoked_add(a->revoked, ns, &note->entries[i]);
-    if (note->loaded || note->forgotten)
-        revoked_set_known(a->revoked, ns, note->loaded);
+        whole &= revoked_add(a->revoked, ns, &note->entries[i]) == OK;
+    if (!whole)
+        log_put(LOG_ERROR, "more was revoked than this node can remember; nobody comes in there",
+                "ns", note->ns, NULL);
+    if (note->loaded || note->forgotten || !whole)
+        revoked_set_known(a->revoked, ns, note->loaded && whole);
 }
 
 void admission_tick(struct admission *a)

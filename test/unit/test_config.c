@@ -134,6 +134,7 @@ END_TEST
 /* Values at the edges of what the contract allows, and just beyond. */
 static const struct {
     const char *flag, *good, *bad;
+    const char *beside; /* what good values need; NULL: nothing */
 } ranges[] = {
     {"listen", "127.0.0.1:0 127.0.0.1:65535 [::]:8080 localhost:80 a-b.example:1",
      "8080 127.0.0.1 127.0.0.1:65536 127.0.0.1:x :8080 [::]8080 [::: ::1:80 [zz]:80 a/b:80 a:1,b"},
@@ -156,6 +157,19 @@ static const struct {
     {"prefix", "s a.b:c_d-1", "a{b} a* ä"},
     {"node", "n a-b_c:1", "ä a\tb a\x7f"},
     {"workers", "0 1 64", "65 -1 1.5 x 18446744073709551616"},
+    {"auth.file", "/etc/auth.json a", "a\x01"},
+    {"auth.key_file", "secret.txt", "a\x01", "--auth.algs=HS256"},
+    {"auth.algs", "HS256 RS384 PS512,ES256 EdDSA", "none hs256 HS257 *", "--auth.key_file=a"},
+    {"auth.issuer", "https://idp.example/realms/a", "ä", "--auth.key_file=a --auth.algs=HS256"},
+    {"auth.audience", "sse-relay", "ä", "--auth.key_file=a --auth.algs=HS256"},
+    {"auth.cookie", "__Host-token sse", "a=b a;b ä", "--auth.file=a"},
+    {"auth.query", "on off", "maybe", "--auth.file=a"},
+    {"auth.leeway", "0 1s 10m", "999ms 601s"},
+    {"auth.notice", "0 1s 1h", "999ms 61m"},
+    {"auth.timeout", "100ms 5s 20s", "0 99ms 21s"},
+    {"auth.max_token_life", "0 1m 30d 3650d", "59s 3651d"},
+    {"auth.metrics", "on off", "maybe", "--auth.file=a"},
+    {"ticket.reconnect_grace", "0 1s 1h", "999ms 61m"},
     {"heartbeat", "0 1s 1h 60m 3600000ms", "999ms 1h1s 3601s 61m 15 banana -1s"},
     {"heartbeat.event", "ping ä", "a\x01 \xff"},
     {"retry", "100ms 1h", "0 99ms 3601s"},
@@ -208,7 +222,8 @@ START_TEST(test_every_option_has_its_range)
     const char *flag = ranges[_i].flag;
     char *good = strdup(ranges[_i].good), *bad = strdup(ranges[_i].bad), *save = NULL;
     for (char *v = strtok_r(good, " ", &save); v; v = strtok_r(NULL, " ", &save)) {
-        snprintf(words, sizeof(words), "--%s=%s", flag, v);
+        snprintf(words, sizeof(words), "--%s=%s %s", flag, v,
+                 ranges[_i].beside ? ranges[_i].beside : "");
         config_unref(load_ok(words, ""));
     }
     snprintf(named, sizeof(named), "%s=|(from --%s)|: ", flag, flag);
@@ -218,6 +233,20 @@ START_TEST(test_every_option_has_its_range)
     }
     free(good);
     free(bad);
+}
+END_TEST
+
+START_TEST(test_half_an_authentication_does_not_start)
+{
+    expect_error("--auth.key_file=a", "", "auth.key_file needs auth.algs");
+    expect_error("--auth.algs=HS256", "", "need auth.key_file");
+    expect_error("--auth.issuer=a", "", "need auth.key_file");
+    expect_error("--auth.file=a --auth.key_file=b --auth.algs=HS256", "", "one or the others");
+    expect_error("--auth.file=a --auth.audience=b", "", "one or the others");
+    expect_error("--auth.cookie=a", "", "need auth.file or auth.key_file");
+    expect_error("--auth.query=on", "", "need auth.file or auth.key_file");
+    expect_error("--auth.metrics=on", "", "need auth.file or auth.key_file");
+    expect_error("--auth.file=a --auth.cookie=b --cors.origins=*", "", "cors.origins=*");
 }
 END_TEST
 
