@@ -8,6 +8,8 @@
 
 struct route_map;
 
+enum { ROUTE_MAP_MAX = 256 }; /* routes */
+
 /* @routes: the array in the auth file; NULL: none. On an error *why says where and what. */
 NODISCARD enum err route_map_new(const cJSON *routes, struct route_map **out, struct buf *why,
                                  struct buf *warnings);
@@ -37,3 +39,6 @@ enum route_find {
 /* @raw_path: as it came, still encoded; without the query. */
 enum route_find route_map_find(const struct route_map *map, struct slice raw_path,
                                struct route_hit *hit, struct buf *why);
+
+/* For --explain: appends a line for each route, and whether a stream of @grant may open it. */
+void route_map_explain(const struct route_map *map, const struct grant *grant, struct buf *out);

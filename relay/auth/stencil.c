@@ -6,7 +6,7 @@
 
 #include "common/mem.h"
 #include "common/names.h"
-#include "relay/auth/pointer.h"
+#include "relay/auth/claim_text.h"
 
 struct part {
     struct slice text; /* literal text, dots included; NULL where a place stands */
@@ -27,9 +27,9 @@ static const char whole_token[] = "expected {…} to be a whole token, such as u
 
 static bool place_valid(struct slice name)
 {
-    if (name.len == 0 || name.len > POINTER_MAX || memchr(name.ptr, '{', name.len))
+    if (name.len == 0 || name.len > CLAIM_TEXT_POINTER_MAX || memchr(name.ptr, '{', name.len))
         return false;
-    return name.ptr[0] == '/' ? pointer_valid(name) : !slice_has_control(name);
+    return name.ptr[0] == '/' ? claim_text_pointer_valid(name) : !slice_has_control(name);
 }
 
 /* STENCIL_PLACES_MAX: there are too many. */
@@ -78,13 +78,15 @@ static const char *parse(struct stencil *t)
     return NULL;
 }
 
-static void put_filled(struct buf *b, const struct stencil *t, const struct slice *values)
+static void put_filled(struct buf *b, const struct stencil *t, enum stencil_values kind,
+                       const struct slice *values)
 {
     for (size_t i = 0; i < t->part_count; i++) {
-        if (t->parts[i].text.ptr)
-            buf_put_slice(b, t->parts[i].text);
+        const struct part *part = &t->parts[i];
+        if (part->text.ptr || kind == STENCIL_TOKENS)
+            buf_put_slice(b, part->text.ptr ? part->text : values[part->place]);
         else
-            stencil_put_token(b, values[t->parts[i].place]);
+            stencil_put_token(b, values[part->place]);
     }
 }
 
@@ -95,7 +97,7 @@ static bool is_pattern(const struct stencil *t)
     struct buf b = {0};
     for (size_t i = 0; i < STENCIL_PLACES_MAX; i++)
         values[i] = SLICE_LIT("x");
-    put_filled(&b, t, values);
+    put_filled(&b, t, STENCIL_TOKENS, values);
     bool valid = b.ptr && name_pattern_valid(buf_slice(&b));
     buf_reset(&b);
     return valid;
@@ -204,8 +206,8 @@ static size_t look_up(const struct stencil *t, stencil_look *look, const void *a
     return combinations;
 }
 
-static bool fill_one(const struct stencil *t, const struct strings *values, size_t nth,
-                     struct strings *out)
+static bool fill_one(const struct stencil *t, enum stencil_values kind,
+                     const struct strings *values, size_t nth, struct strings *out)
 {
     struct slice chosen[STENCIL_PLACES_MAX];
     struct buf b = {0};
@@ -213,7 +215,7 @@ static bool fill_one(const struct stencil *t, const struct strings *values, size
         chosen[i] = slice_of(values[i].items[nth % values[i].count]);
         nth /= values[i].count;
     }
-    put_filled(&b, t, chosen);
+    put_filled(&b, t, kind, chosen);
     bool valid = name_pattern_valid(buf_slice(&b));
     if (valid)
         strings_add(out, buf_slice(&b));
@@ -221,8 +223,8 @@ static bool fill_one(const struct stencil *t, const struct strings *values, size
     return valid;
 }
 
-size_t stencil_fill(const struct stencil *t, stencil_look *look, const void *arg,
-                    struct strings *out, struct buf *why)
+size_t stencil_fill(const struct stencil *t, enum stencil_values kind, stencil_look *look,
+                    const void *arg, struct strings *out, struct buf *why)
 {
     struct strings values[STENCIL_PLACES_MAX] = {{0}};
     size_t filled = 0, all = look_up(t, look, arg, values, why), count = all;
@@ -232,7 +234,7 @@ size_t stencil_fill(const struct stencil *t, stencil_look *look, const void *arg
         buf_puts(why, "only the first 64 combinations count");
     }
     for (size_t i = 0; i < count; i++)
-        filled += fill_one(t, values, i, out);
+        filled += fill_one(t, kind, values, i, out);
     if (filled < count) {
         buf_puts(why, why->len ? "; " : "");
         buf_puts(why, "longer than a topic may be");

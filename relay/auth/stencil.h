@@ -23,10 +23,14 @@ struct slice stencil_place(const struct stencil *t, size_t i); /* without the br
 /* Appends the values of @place (a list: several). NULL: that is all; else why not all, or none, are
  * there: static words that follow "{place}: ". */
 typedef const char *stencil_look(const void *arg, struct slice place, struct strings *values);
+enum stencil_values {
+    STENCIL_TEXTS,  /* any: written as one token (stencil_put_token) */
+    STENCIL_TOKENS, /* valid tokens: as they are */
+};
 /* Appends the patterns that it comes to: one for each combination of values. A value that is empty,
  * or makes the pattern too long, gives none. *why (appended) says why there are not more. */
-size_t stencil_fill(const struct stencil *t, stencil_look *look, const void *arg,
-                    struct strings *out, struct buf *why);
+size_t stencil_fill(const struct stencil *t, enum stencil_values kind, stencil_look *look,
+                    const void *arg, struct strings *out, struct buf *why);
 
 /* Appends @value as one token: . * > % space and control characters become %XX. */
 void stencil_put_token(struct buf *b, struct slice value);
