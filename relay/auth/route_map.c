@@ -97,6 +97,14 @@ void route_map_free(struct route_map *map)
     free(map);
 }
 
+bool route_map_has_public(const struct route_map *map)
+{
+    for (size_t i = 0; i < map->count; i++)
+        if (map->routes[i].is_public)
+            return true;
+    return false;
+}
+
 const struct strings *route_map_pointers(const struct route_map *map)
 {
     return &map->pointers;

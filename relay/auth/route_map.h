@@ -28,6 +28,8 @@ struct route_hit {
 void route_hit_reset(struct route_hit *hit);
 /* Whether @grant has what the route requires (true where it requires nothing). */
 bool route_hit_allows(const struct route_hit *hit, const struct grant *grant);
+/* Whether there is a route that is for everybody. */
+bool route_map_has_public(const struct route_map *map);
 /* The JSON Pointers of all `require`: a token's values there go into grant_fields.roles. */
 const struct strings *route_map_pointers(const struct route_map *map);
 
