@@ -10,7 +10,7 @@
 
 static const char *const action_flags[] = {
     [CONFIG_CHECK] = "check-config", [CONFIG_PRINT] = "print-config", [CONFIG_HELP] = "help",
-    [CONFIG_VERSION] = "version",    [CONFIG_DOCS] = "print-docs",
+    [CONFIG_VERSION] = "version",    [CONFIG_DOCS] = "print-docs",    [CONFIG_EXPLAIN] = "explain",
 };
 
 void config_load_put_shown(struct buf *b, struct slice text)
