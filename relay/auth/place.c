@@ -39,12 +39,15 @@ void place_put(struct buf *b, const struct place *at)
         buf_puts(b, "the file");
 }
 
-/* U+0080 to U+009F are two bytes, C2 80 to C2 9F, and commands to some terminals. */
-static bool is_shown(struct slice text, size_t i)
+/* How many bytes a control character takes there; 0: it is none. U+0080 to U+009F, C2 80 to C2 9F,
+ * are commands to some terminals. */
+static size_t control_length(struct slice text, size_t i)
 {
     unsigned char c = (unsigned char)text.ptr[i];
     unsigned char next = i + 1 < text.len ? (unsigned char)text.ptr[i + 1] : 0;
-    return c >= ' ' && c != 0x7F && !(c == 0xC2 && next >= 0x80 && next <= 0x9F);
+    if (c == 0xC2 && next >= 0x80 && next <= 0x9F)
+        return 2;
+    return c < ' ' || c == 0x7F;
 }
 
 void place_put_shown(struct buf *b, struct slice text)
@@ -53,8 +56,10 @@ void place_put_shown(struct buf *b, struct slice text)
     struct slice cut = {text.ptr, text.len < max ? text.len : max};
     if (cut.len < text.len)
         cut.len = slice_utf8_prefix(cut, &bad);
-    for (size_t i = 0; i < cut.len; i++)
-        buf_putc(b, is_shown(cut, i) ? cut.ptr[i] : '?');
+    for (size_t i = 0, skip; i < cut.len; i += skip ? skip : 1) {
+        skip = control_length(cut, i);
+        buf_putc(b, skip ? '?' : cut.ptr[i]);
+    }
     if (cut.len < text.len)
         buf_puts(b, "...");
 }
