@@ -113,7 +113,7 @@ static void reply_stats(struct routes *r, struct front_call *call, struct census
 void routes_take_census(struct routes *r, struct note_census *note)
 {
     if (note->visits < r->node->workers) {
-        fanout_count(r->fanout, note->counts);
+        fanout_count(r->fanout, note->counts, SLICE_NONE);
         note->visits++;
     }
     unsigned next =
