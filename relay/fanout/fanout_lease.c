@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What others want of streams that have a grant: their end, or another grant. docs/protocol.md, 14.
  */
+#include <assert.h>
 #include <stdlib.h>
 
 #include "common/json.h"
@@ -23,7 +24,8 @@ void fanout_make_id(struct fanout *f, struct connection_id *out)
 struct revocation {
     const struct note_revoked *note;
     const struct revoked_entry *subject; /* while those of one are visited */
-    struct revoked *others;              /* the entries of other kinds; NULL: there are none */
+    struct revoked *others;              /* entries of other kinds that have been gathered … */
+    size_t count;                        /* … so many */
 };
 
 static void end_if_subject(struct lease *lease, void *arg)
@@ -43,26 +45,42 @@ static void end_if_other(struct lease *lease, void *arg)
         stream_end(s, CLOSE_REVOKED);
 }
 
-/* Subjects are looked up. There is no table of token and key ids, as they are revoked seldom: one
- * walk over all leases serves as many as came together. */
+/* There is no table of token and key ids, as they are revoked seldom: one walk over all leases
+ * serves as many as came together. */
+static void end_others(struct fanout *f, struct revocation *r)
+{
+    if (r->count)
+        leases_visit(f->shared.leases, end_if_other, r);
+    revoked_free(r->others);
+    r->others = NULL;
+    r->count = 0;
+}
+
+static void gather_other(struct fanout *f, struct revocation *r, const struct revoked_entry *entry)
+{
+    if (!r->others)
+        r->others = revoked_new();
+    enum err e = revoked_add(r->others, slice_of(r->note->ns), entry);
+    assert(!e);
+    (void)e;
+    if (++r->count == REVOKED_MAX)
+        end_others(f, r);
+}
+
 void fanout_revoke(struct fanout *f, const struct note_revoked *note)
 {
     struct revocation r = {.note = note};
     for (size_t i = 0; i < note->count; i++) {
         const struct revoked_entry *entry = &note->entries[i];
-        if (entry->kind == REVOKED_SUBJECT) {
-            r.subject = entry;
-            leases_visit_subject(f->shared.leases, slice_of(note->ns), slice_of(entry->value),
-                                 end_if_subject, &r);
+        if (entry->kind != REVOKED_SUBJECT) {
+            gather_other(f, &r, entry);
             continue;
         }
-        if (!r.others)
-            r.others = revoked_new();
-        revoked_add(r.others, slice_of(note->ns), entry);
+        r.subject = entry;
+        leases_visit_subject(f->shared.leases, slice_of(note->ns), slice_of(entry->value),
+                             end_if_subject, &r);
     }
-    if (r.others)
-        leases_visit(f->shared.leases, end_if_other, &r);
-    revoked_free(r.others);
+    end_others(f, &r);
 }
 
 /* --- the control channel ---------------------------------------------------------------------- */

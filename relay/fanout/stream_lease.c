@@ -59,22 +59,11 @@ void stream_lease_id(struct stream *s, struct connection_id *out)
         (struct connection_id){s->shared->node->tag, s->shared->worker, lease->slot, lease->secret};
 }
 
-static void add_id(struct strings *args, struct stream *s)
+static void add_named(struct strings *args, const char *name, struct buf *value)
 {
-    struct connection_id id;
-    struct buf text = {0};
-    stream_lease_id(s, &id);
-    connection_id_put(&text, &id);
-    strings_add(args, buf_slice(&text));
-    buf_reset(&text);
-}
-
-static void add_u64(struct strings *args, uint64_t n)
-{
-    struct buf text = {0};
-    buf_put_u64(&text, n);
-    strings_add(args, buf_slice(&text));
-    buf_reset(&text);
+    strings_add(args, slice_of(name));
+    strings_add(args, buf_slice(value));
+    buf_clear(value);
 }
 
 /* Nobody waits for the answer: what the ticket's next use finds is what counts. A client that was
@@ -82,15 +71,22 @@ static void add_u64(struct strings *args, uint64_t n)
 static void give_ticket_back(struct stream *s)
 {
     struct note_call *call = mem_zero(1, sizeof(*call));
+    struct connection_id id;
+    struct buf value = {0};
     call->note.kind = NOTE_CALL;
     call->worker = s->shared->worker;
     call->function = "sse_ticket_end";
     call->ns = slice_dup(subscription_ns(s->client.sub));
     strings_add(&call->args, slice_of(ticket_of(s)));
-    add_id(&call->args, s);
-    add_u64(&call->args, s->shared->config->ticket_reconnect_grace_ms);
-    add_u64(&call->args, !stream_lease(s)->id_told);
+    stream_lease_id(s, &id);
+    connection_id_put(&value, &id);
+    add_named(&call->args, "connection", &value);
+    buf_put_u64(&value, s->shared->config->ticket_reconnect_grace_ms);
+    add_named(&call->args, "grace", &value);
+    buf_put_u64(&value, !stream_lease(s)->id_told);
+    add_named(&call->args, "unused", &value);
     inbox_push(bus_inbox(s->shared->node->bus), &call->note.item);
+    buf_reset(&value);
 }
 
 void stream_lease_over(struct stream *s)
