@@ -353,11 +353,13 @@ def nginx(tmp_path):
     """The same with nginx, whose configuration has fixed addresses: they are replaced."""
     running = []
 
-    def start(first, second):
+    def start(first, second, replace=("", "")):
         binary = shutil.which("nginx") or "/usr/sbin/nginx"
         port = free_port()
         text = (ROOT / "deploy" / "nginx.conf").read_text()
-        own_paths = " access_log off;" + "".join(
+        assert replace[0] in text
+        text = text.replace(*replace) if replace[0] else text
+        own_paths = "".join(
             f" {kind}_temp_path {tmp_path}/{kind};"
             for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )

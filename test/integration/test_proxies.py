@@ -123,6 +123,39 @@ def test_a_rule_about_a_path_holds_however_the_path_is_written(nodes, haproxy):
     assert [node.metric("sse_relay_events_published_total") for node in nodes] == [0, 0]
 
 
+# --- what they log ---
+
+
+@pytest.mark.parametrize("name", ["haproxy", "nginx"])
+def test_no_ticket_or_token_stands_in_an_access_log(nodes, name, request, tmp_path):
+    """With the format that the configurations have for it; where in the query it stands does not matter."""
+    log, replace = {
+        "haproxy": (tmp_path / "haproxy.log", ("daemon notice", "daemon info")),
+        "nginx": (
+            tmp_path / "access.log",
+            (
+                "access_log off;\n    # access_log /var/log/nginx/sse-relay.log",
+                f"access_log {tmp_path}/access.log",
+            ),
+        ),
+    }[name]
+    base = request.getfixturevalue(name)(*nodes, replace=replace)
+    secret = "N0tForTheLog"
+    queries = [
+        f"ticket={secret}",
+        f"topic=t&ticket=shop~{secret}&replay=1",
+        f"ticket={secret}&ticket={secret}",
+        f"topic=t&access_token={secret}.e.f&ticket={secret}",
+        f"Ticket={secret}&topic=t",
+        "topic=ticket&last=1",
+    ]
+    for path in ("/events", "/projects/1/events"):
+        for query in queries:
+            requests.head(f"{base}{path}?{query}", timeout=TIMEOUT_S)
+    wait_until(lambda: log.read_text().count("topic=ticket&last=1") == 2, "the last line")
+    assert log.read_text().count("icket=-") >= 8 and secret not in log.read_text()
+
+
 # --- nodes that are full ---
 
 
