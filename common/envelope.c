@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/envelope.h"
+#include "common/match.h"
 #include <string.h>
 
 #define TTL_MS_MAX EVENT_ID_MAX
@@ -59,14 +60,39 @@ static enum err member_text(const cJSON *tree, const char *name, struct slice *o
 
 static struct event_fields blank_fields(struct slice ns, struct slice topic)
 {
-    return (struct event_fields){
-        .retry_ms = -1, .ns = ns, .topic = topic, .type = SLICE_NONE, .data = SLICE_NONE};
+    return (struct event_fields){.retry_ms = -1, .ns = ns, .topic = topic};
 }
 
 /* An event's predecessor on its topic is older than it. */
 static bool chain_plausible(const struct event_fields *f)
 {
     return f->id == 0 || f->prev < f->id;
+}
+
+/* A match that cannot be read is one that nobody has. */
+static void set_match(struct envelope *env, struct slice json, struct event_fields *f)
+{
+    buf_clear(&env->match);
+    f->has_match = true;
+    f->match = match_put(&env->match, json) == OK ? buf_slice(&env->match) : SLICE_NONE;
+}
+
+/* Which of two would count, nobody could say. */
+static void read_match(struct envelope *env, struct slice bytes, struct event_fields *f)
+{
+    const cJSON *match = NULL;
+    struct slice raw;
+    size_t count = 0;
+    for (const cJSON *item = env->tree->child; item; item = item->next)
+        if (strcmp(item->string, "match") == 0) {
+            match = item;
+            count++;
+        }
+    if (count == 0 || (count == 1 && cJSON_IsNull(match)))
+        return;
+    if (count > 1 || json_raw_member(bytes, "match", &raw) != OK)
+        raw = SLICE_LIT("");
+    set_match(env, raw, f);
 }
 
 static enum err read_members(const cJSON *tree, struct event_fields *f)
@@ -82,13 +108,13 @@ static enum err read_members(const cJSON *tree, struct event_fields *f)
         return ERR_INVALID;
     if (has_retry)
         f->retry_ms = (int64_t)retry;
-    f->has_match = member(tree, "match") != NULL;
     return f->data.ptr != NULL && chain_plausible(f) ? OK : ERR_INVALID;
 }
 
 void envelope_reset(struct envelope *env)
 {
     cJSON_Delete(env->tree);
+    buf_reset(&env->match);
     env->tree = NULL;
 }
 
@@ -115,11 +141,13 @@ enum err envelope_parse(struct envelope *env, struct slice bytes, struct slice n
         return ERR_NOT_FOUND;
     }
     enum err e = read_members(env->tree, &f);
-    if (e == OK)
-        *out = f;
-    else
+    if (e != OK) {
         envelope_reset(env);
-    return e;
+        return e;
+    }
+    read_match(env, bytes, &f);
+    *out = f;
+    return OK;
 }
 
 static enum err parse_entry_id(struct slice entry_id, uint64_t *id)
@@ -130,7 +158,8 @@ static enum err parse_entry_id(struct slice entry_id, uint64_t *id)
     return e == OK && *id > 0 ? OK : ERR_INVALID;
 }
 
-static enum err read_entry_field(struct slice name, struct slice value, struct event_fields *f)
+static enum err read_entry_field(struct envelope *env, struct slice name, struct slice value,
+                                 struct event_fields *f)
 {
     uint64_t retry;
     if (slice_is(name, "data")) {
@@ -138,7 +167,7 @@ static enum err read_entry_field(struct slice name, struct slice value, struct e
     } else if (slice_is(name, "event")) {
         f->type = value;
     } else if (slice_is(name, "match")) {
-        f->has_match = true;
+        set_match(env, f->has_match ? SLICE_LIT("") : value, f);
     } else if (slice_is(name, "prev")) {
         f->has_prev = true;
         return slice_u64(value, EVENT_ID_MAX, &f->prev);
@@ -154,14 +183,15 @@ static enum err read_entry_field(struct slice name, struct slice value, struct e
     return OK;
 }
 
-enum err envelope_from_entry(struct slice entry_id, const struct slice *fields, size_t count,
-                             struct slice ns, struct slice topic, struct event_fields *out)
+enum err envelope_from_entry(struct envelope *env, struct slice entry_id,
+                             const struct slice *fields, size_t count, struct slice ns,
+                             struct slice topic, struct event_fields *out)
 {
     struct event_fields f = blank_fields(ns, topic);
     if (count % 2 != 0 || parse_entry_id(entry_id, &f.id) != OK)
         return ERR_INVALID;
     for (size_t i = 0; i < count; i += 2)
-        if (read_entry_field(fields[i], fields[i + 1], &f) != OK)
+        if (read_entry_field(env, fields[i], fields[i + 1], &f) != OK)
             return ERR_INVALID;
     if (f.data.ptr == NULL || !chain_plausible(&f))
         return ERR_INVALID;

@@ -9,6 +9,7 @@
  * end. */
 struct envelope {
     cJSON *tree;
+    struct buf match;
 };
 
 /* Parses a channel message. @ns and @topic come from the channel's name, and win.
@@ -20,8 +21,8 @@ NODISCARD enum err envelope_parse(struct envelope *env, struct slice bytes, stru
 void envelope_reset(struct envelope *env);
 
 /* Fills *out from a log entry: @entry_id as Redis prints it ("<id>-0"), @fields alternating name,
- * value. Unknown fields are ignored. The slices borrow from @fields. ERR_INVALID: not an entry of
- * ours. */
-NODISCARD enum err envelope_from_entry(struct slice entry_id, const struct slice *fields,
-                                       size_t count, struct slice ns, struct slice topic,
-                                       struct event_fields *out);
+ * value. Unknown fields are ignored. The slices borrow from @fields, and that of `match` from @env,
+ * until its next use. ERR_INVALID: not an entry of ours. */
+NODISCARD enum err envelope_from_entry(struct envelope *env, struct slice entry_id,
+                                       const struct slice *fields, size_t count, struct slice ns,
+                                       struct slice topic, struct event_fields *out);

@@ -12,7 +12,7 @@
 /* One allocation: the struct, then its texts and the frame. */
 struct event {
     atomic_uint refs;
-    bool has_match;
+    uint32_t match; /* where its flat form is in this allocation; 0: it has none */
     uint64_t id, prev;
     uint64_t arrival_us;
     uint64_t twin;
@@ -91,6 +91,14 @@ static size_t append_type(struct buf *b, struct slice type)
     return at;
 }
 
+/* Returns 0 for an event without. */
+static size_t append_match(struct buf *b, const struct event_fields *fields)
+{
+    if (!fields->has_match)
+        return 0;
+    return append(b, fields->match.len ? fields->match : (struct slice){"", 1});
+}
+
 bool event_type_is_reserved(struct slice type, const char *prefix)
 {
     struct slice own = slice_of(prefix);
@@ -100,12 +108,14 @@ bool event_type_is_reserved(struct slice type, const char *prefix)
 
 struct event *event_new(const struct event_fields *fields, uint64_t arrival_us)
 {
-    struct buf b = event_open(fields->ns.len + fields->topic.len + 2 * fields->type.len +
-                              fields->data.len + 81 + CHUNK_HEAD_MAX + CHUNK_END_BYTES);
+    struct buf b =
+        event_open(fields->ns.len + fields->topic.len + 2 * fields->type.len + fields->match.len +
+                   fields->data.len + 82 + CHUNK_HEAD_MAX + CHUNK_END_BYTES);
     size_t ns = b.len, topic = ns + fields->ns.len + 1;
     name_put_lookup(&b, fields->ns, fields->topic); /* event_key() */
     size_t type = fields->type.len > 0 ? append_type(&b, fields->type) : b.len;
     size_t type_end = b.len;
+    size_t match = append_match(&b, fields);
     open_frame(&b);
     size_t frame = b.len;
     sse_put_frame(&b, fields);
@@ -119,7 +129,8 @@ struct event *event_new(const struct event_fields *fields, uint64_t arrival_us)
     ev->arrival_us = arrival_us;
     ev->twin = fields->twin;
     ev->ttl_ms = fields->ttl_ms;
-    ev->has_match = fields->has_match;
+    assert(match <= UINT32_MAX);
+    ev->match = (uint32_t)match;
     ev->ns = (struct slice){base + ns, topic - ns - 1};
     ev->topic = (struct slice){base + topic, type - topic};
     ev->type = type_end > type ? (struct slice){base + type, type_end - type} : SLICE_NONE;
@@ -203,7 +214,12 @@ uint64_t event_twin(const struct event *ev)
 
 bool event_has_match(const struct event *ev)
 {
-    return ev->has_match;
+    return ev->match > 0;
+}
+
+const char *event_match(const struct event *ev)
+{
+    return ev->match ? (const char *)ev + ev->match : NULL;
 }
 
 bool event_is_over(const struct event *ev, uint64_t now_us)

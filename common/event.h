@@ -17,11 +17,12 @@ struct event_fields {
     uint64_t id;   /* 0: none (ephemeral, raw) */
     uint64_t prev; /* the topic's previous id, 0: none */
     bool has_prev;
-    bool has_match;   /* meant only for streams with certain claims */
+    bool has_match;   /* meant only for streams whose grant has each of its pairs */
     int64_t retry_ms; /* -1: none */
     uint64_t twin;    /* of an ephemeral event on several topics: the same for each; 0: none */
     uint64_t ttl_ms;  /* 0: none */
     struct slice ns, topic, type, data;
+    struct slice match; /* of one that has_match: flat (match.h); SLICE_NONE: nobody has it */
 };
 
 /* Whether a type is one of those that only the relay sends: it begins with "relay.", or with
@@ -48,6 +49,8 @@ uint64_t event_prev(const struct event *ev);
 uint64_t event_arrival_us(const struct event *ev);
 uint64_t event_twin(const struct event *ev);
 bool event_has_match(const struct event *ev);
+/* Its pairs, flat (match.h): the end alone where nobody has them. NULL: it has no match. */
+const char *event_match(const struct event *ev);
 /* Whether its own ttl has passed at @now_us of the wall clock: then nobody is sent it any more who
  * was not there. */
 bool event_is_over(const struct event *ev, uint64_t now_us);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/clock.h"
 #include "common/hash.h"
@@ -61,6 +62,23 @@ struct bus_reads {
 
 /* --- lanes ------------------------------------------------------------------------------------ */
 
+/* Of the last N events, other claims have others. Behind a NUL, which no name has, and with one
+ * behind each text: no two grants' claims look alike. */
+static void lane_put_claims(struct buf *key, const struct grant_fields *fields)
+{
+    if (fields->match_count)
+        buf_putc(key, '\0');
+    for (size_t i = 0; i < fields->match_count; i++) {
+        const struct grant_claim *claim = &fields->match[i];
+        buf_putc(key, '=');
+        buf_put(key, claim->name, strlen(claim->name) + 1);
+        for (size_t j = 0; j < claim->values.count; j++) {
+            buf_putc(key, '+');
+            buf_put(key, claim->values.items[j], strlen(claim->values.items[j]) + 1);
+        }
+    }
+}
+
 /* What two reads must have in common to be one. */
 static void lane_put_key(struct buf *key, const struct note_read *note)
 {
@@ -76,6 +94,8 @@ static void lane_put_key(struct buf *key, const struct note_read *note)
         buf_printf(key, "\n%s", request->topics.items[i]);
     for (size_t i = 0; i < request->types.count && note->kind == CURSOR_LAST; i++)
         buf_printf(key, "\n %s", request->types.items[i]);
+    if (request->grant && note->kind == CURSOR_LAST)
+        lane_put_claims(key, grant_fields(request->grant));
 }
 
 /* "Ten minutes ago" was said by this machine's clock, as the store's may not have been known then.

@@ -169,7 +169,7 @@ enum page_fit { PAGE_FITS, PAGE_FULL, PAGE_OVER_BUDGET };
 static enum page_fit page_fit(const struct replay *r, struct event *ev)
 {
     const struct replay_page *page = &r->page;
-    if (page->events >= r->budget)
+    if (page->counted >= r->budget && replay_counts(r, ev))
         return PAGE_OVER_BUDGET;
     bool full = page->events >= r->max_events || page->bytes + event_frame(ev).len > r->max_bytes;
     return page->events && full ? PAGE_FULL : PAGE_FITS;
@@ -205,6 +205,7 @@ static enum page_fit take_items(struct replay *r, size_t first, uint64_t bound)
             r->items[kept++] = item;
             page->last = item.id;
             page->events++;
+            page->counted += replay_counts(r, item.event);
             page->bytes += event_frame(item.event).len;
         }
     }

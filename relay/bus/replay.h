@@ -30,6 +30,7 @@ struct replay_walk {
 struct replay_page {
     size_t bytes;
     uint64_t events, last; /* last: the id of its last event */
+    uint64_t counted;      /* of them, by the budget */
 };
 
 /* What a page has found out about many topics, for the next page of the same names: it need not
@@ -48,7 +49,9 @@ struct replay {
     const struct store *store;
     const char *ns;
     const struct strings *names;
-    const struct subscription *sub; /* which types count for CURSOR_LAST; NULL: all */
+    /* Whose it is, where that counts: which events CURSOR_LAST and `budget` count. NULL: those
+     * that are for everybody. */
+    const struct subscription *sub;
     enum cursor_kind kind;
     uint64_t cursor;
     uint32_t max_events;

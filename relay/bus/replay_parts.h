@@ -15,6 +15,9 @@ void replay_ranges_read(struct replay *r, void (*done)(struct replay *r));
 void replay_ranges_note_next(struct replay *r);
 void replay_ranges_free(struct replay *r);
 
+/* Whether the event counts as one of those that are replayed: it is for the subscription. */
+bool replay_counts(const struct replay *r, const struct event *ev);
+
 /* replay_walk.c */
 /* Takes the ids of what the ranges brought so far, and lets that go; keeps the highest, each once.
  */

@@ -112,6 +112,7 @@ void replay_ranges_free(struct replay *r)
 struct candidate {
     uint64_t id;
     size_t bytes;
+    bool counts; /* by the budget */
 };
 
 static int compare_candidates(const void *a, const void *b)
@@ -123,17 +124,19 @@ static int compare_candidates(const void *a, const void *b)
 /* The id of the first event that finds the page full; UINT64_MAX: there is room for all. */
 static uint64_t find_full(const struct replay *r, struct candidate *candidates, size_t count)
 {
-    uint64_t most = r->max_events < r->budget ? r->max_events : r->budget;
-    uint64_t events = r->stepped ? r->page.events : 0;
-    size_t bytes = r->stepped ? r->page.bytes : 0;
+    const struct replay_page page = r->stepped ? r->page : (struct replay_page){0};
+    uint64_t events = page.events, counted = page.counted;
+    size_t bytes = page.bytes;
     if (count)
         qsort(candidates, count, sizeof(*candidates), compare_candidates);
     for (size_t i = 0; i < count; i++) {
         if (i && candidates[i].id == candidates[i - 1].id)
             continue;
-        if (events >= most || (events && bytes + candidates[i].bytes > r->max_bytes))
+        if (events >= r->max_events || (candidates[i].counts && counted >= r->budget) ||
+            (events && bytes + candidates[i].bytes > r->max_bytes))
             return candidates[i].id;
         events++;
+        counted += candidates[i].counts;
         bytes += candidates[i].bytes;
     }
     return UINT64_MAX;
@@ -150,7 +153,8 @@ static void narrow(struct replay *r)
         for (size_t j = 0; j < r->ranges[i].count; j++) {
             const struct store_entry *entry = &r->ranges[i].entries[j];
             if (entry->event)
-                candidates[count++] = (struct candidate){entry->id, event_frame(entry->event).len};
+                candidates[count++] = (struct candidate){entry->id, event_frame(entry->event).len,
+                                                         replay_counts(r, entry->event)};
         }
     uint64_t full = find_full(r, candidates, count);
     free(candidates);

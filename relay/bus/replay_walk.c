@@ -13,10 +13,9 @@ static int compare_downwards(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-static bool walk_counts(const struct replay *r, const struct event *ev)
+bool replay_counts(const struct replay *r, const struct event *ev)
 {
-    return ev && !event_has_match(ev) &&
-           (!r->sub || subscription_wants_type(r->sub, event_type(ev)));
+    return r->sub ? subscription_wants_event(r->sub, ev) : !event_has_match(ev);
 }
 
 void replay_walk_collect(struct replay *r)
@@ -29,7 +28,7 @@ void replay_walk_collect(struct replay *r)
     for (size_t i = 0; i < r->range_count; i++) {
         struct store_range *range = &r->ranges[i];
         for (size_t j = 0; j < range->count; j++)
-            if (walk_counts(r, range->entries[j].event))
+            if (range->entries[j].event && replay_counts(r, range->entries[j].event))
                 walk->ids[walk->count++] = range->entries[j].id;
         store_range_reset(range);
     }

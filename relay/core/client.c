@@ -157,7 +157,9 @@ static bool is_wanted(const struct client *c, const struct event *ev)
 {
     if (is_control(ev))
         return true;
-    return !event_has_match(ev) && (c->any_type || subscription_wants_type(c->sub, event_type(ev)));
+    if (c->any_type && !event_has_match(ev))
+        return true;
+    return subscription_wants_event(c->sub, ev);
 }
 
 static enum client_push hold(struct client *c, const struct client_limits *limits, struct event *ev)

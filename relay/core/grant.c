@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/match.h"
 #include "common/mem.h"
 #include "relay/core/pattern.h"
 
@@ -244,6 +245,22 @@ bool grant_may_subscribe(const struct grant *g, struct slice topic)
 bool grant_may_publish(const struct grant *g, struct slice topic)
 {
     return !g->fields.from_ticket && is_within(&g->fields.publish, topic);
+}
+
+bool grant_matches(const struct grant *g, const struct event *ev)
+{
+    const char *at = event_match(ev), *name, *value;
+    if (!at)
+        return true;
+    if (!g || !*at)
+        return false;
+    while (match_next(&at, &name, &value)) {
+        const struct grant_claim *claim =
+            find_claim(g->fields.match, g->fields.match_count, slice_of(name));
+        if (!claim || !strings_have(&claim->values, slice_of(value)))
+            return false;
+    }
+    return true;
 }
 
 static bool is_same(const char *a, const char *b)

@@ -50,7 +50,8 @@ const struct grant_fields *grant_fields(const struct grant *g);
 /* Whether @topic, a topic or a pattern, lies within one granted pattern. */
 bool grant_may_subscribe(const struct grant *g, struct slice topic);
 bool grant_may_publish(const struct grant *g, struct slice topic);
-/* Whether the event is for it: it has every pair of the event's match. NULL: no pair at all. */
+/* Whether the event is for it: it has every pair of the event's match. NULL: it has none at all, so
+ * only events without. */
 bool grant_matches(const struct grant *g, const struct event *ev);
 /* Issuer, subject and namespace are the same, and there is a subject. */
 bool grant_is_same_subject(const struct grant *a, const struct grant *b);

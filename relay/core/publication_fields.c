@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/event.h"
+#include "common/match.h"
 #include "common/mem.h"
 #include "common/names.h"
 #include "relay/core/publication_fields.h"
@@ -28,7 +29,7 @@ struct rule {
 };
 
 #define BIT(field) (1u << (field))
-#define NAME_BYTES 256 /* of event, once, key, and of a name in match */
+#define NAME_BYTES 256 /* of event, once, key */
 
 static const struct rule rules[FIELD_COUNT] = {
     [FIELD_TOPIC] = {.name = "topic", .kind = KIND_TOPIC, .least = 1, .greatest = NAME_TOPIC_MAX},
@@ -69,7 +70,7 @@ static const struct rule rules[FIELD_COUNT] = {
                    .greatest = NAME_BYTES,
                    .barred = BARRED_CONTROLS},
     [FIELD_TTL] = {.name = "ttl", .kind = KIND_MS, .least = 1, .greatest = EVENT_ID_MAX},
-    [FIELD_MATCH] = {.name = "match", .kind = KIND_MATCH, .least = 1, .greatest = 4096},
+    [FIELD_MATCH] = {.name = "match", .kind = KIND_MATCH, .least = 1, .greatest = MATCH_MAX},
 };
 
 static const char *const priorities[] = {"low", "normal", "high", "0", "1", "2", "3",
@@ -186,11 +187,6 @@ static bool has_barred(struct slice s, enum barred barred)
     return memchr(s.ptr, '\r', s.len) || memchr(s.ptr, '\n', s.len) || memchr(s.ptr, '\0', s.len);
 }
 
-static bool name_like(struct slice s, enum barred barred)
-{
-    return s.len >= 1 && s.len <= NAME_BYTES && !has_barred(s, barred) && slice_utf8_valid(s);
-}
-
 bool publication_text_valid(enum publication_field field, struct slice text)
 {
     const struct rule *rule = &rules[field];
@@ -259,34 +255,12 @@ static const char *priority_find(struct slice text)
 
 /* --- match ----------------------------------------------------------------------------------- */
 
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-/* Which of two values would count, nobody could say. */
-static bool has_repeated_name(const cJSON *object)
-{
-    size_t count = (size_t)cJSON_GetArraySize(object), i = 0;
-    char **names = mem_alloc(count * sizeof(*names));
-    for (const cJSON *item = object->child; item; item = item->next)
-        names[i++] = item->string;
-    qsort(names, count, sizeof(*names), compare_names);
-    for (i = 1; i < count && strcmp(names[i - 1], names[i]) != 0; i++)
-        ;
-    free(names);
-    return i < count;
-}
-
 /* Appends it without white space. False: it is not right. */
 static bool put_match(const cJSON *match, struct buf *b)
 {
-    if (!cJSON_IsObject(match) || !match->child)
+    if (!match_is_valid(match))
         return false;
     for (const cJSON *item = match->child; item; item = item->next) {
-        if (!cJSON_IsString(item) || has_barred(slice_of(item->valuestring), BARRED_CONTROLS) ||
-            !name_like(slice_of(item->string), BARRED_CONTROLS))
-            return false;
         buf_putc(b, b->len > 0 ? ',' : '{');
         json_put_string(b, slice_of(item->string));
         buf_putc(b, ':');
@@ -295,7 +269,7 @@ static bool put_match(const cJSON *match, struct buf *b)
             return false;
     }
     buf_putc(b, '}');
-    return !has_repeated_name(match);
+    return true;
 }
 
 enum err publication_set_match(struct publication *p, const cJSON *match, struct buf *why)

@@ -135,3 +135,8 @@ bool subscription_wants_type(const struct subscription *s, struct slice type)
             return true;
     return false;
 }
+
+bool subscription_wants_event(const struct subscription *s, const struct event *ev)
+{
+    return subscription_wants_type(s, event_type(ev)) && grant_matches(s->request.grant, ev);
+}

@@ -46,3 +46,5 @@ struct slice subscription_ns(const struct subscription *s);
 bool subscription_wants_topic(const struct subscription *s, struct slice topic);
 /* Whether it wants events of this type (SLICE_NONE: the event has none). */
 bool subscription_wants_type(const struct subscription *s, struct slice type);
+/* Whether an event of its topics is for it: it wants the type, and its grant has the match. */
+bool subscription_wants_event(const struct subscription *s, const struct event *ev);

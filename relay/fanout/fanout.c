@@ -150,6 +150,15 @@ static void on_hit(void *owner, void *arg)
     }
 }
 
+/* Without authentication no stream has what an event with match asks for. (One whose match cannot
+ * be read is counted where it is parsed.) */
+static bool reaches_nobody(const struct fanout *f, const struct event *ev)
+{
+    const struct config *config = f->shared.config;
+    const char *match = event_match(ev);
+    return match && *match && !config->auth_file[0] && !config->auth_key_file[0];
+}
+
 void fanout_take_events(struct fanout *f, struct note_events *note)
 {
     for (size_t i = 0; i < note->count; i++) {
@@ -160,7 +169,7 @@ void fanout_take_events(struct fanout *f, struct note_events *note)
         if (!event_twin(ev) || event_twin(ev) != f->twin)
             f->stamp++;
         f->twin = event_twin(ev);
-        if (event_has_match(ev))
+        if (reaches_nobody(f, ev))
             metrics_add(f->shared.metrics, M_DROPPED_MATCH, 1);
         interest_match(f->shared.interest, event_ns(ev), event_topic(ev), on_hit, &offer);
         fanout_close_doomed(f);

@@ -26,8 +26,7 @@ static void offer_late(struct fanout *f, struct stream *s, const struct note_gap
     struct client *c = &s->client;
     struct event *ev = gap->late;
     bool has_it = gap->unless && subscription_wants_topic(c->sub, slice_of(gap->unless));
-    if (c->cursor < gap->to || has_it || event_has_match(ev) ||
-        !subscription_wants_type(c->sub, event_type(ev)))
+    if (c->cursor < gap->to || has_it || !subscription_wants_event(c->sub, ev))
         return;
     switch (client_push_late(c, &f->shared.limits, ev)) {
     case CLIENT_QUEUED:

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/hash.h"
+#include "common/match.h"
 #include "common/mem.h"
 #include "common/names.h"
 #include "relay/core/pattern.h"
@@ -313,9 +314,12 @@ static void post_log(struct memory *m, struct memory_space *space, struct event_
         topics_prune(m, now_us); /* afterwards: it is the last in the list now, and stays */
 }
 
-/* Of the event on any of its topics. priority and key are for policies that are yet to come. */
-static struct event_fields fields_of(const struct publication *p, struct slice ns)
+/* Of the event on any of its topics; its match is put into @match. priority and key are for
+ * policies that are yet to come. */
+static struct event_fields fields_of(const struct publication *p, struct slice ns,
+                                     struct buf *match)
 {
+    bool readable = p->match.ptr && match_put(match, p->match) == OK;
     return (struct event_fields){
         .retry_ms = publication_has(p, FIELD_RETRY) ? (int64_t)p->retry_ms : -1,
         .has_prev = true,
@@ -324,15 +328,17 @@ static struct event_fields fields_of(const struct publication *p, struct slice n
         .ns = ns,
         .type = p->event,
         .data = p->data,
+        .match = readable ? buf_slice(match) : SLICE_NONE,
     };
 }
 
 size_t memory_publish(struct memory *m, struct slice ns, const struct publication *p,
                       uint64_t now_us, uint64_t arrival_us, struct event **events, uint64_t *id)
 {
-    struct event_fields fields = fields_of(p, ns);
     if (p->once.ptr && memory_once_find(m->once, ns, p->once, now_us, id))
         return 0;
+    struct buf match = {0};
+    struct event_fields fields = fields_of(p, ns, &match);
     logs_expire(m, now_us);
     if (p->ephemeral && p->topics.count > 1)
         fields.twin = ++m->twins;
@@ -353,6 +359,7 @@ size_t memory_publish(struct memory *m, struct slice ns, const struct publicatio
         uint64_t ttl_ms = p->once_ttl_ms ? p->once_ttl_ms : m->config->once_ttl_ms;
         memory_once_put(m->once, ns, p->once, fields.id, now_us, now_us + ttl_ms * 1000);
     }
+    buf_reset(&match);
     *id = fields.id;
     return p->topics.count;
 }

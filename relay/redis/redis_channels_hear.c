@@ -11,15 +11,21 @@ void redis_channels_run_end(struct redis_channels *ch)
     ch->run_event = NULL;
 }
 
-static void count_invalid(struct redis_channels *ch, const char *what, struct slice channel)
+static void count_dropped(struct redis_channels *ch, enum metric metric, const char *what,
+                          struct slice channel)
 {
     uint64_t held;
-    metrics_add(ch->metrics, M_DROPPED_INVALID, 1);
+    metrics_add(ch->metrics, metric, 1);
     if (!log_limit_pass(&ch->invalid_limit, clock_mono_us(), &held))
         return;
     char *text = slice_dup(channel);
     log_put(LOG_WARN, what, "channel", text, "not_logged", log_u64(held), NULL);
     free(text);
+}
+
+static void count_invalid(struct redis_channels *ch, const char *what, struct slice channel)
+{
+    count_dropped(ch, M_DROPPED_INVALID, what, channel);
 }
 
 static struct event *parse_message(struct redis_channels *ch, struct slice channel,
@@ -41,6 +47,9 @@ static struct event *parse_message(struct redis_channels *ch, struct slice chann
         goto invalid;
     if (ch->deaf && fields.id)
         return NULL;
+    if (fields.has_match && !fields.match.len)
+        count_dropped(ch, M_DROPPED_MATCH, "an event reaches nobody: its match cannot be read",
+                      channel);
     return store_event(ch->config, &fields, clock_mono_us());
 
 invalid:

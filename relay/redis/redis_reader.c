@@ -18,6 +18,7 @@ struct redis_reader {
     void *arg;
     struct metrics *metrics;
     struct log_limit invalid_limit;
+    struct envelope envelope;
 };
 
 /* --- what is not as it should be ------------------------------------------------------------- */
@@ -198,7 +199,7 @@ static bool entry_fill(struct redis_reader *r, const struct store_range *range,
     for (size_t i = 0; i < count; i++)
         fields[i] = redis_reply_text(redis_reply_at(pairs, i));
     struct event_fields event;
-    if (envelope_from_entry(redis_reply_text(redis_reply_at(reply, 0)), fields, count,
+    if (envelope_from_entry(&r->envelope, redis_reply_text(redis_reply_at(reply, 0)), fields, count,
                             slice_of(range->ns), slice_of(range->topic), &event))
         return false;
     bool hidden =
@@ -314,5 +315,6 @@ void redis_reader_free(struct redis_reader *r)
     if (!r)
         return;
     config_unref(r->config);
+    envelope_reset(&r->envelope);
     free(r);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Messages and log entries as Redis may hand them over. */
 #include "common/envelope.h"
+#include "common/match.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,10 +17,17 @@ static void check_event(const struct event_fields *fields)
         abort();
     if (memchr(frame.ptr, '\r', frame.len) != NULL || memchr(frame.ptr, '\0', frame.len) != NULL)
         abort();
+    const char *at = event_match(ev), *name, *value;
+    if ((at != NULL) != fields->has_match)
+        abort();
+    while (at != NULL && match_next(&at, &name, &value))
+        if (*name == '\0' || slice_has_control(slice_of(name)) ||
+            slice_has_control(slice_of(value)))
+            abort();
     event_unref(ev);
 }
 
-static void fuzz_entry(struct slice input)
+static void fuzz_entry(struct envelope *env, struct slice input)
 {
     struct slice parts[16];
     size_t count = 0;
@@ -33,7 +41,7 @@ static void fuzz_entry(struct slice input)
         input = (struct slice){end + 1, input.len - (size_t)(end + 1 - input.ptr)};
     }
     struct event_fields fields;
-    if (envelope_from_entry(parts[0], parts + 1, count - 1, SLICE_LIT("n"), SLICE_LIT("t"),
+    if (envelope_from_entry(env, parts[0], parts + 1, count - 1, SLICE_LIT("n"), SLICE_LIT("t"),
                             &fields) == OK)
         check_event(&fields);
 }
@@ -45,8 +53,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
     struct event_fields fields;
     if (envelope_parse(&env, input, SLICE_LIT("n"), SLICE_LIT("t"), &fields) != ERR_INVALID)
         check_event(&fields);
-    envelope_reset(&env);
     if (len > 0)
-        fuzz_entry(input);
+        fuzz_entry(&env, input);
+    envelope_reset(&env);
     return 0;
 }

@@ -133,6 +133,23 @@ def test_page_full_of_foreign_entries_hides_nothing_behind_it(audience, sse_conn
 # --- envelopes ---
 
 
+BROKEN_MATCH = ["{}", "[]", "0", '""', "false", '{"user":42}', '{"user":["42"]}', '{"user":"42","user":"42"}',
+                '{"user":"4\\u00002"}', 'null,"match":{"user":"42"}', '{"user":"42"},"match":null']  # fmt: skip
+
+
+def test_an_envelope_with_a_broken_match_reaches_nobody_and_is_counted(audience, doors):
+    """Whom it is for, nobody can tell: so not everybody."""
+    relay, streams = audience
+    before = len(relay.log)
+    for match in BROKEN_MATCH:
+        doors.raw("t", '{"sse":1,"topic":"t","data":"secret","match":%s}' % match)
+    doors.raw("t", '{"sse":1,"topic":"t","data":"public","match":null}')
+    for s in streams:
+        assert s.wait_for(1).data == ["public"] and not s.gaps
+    assert relay.metric("sse_relay_events_dropped_total", reason="match") == len(BROKEN_MATCH)
+    assert [line for line in relay.log[before:] if "match cannot be read" in line]
+
+
 @pytest.mark.parametrize("which", ["seen before", "never seen", "older than all"])
 def test_envelope_below_the_last_goes_nowhere(audience, doors, which):
     """What was seen comes again after each break of a connection: no fault. What is new to the topic is one."""

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "common/match.h"
 #include "common/mem.h"
 
 static char *copy(const char *text)
@@ -16,9 +17,11 @@ void client_start(struct client *c, const char *type)
     client_start_as(c, type, &plain);
 }
 
-void client_start_as(struct client *c, const char *type, const struct client_form *form)
+static void start(struct client *c, const char *type, const struct client_form *form,
+                  struct grant *grant)
 {
-    struct subscription_request request = {.ns = copy("default")};
+    struct subscription_request request = {.ns = copy("default"),
+                                           .grant = grant ? grant_ref(grant) : NULL};
     request.topics.items = mem_zero(1, sizeof(char *));
     request.topics.items[0] = copy("t");
     request.topics.count = 1;
@@ -32,15 +35,37 @@ void client_start_as(struct client *c, const char *type, const struct client_for
     subscription_unref(sub);
 }
 
+void client_start_as(struct client *c, const char *type, const struct client_form *form)
+{
+    start(c, type, form, NULL);
+}
+
+void client_start_with(struct client *c, const char *type, struct grant *grant)
+{
+    static const struct client_form plain;
+    start(c, type, &plain, grant);
+}
+
 struct event *event_make(uint64_t id, const char *type, const char *data)
 {
+    return event_make_for(id, type, data, NULL);
+}
+
+struct event *event_make_for(uint64_t id, const char *type, const char *data, const char *match)
+{
+    struct buf flat = {0};
+    bool readable = match && match_put(&flat, slice_of(match)) == OK;
     struct event_fields fields = {.id = id,
                                   .retry_ms = -1,
+                                  .has_match = match != NULL,
+                                  .match = readable ? buf_slice(&flat) : SLICE_NONE,
                                   .ns = SLICE_LIT("default"),
                                   .topic = SLICE_LIT("t"),
                                   .type = slice_of(type),
                                   .data = slice_of(data)};
-    return event_new(&fields, 0);
+    struct event *ev = event_new(&fields, 0);
+    buf_reset(&flat);
+    return ev;
 }
 
 void client_drain(struct client *c, struct buf *out, size_t step)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/match.h"
 #include "common/mem.h"
 
 struct fake fake;
@@ -80,8 +81,12 @@ static void range_entry(struct store_range *range, const struct fake_entry *entr
 {
     static char text[1024];
     memset(text, 'x', sizeof(text));
+    struct buf match = {0};
+    bool readable = entry->match && match_put(&match, slice_of(entry->match)) == OK;
     struct event_fields fields = {.id = entry->id,
                                   .retry_ms = -1,
+                                  .has_match = entry->match != NULL,
+                                  .match = readable ? buf_slice(&match) : SLICE_NONE,
                                   .ns = slice_of(range->ns),
                                   .topic = slice_of(range->topic),
                                   .data = {text, entry->bytes}};
@@ -90,6 +95,7 @@ static void range_entry(struct store_range *range, const struct fake_entry *entr
                              .id = entry->id,
                              .prev = entry->prev,
                              .has_prev = entry->has_prev};
+    buf_reset(&match);
 }
 
 void fake_answer(struct store_range *range)
@@ -142,6 +148,7 @@ void rig_ask(enum cursor_kind kind, uint64_t cursor)
     rig.replay = (struct replay){.store = &store,
                                  .ns = "default",
                                  .names = &rig.topics,
+                                 .sub = rig.sub,
                                  .kind = kind,
                                  .cursor = cursor,
                                  .max_events = 100,
@@ -162,6 +169,14 @@ void rig_run(enum cursor_kind kind, uint64_t cursor)
 void rig_want(const char *name)
 {
     rig.names[rig.topics.count++] = mem_dup(name, strlen(name));
+}
+
+void rig_grant(struct grant *grant)
+{
+    struct subscription_request request = {.ns = mem_dup("default", 7), .grant = grant};
+    strings_add(&request.topics, SLICE_LIT(">"));
+    subscription_unref(rig.sub);
+    rig.sub = subscription_new(&request);
 }
 
 const char *rig_shown(void)
@@ -193,6 +208,8 @@ void rig_setup(void)
 void rig_teardown(void)
 {
     replay_reset(&rig.replay);
+    subscription_unref(rig.sub);
+    rig.sub = NULL;
     for (size_t i = 0; i < rig.topics.count; i++)
         free(rig.names[i]);
 }

@@ -7,8 +7,9 @@
 struct fake_entry {
     uint64_t id, prev;
     bool has_prev, expired;
-    bool foreign; /* not an event of ours: the store passes over it */
-    size_t bytes; /* of data */
+    bool foreign;      /* not an event of ours: the store passes over it */
+    size_t bytes;      /* of data */
+    const char *match; /* JSON; NULL: for everybody */
 };
 
 struct fake_topic {
@@ -32,7 +33,8 @@ struct fake {
 struct rig {
     struct replay replay;
     char *names[8];
-    struct strings topics; /* wanted */
+    struct strings topics;    /* wanted */
+    struct subscription *sub; /* NULL: only what is for everybody counts */
     enum err result;
     unsigned done; /* how often */
 };
@@ -51,6 +53,8 @@ void fake_prune(const char *name); /* the topic is gone from the index, and the 
 void fake_answer(struct store_range *range);
 
 void rig_want(const char *name);
+/* From here on it is read for somebody with this grant; takes the reference. */
+void rig_grant(struct grant *grant);
 /* Prepares rig.replay. */
 void rig_ask(enum cursor_kind kind, uint64_t cursor);
 /* Prepares it, and reads a page. */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/mem.h"
+#include "grant_rig.h"
 #include "relay/core/client.h"
 #include "relay/core/publication_fields.h"
 #include "relay/memory/store_memory.h"
@@ -111,13 +112,19 @@ static void watch(unsigned w, const char *name, enum note_kind kind)
     post(&note->note, kind);
 }
 
-static struct subscription *subscription_to(const char *name)
+/* Takes the reference to @grant. */
+static struct subscription *subscription_with(const char *name, struct grant *grant)
 {
-    struct subscription_request request = {.ns = copy("default")};
+    struct subscription_request request = {.ns = copy("default"), .grant = grant};
     request.topics.items = mem_zero(1, sizeof(char *));
     request.topics.items[0] = copy(name);
     request.topics.count = 1;
     return subscription_new(&request);
+}
+
+static struct subscription *subscription_to(const char *name)
+{
+    return subscription_with(name, NULL);
 }
 
 static struct note_read *ask(unsigned w, struct subscription *sub, enum cursor_kind kind,
@@ -242,7 +249,11 @@ START_TEST(test_a_batch_gets_rising_ids_and_null_where_there_is_none)
     ck_assert_uint_eq(events->count, 5); /* the second twice, the fourth not at all */
     ck_assert_uint_eq(event_id(events->events[1]), event_id(events->events[2]));
     ck_assert_uint_eq(event_id(events->events[3]), 0);
-    ck_assert(event_has_match(events->events[4]));
+    ck_assert_mem_eq(event_match(events->events[4]),
+                     "u\0"
+                     "1\0",
+                     5);
+    ck_assert(!event_has_match(events->events[0]));
     struct note_publish *answer = (struct note_publish *)expect(0, NOTE_PUBLISH);
     ck_assert_uint_eq(answer->status, 200);
     ck_assert_uint_lt(answer->ids[0], answer->ids[1]);
@@ -355,6 +366,66 @@ START_TEST(test_the_end_of_one_stream_s_budget_is_not_that_of_others)
     note_free(&poor->note);
     note_free(&rich->note);
     subscription_unref(sub);
+}
+END_TEST
+
+static struct note_read *next_page(unsigned w)
+{
+    struct note *note;
+    while ((note = next_note(w))->kind != NOTE_READ)
+        note_free(note);
+    return (struct note_read *)note;
+}
+
+/* What of the page is for whom it was read: one event, with this data. */
+static void expect_one(const struct note_read *page, const char *data)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < page->count; i++) {
+        struct slice frame = event_frame(page->events[i]);
+        if (!subscription_wants_event(page->sub, page->events[i]))
+            continue;
+        ck_assert_ptr_nonnull(memmem(frame.ptr, frame.len, data, strlen(data)));
+        found++;
+    }
+    ck_assert_uint_eq(found, 1);
+    ck_assert(page->final);
+}
+
+/* All ask in one turn: who has other claims has another last event, and who has the same shares the
+ * read. */
+START_TEST(test_the_last_ones_are_each_one_s_own)
+{
+    static const struct {
+        const char *name, *value, *data;
+    } readers[] = {{"user", "1", "data: 1\n"},    {"user", "2", "data: 2\n"},
+                   {"user", "1", "data: 1\n"},    {"org", "1", "data: o\n"},
+                   {"user", "1=", "data: all\n"}, {NULL, NULL, "data: all\n"}};
+    enum { READERS = sizeof readers / sizeof *readers };
+    const struct note_read *reads[READERS];
+    watch(0, "a", NOTE_WATCH);
+    publish(1, ARGS("topic", "a", "data", "all"));
+    publish(1, ARGS("topic", "a", "data", "1", "match", "{\"user\":\"1\"}"));
+    publish(1, ARGS("topic", "a", "data", "2", "match", "{\"user\":\"2\"}"));
+    publish(1, ARGS("topic", "a", "data", "o", "match", "{\"org\":\"1\"}"));
+    publish(1, ARGS("topic", "a", "data", "x", "match", "{\"other\":\"1\"}"));
+    for (size_t i = 0; i < READERS; i++) {
+        struct grant *grant =
+            readers[i].name ? grant_of(readers[i].name, readers[i].value, NULL) : NULL;
+        struct subscription *sub = subscription_with("a", grant);
+        reads[i] = ask(0, sub, CURSOR_LAST, 1, 10);
+        subscription_unref(sub);
+    }
+    run();
+    for (size_t n = 0; n < READERS; n++) {
+        struct note_read *page = next_page(0);
+        size_t i = 0;
+        while (reads[i] != page)
+            i++;
+        expect_one(page, readers[i].data);
+        note_free(&page->note);
+    }
+    ck_assert_uint_eq(metrics_total(&metrics, 1, M_READS_LOG), 5);
 }
 END_TEST
 
@@ -492,5 +563,6 @@ int main(void)
     TCase *shared = tcase_create("shared flights");
     tcase_add_checked_fixture(shared, setup_still, teardown);
     tcase_add_test(shared, test_the_end_of_one_stream_s_budget_is_not_that_of_others);
+    tcase_add_test(shared, test_the_last_ones_are_each_one_s_own);
     return tests_run_all((TCase *const[]){cases, shared}, 2);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "client_rig.h"
+#include "grant_rig.h"
 #include "test/unit/tests_run.h"
 
 static const struct client_limits limits = {.max_events = 4, .max_bytes = 400};
@@ -281,20 +282,52 @@ START_TEST(test_a_page_is_filtered_by_type)
 }
 END_TEST
 
-START_TEST(test_events_for_certain_claims_reach_nobody)
+static void expect_pushed(struct client *c, uint64_t id, const char *match,
+                          enum client_push expected)
 {
-    struct event_fields fields = {.id = 1,
-                                  .retry_ms = -1,
-                                  .has_match = true,
-                                  .ns = SLICE_LIT("default"),
-                                  .topic = SLICE_LIT("t"),
-                                  .data = SLICE_LIT("x")};
-    struct event *ev = event_new(&fields, 0);
-    go_live(&client);
-    ck_assert_int_eq(client_push(&client, &limits, ev), CLIENT_SKIPPED);
-    ck_assert_uint_eq(client.cursor, 1);
-    ck_assert(!client_has_output(&client));
+    struct event *ev = event_make_for(id, NULL, "x", match);
+    ck_assert_int_eq(client_push(c, &limits, ev), expected);
+    ck_assert_uint_eq(c->cursor, id); /* also past what is for others */
     event_unref(ev);
+}
+
+START_TEST(test_events_for_certain_claims_reach_those_who_have_them)
+{
+    struct grant *grant = grant_of("user", "42", NULL);
+    struct client granted;
+    client_start_with(&granted, NULL, grant);
+    grant_unref(grant);
+    go_live(&granted);
+    expect_pushed(&granted, 1, "{\"user\":\"42\"}", CLIENT_QUEUED);
+    expect_pushed(&granted, 2, "{\"user\":\"43\"}", CLIENT_SKIPPED);
+    expect_pushed(&granted, 3, "{\"user\":42}", CLIENT_SKIPPED);
+    expect_pushed(&granted, 4, NULL, CLIENT_QUEUED);
+    ck_assert_str_eq(ids_sent(&granted), "1 4");
+    client_reset(&granted);
+    go_live(&client); /* without authentication */
+    expect_pushed(&client, 1, "{\"user\":\"42\"}", CLIENT_SKIPPED);
+    expect_pushed(&client, 2, NULL, CLIENT_QUEUED);
+    ck_assert_str_eq(ids_sent(&client), "2");
+}
+END_TEST
+
+START_TEST(test_what_is_for_others_takes_no_room)
+{
+    struct grant *grant = grant_of("user", "42", NULL);
+    struct client granted;
+    struct event *foreign = event_make_for(9, NULL, "x", "{\"user\":\"43\"}"),
+                 *page_events[] = {event_make_for(3, NULL, "x", "{\"user\":\"42\"}"), foreign};
+    client_start_with(&granted, NULL, grant);
+    grant_unref(grant);
+    client_read_begin(&granted);
+    for (int i = 0; i < 20; i++) /* the hold has four places */
+        ck_assert_int_eq(client_push(&granted, &limits, foreign), CLIENT_SKIPPED);
+    ck_assert(client_page(&granted, &limits, page_events, 2, 9, true));
+    ck_assert_uint_eq(granted.replayed, 1);
+    ck_assert_str_eq(ids_sent(&granted), "3");
+    event_unref(page_events[0]);
+    event_unref(foreign);
+    client_reset(&granted);
 }
 END_TEST
 
@@ -525,7 +558,8 @@ int main(void)
     tcase_add_test(cases, test_room_is_what_the_queue_has_left_and_never_nothing);
     tcase_add_test(cases, test_other_types_are_left_out_but_move_the_cursor);
     tcase_add_test(cases, test_a_page_is_filtered_by_type);
-    tcase_add_test(cases, test_events_for_certain_claims_reach_nobody);
+    tcase_add_test(cases, test_events_for_certain_claims_reach_those_who_have_them);
+    tcase_add_test(cases, test_what_is_for_others_takes_no_room);
     tcase_add_test(cases, test_a_control_frame_is_queued_whatever_the_limits);
     tcase_add_test(cases, test_a_frame_without_bytes_is_no_output);
     tcase_add_test(cases, test_an_id_that_was_not_sent_goes_with_the_next_block);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A publisher, a log that keeps all, a bus that answers when it likes, a socket that drains when it
- * likes, a client that resumes when it is dropped: it has seen everything once, in order. */
+ * likes, a client that resumes when it is dropped: it has seen all that is for it once, in order.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "client_rig.h"
 #include "common/mem.h"
+#include "grant_rig.h"
 #include "rng.h"
 #include "test/unit/tests_run.h"
 
@@ -26,6 +28,8 @@ struct parcel {
 struct model {
     struct rng rng;
     struct client client;
+    const char *type;    /* the only one wanted; NULL: all */
+    struct grant *grant; /* user 1 of org a and b; NULL: none */
     struct client_limits limits;
     struct event *log[MODEL_EVENTS];
     bool wanted[MODEL_EVENTS];
@@ -68,7 +72,7 @@ static void model_reconnect(struct model *m)
 {
     uint64_t last = model_last_id(m);
     client_reset(&m->client);
-    client_start(&m->client, "tick");
+    client_start_with(&m->client, m->type, m->grant);
     m->client.cursor = last;
     m->connections++;
     /* Pages that are on their way belong to the old stream. */
@@ -82,21 +86,29 @@ static void model_reconnect(struct model *m)
     model_ask(m);
 }
 
+/* What events are for: NULL is everybody, the first two a client with the grant. */
+static const char *const matches[] = {"{\"user\":\"1\"}",  "{\"org\":\"b\",\"user\":\"1\"}",
+                                      "{\"user\":\"2\"}",  "{\"user\":\"1\",\"org\":\"c\"}",
+                                      "{\"other\":\"1\"}", "{\"user\":[\"1\"]}"};
+
 static void model_publish(struct model *m)
 {
-    size_t kind = rng_below(&m->rng, 10);
+    size_t kind = rng_below(&m->rng, 10), whose = rng_below(&m->rng, 12);
+    const char *match = whose < 6 ? matches[whose] : NULL;
+    bool is_for_it = !match || (m->grant && whose < 2);
     char data[128];
     if (m->published == MODEL_EVENTS)
         return;
-    m->wanted[m->published] = kind < 7;
+    m->wanted[m->published] = is_for_it && (kind < 7 || !m->type);
     uint64_t id = kind == 9 ? 0 : (m->ids += 1 + rng_below(&m->rng, 5));
     if (id == 0)
-        snprintf(data, sizeof(data), "e%llu", (unsigned long long)++m->ephemerals);
+        snprintf(data, sizeof(data), "%c%llu", is_for_it ? 'e' : '!',
+                 (unsigned long long)++m->ephemerals);
     else
         snprintf(data, sizeof(data), "%.*s", (int)rng_below(&m->rng, 90),
                  "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
                  "xxxxxxxxx");
-    struct event *ev = event_make(id, kind < 7 || kind == 9 ? "tick" : "tock", data);
+    struct event *ev = event_make_for(id, kind < 7 || kind == 9 ? "tick" : "tock", data, match);
     m->log[m->published++] = ev;
     m->inbox[m->last++] = (struct parcel){.kind = PARCEL_EVENT, .event = ev};
 }
@@ -166,13 +178,15 @@ static void model_send(struct model *m)
         model_ask(m);
 }
 
-/* All wanted events with an id, in order, once; those without at most once, in order. */
+/* All wanted events with an id, in order, once; those without at most once, in order; nothing of
+ * what is for others. */
 static void model_check(struct model *m)
 {
     size_t next = 0;
     uint64_t last_ephemeral = 0;
     buf_putc(&m->wire, '\0');
     for (char *line = strtok(m->wire.ptr, "\n"); line; line = strtok(NULL, "\n")) {
+        ck_assert_int_ne(strncmp(line, "data: !", 7), 0);
         if (strncmp(line, "data: e", 7) == 0) {
             uint64_t n = strtoull(line + 7, NULL, 10);
             ck_assert_uint_gt(n, last_ephemeral);
@@ -197,7 +211,9 @@ static void model_run(struct rng rng)
         (struct client_limits){(uint32_t)(2 + rng_below(&m.rng, 8)), 100 + rng_below(&m.rng, 800)};
     m.inbox = mem_zero(MODEL_INBOX, sizeof(*m.inbox));
     size_t pace = 1 + rng_below(&m.rng, 6);
-    client_start(&m.client, "tick");
+    m.type = rng_below(&m.rng, 2) ? "tick" : NULL;
+    m.grant = rng_below(&m.rng, 3) ? grant_of("user", "1", "org", "a", "org", "b", NULL) : NULL;
+    client_start_with(&m.client, m.type, m.grant);
     model_ask(&m);
     while (m.published < MODEL_EVENTS || m.first < m.last || m.asked ||
            client_has_output(&m.client) || m.client.state != CLIENT_LIVE) {
@@ -214,6 +230,7 @@ static void model_run(struct rng rng)
     }
     model_check(&m);
     client_reset(&m.client);
+    grant_unref(m.grant);
     for (size_t i = 0; i < m.published; i++)
         event_unref(m.log[i]);
     buf_reset(&m.wire);

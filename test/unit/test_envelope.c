@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/envelope.h"
+#include "common/match.h"
 #include "common/mem.h"
 #include "test/unit/rng.h"
 #include "test/unit/tests_run.h"
@@ -13,6 +14,21 @@ static struct envelope env;
 static enum err parse(struct slice bytes, struct event_fields *out)
 {
     return envelope_parse(&env, bytes, ns, topic, out);
+}
+
+/* Its match as "name=value;", "" for nobody, "all" where there is none. */
+static const char *match_shown(const struct event_fields *f)
+{
+    static char text[256];
+    size_t len = 0;
+    struct event *ev = event_new(f, 0);
+    const char *at = event_match(ev), *name, *value;
+    ck_assert_int_eq(event_has_match(ev), at != NULL);
+    snprintf(text, sizeof(text), "%s", at ? "" : "all");
+    while (at && match_next(&at, &name, &value))
+        len += (size_t)snprintf(text + len, sizeof(text) - len, "%s=%s;", name, value);
+    event_unref(ev);
+    return text;
 }
 
 START_TEST(test_full_envelope)
@@ -30,7 +46,7 @@ START_TEST(test_full_envelope)
     ck_assert(slice_is(f.type, "t"));
     ck_assert_int_eq(f.retry_ms, 1500);
     ck_assert_uint_eq(f.ttl_ms, 60000);
-    ck_assert(f.has_match);
+    ck_assert_str_eq(match_shown(&f), "user=1;");
 }
 END_TEST
 
@@ -155,12 +171,84 @@ START_TEST(test_log_entries)
         SLICE_LIT("ttl"),   SLICE_LIT("9"),     SLICE_LIT("priority"), SLICE_LIT("-3"),
         SLICE_LIT("match"), SLICE_LIT("{}"),
     };
-    ck_assert(envelope_from_entry(SLICE_LIT("42-0"), fields, 14, ns, topic, &f) == OK);
+    ck_assert(envelope_from_entry(&env, SLICE_LIT("42-0"), fields, 14, ns, topic, &f) == OK);
     ck_assert(f.id == 42 && f.has_prev && f.prev == 41 && f.retry_ms == 250 && f.ttl_ms == 9);
     ck_assert(f.has_match && slice_is(f.type, "t") && slice_eq(f.data, SLICE_LIT("a\0\n")));
     ck_assert(slice_is(f.ns, "n") && slice_is(f.topic, "a.b"));
-    ck_assert(envelope_from_entry(SLICE_LIT("9007199254740991-0"), fields, 2, ns, topic, &f) == OK);
+    ck_assert(
+        envelope_from_entry(&env, SLICE_LIT("9007199254740991-0"), fields, 2, ns, topic, &f) == OK);
     ck_assert(f.id == EVENT_ID_MAX && !f.has_prev && f.retry_ms == -1 && !f.has_match);
+}
+END_TEST
+
+/* Each is an envelope's, and but for those with other names or none a log entry's. */
+static const struct {
+    const char *members, *shown;
+} matches[] = {
+    {"\"match\":{\"user\":\"42\"}", "user=42;"},
+    {"\"match\" : { \"b\" : \"\" , \"a\":\"\\u0041\" }", "b=;a=A;"},
+    {"\"m\\u0061tch\":{\"user\":\"42\"}", "user=42;"},
+    {"\"Match\":{\"user\":\"42\"}", "all"},
+    {"\"match\":null", "all"},
+    {"\"x\":{\"match\":{\"user\":\"42\"}}", "all"},
+    {"\"x\":{\"match\":{\"user\":\"42\"}},\"match\":{\"user\":\"43\"}", "user=43;"},
+    /* What cannot be read is for nobody: */
+    {"\"match\":{}", ""},
+    {"\"match\":[]", ""},
+    {"\"match\":\"\"", ""},
+    {"\"match\":false", ""},
+    {"\"match\":0", ""},
+    {"\"match\":\"{\\\"user\\\":\\\"42\\\"}\"", ""},
+    {"\"match\":{\"user\":42}", ""},
+    {"\"match\":{\"user\":\"42\",\"org\":null}", ""},
+    {"\"match\":{\"user\":\"42\",\"user\":\"43\"}", ""},
+    {"\"match\":{\"user\":\"4\\u00002\"}", ""},
+    {"\"match\":{\"user\\u0000\":\"42\"}", ""},
+    {"\"match\":{\"user\":\"\xFF\"}", ""},
+    {"\"match\":{\"user\":\"\\udc00\"}", ""},
+    {"\"match\":{\"user\":\"42\"},\"match\":null", ""},
+    {"\"match\":null,\"match\":{\"user\":\"42\"}", ""},
+    {"\"match\":{\"user\":\"42\"},\"match\":{\"user\":\"42\"}", ""},
+    {"\"mat\\u0000ch\":{\"user\":\"42\"}", ""},
+};
+
+START_TEST(test_who_an_envelope_is_for)
+{
+    struct event_fields f;
+    struct buf b = {0};
+    for (size_t i = 0; i < sizeof matches / sizeof *matches; i++) {
+        buf_clear(&b);
+        buf_printf(&b, "{\"sse\":1,\"data\":\"x\",%s}", matches[i].members);
+        ck_assert_msg(parse(buf_slice(&b), &f) == OK, "%s", b.ptr);
+        ck_assert_msg(strcmp(match_shown(&f), matches[i].shown) == 0, "%.*s: %s", (int)b.len, b.ptr,
+                      match_shown(&f));
+    }
+    buf_reset(&b);
+    ck_assert(parse(SLICE_LIT("{\"sse\":1,\"data\":\"x\"}"), &f) == OK); /* nothing has stayed */
+    ck_assert_str_eq(match_shown(&f), "all");
+}
+END_TEST
+
+START_TEST(test_who_a_log_entry_is_for)
+{
+    static const char *const nobody[] = {
+        "", "null", "{}", "[]", "x", "{\"user\":42}", "user", "42", "{\"user\":\"4\\u00002\"}"};
+    struct slice fields[] = {SLICE_LIT("match"), SLICE_LIT("{\"user\":\"42\",\"org\":\"a\"}"),
+                             SLICE_LIT("data"),  SLICE_LIT("x"),
+                             SLICE_LIT("match"), SLICE_LIT("{\"user\":\"42\"}")};
+    const struct slice id = SLICE_LIT("42-0");
+    struct event_fields f;
+    ck_assert(envelope_from_entry(&env, id, fields, 4, ns, topic, &f) == OK);
+    ck_assert_str_eq(match_shown(&f), "user=42;org=a;");
+    ck_assert(envelope_from_entry(&env, id, fields, 6, ns, topic, &f) == OK);
+    ck_assert_str_eq(match_shown(&f), "");
+    ck_assert(envelope_from_entry(&env, id, fields + 2, 2, ns, topic, &f) == OK);
+    ck_assert_str_eq(match_shown(&f), "all");
+    for (size_t i = 0; i < sizeof nobody / sizeof *nobody; i++) {
+        fields[1] = slice_of(nobody[i]);
+        ck_assert(envelope_from_entry(&env, id, fields, 4, ns, topic, &f) == OK);
+        ck_assert_msg(strcmp(match_shown(&f), "") == 0, "%s", nobody[i]);
+    }
 }
 END_TEST
 
@@ -172,16 +260,17 @@ START_TEST(test_strange_log_entries)
     struct event_fields f = {.id = 77};
     struct slice fields[] = {SLICE_LIT("data"), SLICE_LIT("x"), SLICE_LIT("prev"), SLICE_LIT("41")};
     for (size_t i = 0; i < sizeof bad_ids / sizeof *bad_ids; i++)
-        ck_assert_msg(envelope_from_entry(slice_of(bad_ids[i]), fields, 4, ns, topic, &f) ==
+        ck_assert_msg(envelope_from_entry(&env, slice_of(bad_ids[i]), fields, 4, ns, topic, &f) ==
                           ERR_INVALID,
                       "%s", bad_ids[i]);
     struct slice id = SLICE_LIT("42-0");
-    ck_assert(envelope_from_entry(id, fields, 0, ns, topic, &f) == ERR_INVALID);
-    ck_assert(envelope_from_entry(id, fields, 3, ns, topic, &f) == ERR_INVALID);
-    ck_assert(envelope_from_entry(id, fields + 2, 2, ns, topic, &f) == ERR_INVALID);
-    ck_assert(envelope_from_entry(SLICE_LIT("41-0"), fields, 4, ns, topic, &f) == ERR_INVALID);
+    ck_assert(envelope_from_entry(&env, id, fields, 0, ns, topic, &f) == ERR_INVALID);
+    ck_assert(envelope_from_entry(&env, id, fields, 3, ns, topic, &f) == ERR_INVALID);
+    ck_assert(envelope_from_entry(&env, id, fields + 2, 2, ns, topic, &f) == ERR_INVALID);
+    ck_assert(envelope_from_entry(&env, SLICE_LIT("41-0"), fields, 4, ns, topic, &f) ==
+              ERR_INVALID);
     fields[3] = SLICE_LIT("4x");
-    ck_assert(envelope_from_entry(id, fields, 4, ns, topic, &f) == ERR_INVALID);
+    ck_assert(envelope_from_entry(&env, id, fields, 4, ns, topic, &f) == ERR_INVALID);
     ck_assert_uint_eq(f.id, 77);
 }
 END_TEST
@@ -210,7 +299,7 @@ START_TEST(test_mutations_never_crash)
         outcomes[e == OK ? 0 : e == ERR_NOT_FOUND ? 1 : 2]++;
         if (e != ERR_INVALID) {
             ck_assert(f.id <= EVENT_ID_MAX && f.data.ptr != NULL);
-            event_unref(event_new(&f, 0));
+            match_shown(&f);
         }
         free(exact);
         free(bytes);
@@ -237,6 +326,8 @@ int main(void)
     tcase_add_test(tests, test_broken_envelopes_are_dropped);
     tcase_add_test(tests, test_a_megabyte);
     tcase_add_test(tests, test_log_entries);
+    tcase_add_test(tests, test_who_an_envelope_is_for);
+    tcase_add_test(tests, test_who_a_log_entry_is_for);
     tcase_add_test(tests, test_strange_log_entries);
     tcase_add_test(tests, test_mutations_never_crash);
     return tests_run(tests);

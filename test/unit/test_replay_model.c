@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Random histories, trimmed, expired and pruned, read in random pages: each event comes once or is
- * told as lost. */
+/* Random histories, trimmed, expired and pruned, read in random pages: each event that is for the
+ * client comes once or is told as lost, and nothing is told because of those that are for others.
+ */
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
 #include "relay/core/pattern.h"
+#include "grant_rig.h"
 #include "replay_rig.h"
 #include "rng.h"
 #include "test/unit/tests_run.h"
@@ -23,9 +25,28 @@ struct model {
     bool expired[MODEL_IDS];
     bool delivered[MODEL_IDS], told[MODEL_IDS];
     bool lost_late[MODEL_IDS]; /* trimmed while it was read: it comes, or is told as lost */
+    bool others[MODEL_IDS];    /* its match is not the client's */
+    bool overflown[MODEL_IDS]; /* told as more than the budget */
     uint64_t next;             /* id */
+    /* Who events are for, and the budget: drawn apart, so that a seed keeps its history. */
+    struct rng side;
+    size_t with_match; /* of 10 events */
+    uint64_t budget, replayed;
     struct replay_survey survey;
 };
+
+/* A match for an event, or none. */
+static const char *model_match(struct model *m, uint64_t id)
+{
+    static const char *const matches[] = {"{\"user\":\"1\"}", "{\"user\":\"1\",\"org\":\"b\"}",
+                                          "{\"user\":\"2\"}", "{\"user\":\"1\",\"org\":\"c\"}",
+                                          "{\"user\":1}"};
+    if (rng_below(&m->side, 10) >= m->with_match)
+        return NULL;
+    size_t i = rng_below(&m->side, 5);
+    m->others[id] = i > 1;
+    return matches[i];
+}
 
 static void model_trim(struct model *m, size_t t)
 {
@@ -44,12 +65,15 @@ static void model_history(struct model *m, uint64_t end, bool accidents)
         if (rng_below(&m->rng, 3) == 0)
             continue;
         m->expired[id] = rng_below(&m->rng, 10) == 0;
+        const char *match = model_match(m, id);
         for (size_t on = 1 + rng_below(&m->rng, 2); on; on--) {
             size_t t = rng_below(&m->rng, MODEL_TOPICS);
             if (m->published[t][id])
                 continue;
             m->published[t][id] = true;
-            fake_publish(model_names[t], id)->expired = m->expired[id];
+            struct fake_entry *entry = fake_publish(model_names[t], id);
+            entry->expired = m->expired[id];
+            entry->match = match;
         }
         if (!accidents)
             continue;
@@ -89,30 +113,6 @@ static bool model_is_left(size_t t, uint64_t id)
     return false;
 }
 
-/* Takes the page's items up to @stop, as a client would that is cut off there. @at: its cursor. */
-static void model_page(struct model *m, uint64_t *at, size_t stop)
-{
-    for (size_t i = 0; i < rig.replay.count && i < stop; i++) {
-        const struct replay_item *item = &rig.replay.items[i];
-        uint64_t id = item->id;
-        if (item->event) {
-            ck_assert_uint_le(id, rig.replay.end);
-            ck_assert_uint_gt(id, *at);
-            ck_assert(!m->delivered[id] && !m->expired[id]);
-            m->delivered[id] = true;
-            *at = id;
-            continue;
-        }
-        ck_assert_uint_lt(item->from, id);
-        for (uint64_t lost = item->from + 1; lost <= id; lost++)
-            m->told[lost] = true;
-        if (item->moves) {
-            ck_assert_uint_gt(id, *at);
-            *at = id;
-        }
-    }
-}
-
 /* What happened to an event, as far as the names that are wanted can tell. */
 struct fate {
     bool wanted, left, gone; /* still in some wanted log; no longer in some other */
@@ -131,12 +131,57 @@ static struct fate model_fate(const struct model *m, uint64_t id)
     return fate;
 }
 
+/* The rest is more than the budget, which counts only what is for the client: all of that it has
+ * had, and something of the rest is for it, too. */
+static void model_overflow(struct model *m, const struct replay_item *gap)
+{
+    bool due = false;
+    ck_assert_uint_eq(m->replayed, m->budget);
+    for (uint64_t id = gap->from + 1; id <= gap->id; id++) {
+        due |= model_fate(m, id).left && !m->expired[id] && !m->others[id];
+        m->overflown[id] = true;
+    }
+    ck_assert(due);
+}
+
+/* Takes the page's items up to @stop, as a client would that is cut off there. @at: its cursor. */
+static void model_page(struct model *m, uint64_t *at, size_t stop)
+{
+    for (size_t i = 0; i < rig.replay.count && i < stop; i++) {
+        const struct replay_item *item = &rig.replay.items[i];
+        uint64_t id = item->id;
+        if (item->event) {
+            ck_assert_uint_le(id, rig.replay.end);
+            ck_assert_uint_gt(id, *at);
+            ck_assert(!m->delivered[id] && !m->expired[id]);
+            ck_assert_int_eq(subscription_wants_event(rig.sub, item->event), !m->others[id]);
+            if (m->others[id])
+                continue;
+            m->delivered[id] = true;
+            m->replayed++;
+            *at = id;
+            continue;
+        }
+        if (item->reason == GAP_OVERFLOW)
+            model_overflow(m, item);
+        ck_assert_uint_lt(item->from, id);
+        for (uint64_t lost = item->from + 1; lost <= id; lost++)
+            m->told[lost] = true;
+        if (item->moves) {
+            ck_assert_uint_gt(id, *at);
+            *at = id;
+        }
+    }
+}
+
 /* @first: the lowest id that is due. */
 static void model_check(const struct model *m, uint64_t first)
 {
     for (uint64_t id = 0; id < MODEL_IDS; id++) {
         struct fate fate = model_fate(m, id);
-        bool due = fate.wanted && id >= first && !m->expired[id];
+        bool due = fate.wanted && id >= first && !m->expired[id] && !m->others[id];
+        if (m->overflown[id])
+            continue;
         if (m->lost_late[id]) {
             ck_assert(!m->delivered[id] || (fate.wanted && !m->expired[id]));
             ck_assert(!due || m->kind != CURSOR_ID || m->delivered[id] || m->told[id]);
@@ -156,7 +201,7 @@ static uint64_t model_last(const struct model *m, uint64_t n)
 {
     uint64_t id = MODEL_IDS;
     while (id > 0 && n > 0)
-        n -= model_fate(m, --id).left && !m->expired[id];
+        n -= model_fate(m, --id).left && !m->expired[id] && !m->others[id];
     return id;
 }
 
@@ -186,7 +231,7 @@ static void model_check_gaps(const struct model *m, uint64_t cursor)
     while (t < MODEL_TOPICS && strcmp(model_names[t], rig.names[0]) != 0)
         t++;
     if (rig.topics.count != 1 || t == MODEL_TOPICS || rig.replay.kind != CURSOR_ID ||
-        !rig.replay.count || item->event)
+        !rig.replay.count || item->event || item->reason == GAP_OVERFLOW)
         return;
     uint64_t last_lost = 0;
     for (uint64_t id = cursor + 1; id <= item->id; id++) {
@@ -207,10 +252,10 @@ static void model_page_read(struct model *m, enum cursor_kind kind, uint64_t cur
     rig.replay.max_bytes = 20 + rng_below(&m->rng, 400);
     rig.replay.gap_told = gap_told;
     rig.replay.batch = rng_below(&m->rng, 4);
-    if (m->survey.least) {
+    uint64_t left = m->budget - m->replayed;
+    rig.replay.budget = left < rig.replay.max_events ? left : UINT64_MAX;
+    if (m->survey.least && rig.replay.budget == UINT64_MAX)
         rig.replay.survey = &m->survey;
-        rig.replay.budget = UINT64_MAX;
-    }
     replay_start(&rig.replay);
     ck_assert_int_eq(rig.result, OK);
 }
@@ -231,9 +276,12 @@ static void model_run(struct rng rng)
     static const char *const choices[] = {"a", "b", "x.1", "x.2", "x.y.z", "x.*", "x.>", "*", ">"};
     static const enum cursor_kind kinds[] = {CURSOR_ID, CURSOR_ID, CURSOR_SINCE, CURSOR_LAST,
                                              CURSOR_ALL};
-    struct model m = {.rng = rng, .next = 101};
+    struct model m = {.rng = rng, .next = 101, .side = {~rng.state}};
+    m.with_match = rng_below(&m.side, 3) * 4;
+    m.budget = rng_below(&m.side, 3) ? UINT64_MAX : rng_below(&m.side, 60);
     m.survey.least = rng_below(&m.rng, 4);
     rig_setup();
+    rig_grant(grant_of("user", "1", "org", "a", "org", "b", NULL));
     m.kind = kinds[rng_below(&m.rng, sizeof(kinds) / sizeof(kinds[0]))];
     model_history(&m, m.kind == CURSOR_ID ? 101 + rng_below(&m.rng, MODEL_IDS - 101) : MODEL_IDS,
                   true);
@@ -256,6 +304,7 @@ static void model_run(struct rng rng)
         if (cut || !final)
             model_go_on(&m);
         if (cut) {
+            m.replayed = 0;
             model_page_read(&m, CURSOR_ID, at, 0);
             continue;
         }

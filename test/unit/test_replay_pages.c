@@ -3,6 +3,7 @@
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
+#include "grant_rig.h"
 #include "replay_rig.h"
 #include "test/unit/tests_run.h"
 
@@ -168,6 +169,44 @@ START_TEST(test_over_the_budget_the_rest_is_one_gap)
 }
 END_TEST
 
+START_TEST(test_what_is_for_others_counts_for_no_budget)
+{
+    rig_want("a");
+    rig_grant(grant_of("user", "42", NULL));
+    for (uint64_t id = 101; id <= 110; id++)
+        fake_publish("a", id)->match = id % 2 ? "{\"user\":\"42\"}" : "{\"user\":\"43\"}";
+    rig_ask(CURSOR_ID, 100);
+    rig.replay.budget = 5;
+    replay_start(&rig.replay);
+    ck_page("101 102 103 104 105 106 107 108 109 110", true, 110);
+    rig_ask(CURSOR_ID, 100);
+    rig.replay.budget = 2;
+    replay_start(&rig.replay);
+    ck_page("101 102 103 104 (104,110]overflow", true, 110);
+    rig_ask(CURSOR_ID, 109);
+    rig.replay.budget = 0;
+    replay_start(&rig.replay);
+    ck_page("110", true, 110);
+}
+END_TEST
+
+START_TEST(test_the_last_are_the_last_that_are_for_somebody)
+{
+    rig_want("a");
+    for (uint64_t id = 101; id <= 110; id++)
+        fake_publish("a", id)->match = id > 104 ? "{\"user\":\"43\"}" : "{\"user\":\"42\"}";
+    fake_publish("a", 111)->match = "{\"user\":42}";
+    rig_grant(grant_of("user", "42", NULL));
+    rig_ask(CURSOR_LAST, 2);
+    replay_start(&rig.replay);
+    ck_page("103 104 105 106 107 108 109 110 111", true, 111);
+    rig_grant(grant_of("user", "43", NULL));
+    rig_ask(CURSOR_LAST, 2);
+    replay_start(&rig.replay);
+    ck_page("109 110 111", true, 111);
+}
+END_TEST
+
 START_TEST(test_all_is_paged_from_its_first_event)
 {
     rig_want("a");
@@ -263,6 +302,8 @@ int main(void)
     tcase_add_test(cases, test_a_page_never_passes_what_a_topic_may_still_bring);
     tcase_add_test(cases, test_a_page_without_an_event_of_ours_is_read_past);
     tcase_add_test(cases, test_over_the_budget_the_rest_is_one_gap);
+    tcase_add_test(cases, test_what_is_for_others_counts_for_no_budget);
+    tcase_add_test(cases, test_the_last_are_the_last_that_are_for_somebody);
     tcase_add_test(cases, test_all_is_paged_from_its_first_event);
     tcase_add_test(cases, test_a_store_that_went_away_is_told);
     tcase_add_loop_test(cases, test_all_ranges_are_waited_for_and_one_failure_is_all, 0, 2);

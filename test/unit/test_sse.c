@@ -232,10 +232,13 @@ END_TEST
 
 START_TEST(test_event_keeps_copies)
 {
-    char ns[] = "shop", topic[] = "a.b", type[] = "x\ny", data[] = "hi";
+    char ns[] = "shop", topic[] = "a.b", type[] = "x\ny", data[] = "hi",
+         match[] = "u\0"
+                   "42\0";
     struct event_fields fields = {.id = 5,
                                   .retry_ms = -1,
                                   .has_match = true,
+                                  .match = {match, sizeof(match)},
                                   .ns = slice_of(ns),
                                   .topic = slice_of(topic),
                                   .type = slice_of(type),
@@ -245,11 +248,15 @@ START_TEST(test_event_keeps_copies)
     memset(topic, 'Z', 3);
     memset(type, 'Z', 3);
     memset(data, 'Z', 2);
+    memset(match, 'Z', sizeof(match));
     ck_assert_ptr_eq(event_ref(ev), ev);
     event_unref(ev);
     ck_assert_uint_eq(event_id(ev), 5);
     ck_assert_uint_eq(event_arrival_us(ev), 99);
-    ck_assert(event_has_match(ev));
+    ck_assert(event_has_match(ev) && memcmp(event_match(ev),
+                                            "u\0"
+                                            "42\0",
+                                            sizeof(match)) == 0);
     ck_assert(slice_is(event_ns(ev), "shop"));
     ck_assert(slice_is(event_topic(ev), "a.b"));
     ck_assert(slice_is(event_type(ev), "xy"));
@@ -264,7 +271,7 @@ START_TEST(test_event_without_type_or_fields)
     struct event_fields fields = fields_of(0, SLICE_LIT("\n"), SLICE_LIT("x"));
     struct event *ev = event_new(&fields, 0);
     ck_assert_ptr_null(event_type(ev).ptr);
-    ck_assert(!event_has_match(ev));
+    ck_assert(!event_has_match(ev) && !event_match(ev));
     event_unref(ev);
     ev = event_new_frame(3, SLICE_LIT("id: 3\n\n"));
     ck_assert_uint_eq(event_id(ev), 3);
