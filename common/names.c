@@ -98,6 +98,19 @@ void name_put_channel(struct buf *b, const char *prefix, struct slice ns, struct
     buf_put_slice(b, topic);
 }
 
+void name_put_revoked(struct buf *b, const char *prefix, struct slice ns)
+{
+    name_put_key(b, prefix, ns);
+    buf_put(b, ":revoked", 8);
+}
+
+void name_put_node(struct buf *b, const char *prefix, struct slice tag)
+{
+    buf_puts(b, prefix);
+    buf_put(b, ":node:", 6);
+    buf_put_slice(b, tag);
+}
+
 /* Redis's stringmatchlen() knows * ? [ and \. The other characters of its language (] ^ -) mean
  * something only after an open [, which is escaped, so they stay as they are. Prefix and namespace
  * hold none of them. */

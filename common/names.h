@@ -23,6 +23,10 @@ void name_put_key(struct buf *b, const char *prefix, struct slice ns);
 void name_put_log(struct buf *b, const char *prefix, struct slice ns, struct slice topic);
 /* Appends P:{ns}:ch:<topic> */
 void name_put_channel(struct buf *b, const char *prefix, struct slice ns, struct slice topic);
+/* Appends P:{ns}:revoked */
+void name_put_revoked(struct buf *b, const char *prefix, struct slice ns);
+/* Appends P:node:<tag> */
+void name_put_node(struct buf *b, const char *prefix, struct slice tag);
 /* Appends the Redis glob that matches at least the channels of a pattern's topics: P:{ns}:ch:… with
  * a * for each wildcard and Redis's other glob characters ([ ] ? \ ^ -) escaped where they would
  * mean something. */

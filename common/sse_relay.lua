@@ -1,7 +1,8 @@
 #!lua name=sse_relay
 -- SPDX-License-Identifier: Apache-2.0
--- The publishing side of sse-relay, inside Redis 7 or newer: id, log, index and live message in one
--- atomic step. (Longer than our other files: to Redis, one library is one file.)
+-- What of sse-relay runs inside Redis 7 or newer: publishing (id, log, index and live message in one
+-- atomic step), tickets and revocations. (Longer than our other files: to Redis, one library is one
+-- file.)
 --
 --   FCALL sse_publish 1 P:{ns} topic T [topic T2 …] data D [event E] [retry MS] [once K]
 --         [once_ttl MS] [ephemeral 1|true|0|false] [priority N] [key K] [ttl MS] [match JSON object]
@@ -11,7 +12,7 @@
 --   FCALL sse_drain 1 P:{ns} [count N]
 --       → {published, rejected, left, "" or "<entry>: <why>" of the last one rejected}
 --   FCALL sse_position 1 P:{ns} [seen ID] [max_events N] [log_ttl MS] [index_ttl MS] [once_ttl MS]
---         [control_prefix TEXT]
+--         [control_prefix TEXT] [max_token_life MS]
 --       → {position, horizon, the counter as this call found it or "0"}: a counter below what the
 --          caller has seen is how it learns that Redis has forgotten something
 --   FCALL sse_since 1 P:{ns} cursor C [topic T …] [prefix S …] [limit N]
@@ -22,14 +23,30 @@
 --   FCALL sse_look 1 P:{ns} …
 --       → the same as sse_since, without a write: while Redis refuses those. An error where sse_since
 --         would have to create the counter or the horizon, or to raise one
+--   FCALL sse_ticket 1 P:{ns} HASH grant JSON ttl MS until S
+--       → OK. HASH: SHA-256 of the ticket's text, 64 hexadecimal digits. Unused it lives for ttl;
+--         whatever happens, it is worthless from the Unix second S on (0: after 30 days)
+--   FCALL sse_ticket_take 1 P:{ns} HASH connection ID cursor 0|1 grace MS
+--       → {"ok", grant, the connection that has it, perhaps still open, or ""} or {"no", why}. The
+--         first time by anybody; then only with a cursor, and a grace above 0; ID has it from now on
+--   FCALL sse_ticket_end 1 P:{ns} HASH connection ID grace MS unused 0|1
+--       → OK. ID's stream is over, if it still has the ticket: that lives for grace more (0: it is
+--         gone); or, unused, is as good as new for what is left of its first ttl
+--   FCALL sse_revoke 1 P:{ns} jti J | sub S [before T] | kid K
+--       → OK. before: the Unix second at which, or before which, the tokens were issued; default: now
+--   FCALL sse_revoked 1 P:{ns}
+--       → {kind, value, before, expires, …}: Unix seconds as text; before "0" but for sub, expires "0":
+--         never. Writes nothing
 --   FCALL sse_version 0 → VERSION, an integer
 --
 -- The one key, P:{ns}, is no key itself; all keys are made of it, in its slot: :seq (the counter),
 -- :horizon, :pruned, :config (hash), :topics (sorted set, topic → last id), :log:<topic> (stream),
--- :inbox (stream), :once:<key>; and the channels :ch:<topic>. Arguments are pairs of name and
--- value. What is wrong with one is told as "ERR <function>: <argument>: <reason>", and then nothing
--- was changed. Ids are decimal text in every result and message: Lua itself would print 1.8e+15.
-local VERSION = 4
+-- :inbox (stream), :once:<key>, :ticket:<HASH> (hash), :revoked:jti, :revoked:sub and :revoked:kid
+-- (sorted sets, value → expires), :revoked:before (sorted set, subject → before); and the channels
+-- :ch:<topic> and :revoked. Arguments are pairs of name and value. What is wrong with one is told as
+-- "ERR <function>: <argument>: <reason>", and then nothing was changed. Ids are decimal text in
+-- every result and message: Lua itself would print 1.8e+15.
+local VERSION = 5
 
 local MAX_ID = 9007199254740991 -- 2^53 - 1: what JavaScript and Lua numbers hold exactly
 local MAX_TOPICS = 64
@@ -43,6 +60,15 @@ local DRAIN_COUNT = 100
 local MAX_DRAIN_COUNT = 10000
 local MIN_SINCE_LIMIT = 2 * MAX_TOPICS -- one event may have moved MAX_TOPICS to the same id
 local SETTINGS_US = 1000000
+local MAX_GRANT_BYTES = 65536
+local MAX_TICKET_MS = 86400000
+local TICKET_LIFE_MS = 2592000000    -- where its token has no end: 30 days
+local MAX_TOKEN_LIFE_MS = 2592000000 -- for a namespace no relay has written :config of: 30 days
+local LEEWAY_S = 600                 -- the most that a relay's auth.leeway can be
+local MAX_REVOKED = 100000           -- of a kind
+local MAX_REVOKED_BYTES = 1024
+local REVOKED_STEP = 1000            -- expired ones that a full kind is freed of at a time
+local DAY_S = 86400
 local NO_FIELDS = {}
 
 -- name → default, for a namespace no relay has written :config of
@@ -118,6 +144,7 @@ local function space_open(keys)
         seq = key .. ':seq', horizon = key .. ':horizon', pruned = key .. ':pruned',
         config = key .. ':config', topics = key .. ':topics', inbox = key .. ':inbox',
         log = key .. ':log:', channel = key .. ':ch:', once = key .. ':once:', mend = key .. ':mend',
+        ticket = key .. ':ticket:', revoked = key .. ':revoked',
     }
     slot_check(last_space)
     return last_space
@@ -865,7 +892,8 @@ local function position_parse(args)
     local wanted, seen, given = {}, 0, {}
     for i = 1, #args, 2 do
         local name, value = args[i], args[i + 1]
-        if name ~= 'seen' and name ~= 'control_prefix' and not SETTINGS[name] then
+        local no_end = name == 'seen' or name == 'max_token_life' -- may be 0
+        if not no_end and name ~= 'control_prefix' and not SETTINGS[name] then
             return nil, quote(name) .. ': unknown argument'
         elseif not value then
             return nil, name .. ': has no value'
@@ -873,7 +901,7 @@ local function position_parse(args)
             return nil, name .. ': given twice'
         end
         given[name] = true
-        local low = name == 'seen' and 0 or 1
+        local low = no_end and 0 or 1
         local n = name ~= 'control_prefix' and integer(value, low, MAX_ID)
         if name == 'control_prefix' then
             if #value > MAX_PREFIX_BYTES then
@@ -1054,19 +1082,321 @@ local function sse_look(keys, args)
     return since_answer('sse_look', keys, args, true)
 end
 
+-- ---- Tickets ----
+
+-- The rest of the arguments, by the rules @rules: name → function(value): what it says, or nil and
+-- what is wrong. A table, or nil and "argument: reason".
+local function options_parse(args, first, rules)
+    local given = {}
+    for i = first, #args, 2 do
+        local name, value = args[i], args[i + 1]
+        local rule = rules[name]
+        if not rule then
+            return nil, quote(name) .. ': unknown argument'
+        elseif not value then
+            return nil, name .. ': has no value'
+        elseif given[name] ~= nil then
+            return nil, name .. ': given twice'
+        end
+        local said, fault = rule(value)
+        if said == nil then
+            return nil, name .. ': ' .. fault
+        end
+        given[name] = said
+    end
+    return given
+end
+
+local function number_rule(low, high)
+    return function(value)
+        return integer(value, low, high), 'not an integer from ' .. low .. ' to ' .. id_text(high)
+    end
+end
+
+local function flag_rule(value)
+    return FLAGS[value], 'not one of 1, true, 0, false'
+end
+
+-- Relays make them, and read them as JSON; here it matters only that it is some.
+local function grant_rule(value)
+    local ok, tree = pcall(cjson.decode, value)
+    if #value > MAX_GRANT_BYTES or not ok or type(tree) ~= 'table' or not find(value, '^%s*{')
+        or not utf8_valid(value) then
+        return nil, 'not a JSON object of at most ' .. MAX_GRANT_BYTES .. ' bytes'
+    end
+    return value
+end
+
+local function connection_rule(value)
+    if #value ~= 32 or find(value, '[^0-9a-f]') then
+        return nil, 'not 32 hexadecimal digits in small letters'
+    end
+    return value
+end
+
+local TICKET_GRACE = number_rule(0, MAX_TICKET_MS)
+local TICKET_RULES = {
+    sse_ticket = {
+        grant = grant_rule, ttl = number_rule(1, MAX_TICKET_MS), ['until'] = number_rule(0, MAX_ID / 1000),
+    },
+    sse_ticket_take = { connection = connection_rule, cursor = flag_rule, grace = TICKET_GRACE },
+    sse_ticket_end = { connection = connection_rule, grace = TICKET_GRACE, unused = flag_rule },
+}
+
+-- The namespace, the ticket's key and the options of a call; or nil and the error.
+local function ticket_call(who, keys, args)
+    local space = space_open(keys)
+    if not space then
+        return nil, fail(who, 'key: not one key of the form prefix:{namespace}')
+    end
+    local hash = args[1] or ''
+    if #hash ~= 64 or find(hash, '[^0-9a-f]') then
+        return nil, fail(who, 'hash: not 64 hexadecimal digits in small letters')
+    end
+    local options, fault = options_parse(args, 2, TICKET_RULES[who])
+    if not options then
+        return nil, fail(who, fault)
+    end
+    for name in pairs(TICKET_RULES[who]) do
+        if options[name] == nil then
+            return nil, fail(who, name .. ': missing')
+        end
+    end
+    return space, space.ticket .. hash, options
+end
+
+local function clock_ms()
+    return math.floor(clock_us() / 1000)
+end
+
+-- It lives for @ms more, but not beyond its end.
+local function ticket_live(key, ms, last, now)
+    ms = math.min(ms, last - now)
+    if ms > 0 then
+        call('PEXPIRE', key, id_text(ms))
+    else
+        call('DEL', key)
+    end
+end
+
+-- Fields: grant; until and fresh, by which it is worthless and no longer new (milliseconds); by, the
+-- connection that has it ("": none had it yet, "-": that is over).
+local function sse_ticket(keys, args)
+    local space, key, o = ticket_call('sse_ticket', keys, args)
+    if not space then
+        return key
+    end
+    local now = clock_ms()
+    local last = o['until'] > 0 and o['until'] * 1000 or now + TICKET_LIFE_MS
+    if last <= now then
+        return fail('sse_ticket', 'until: is over')
+    elseif call('EXISTS', key) == 1 then
+        return fail('sse_ticket', 'hash: there is a ticket with it')
+    end
+    call('HSET', key, 'grant', o.grant, 'until', id_text(last), 'fresh', id_text(now + o.ttl), 'by', '')
+    ticket_live(key, o.ttl, last, now)
+    return redis.status_reply('OK')
+end
+
+-- Its end and the time up to which it is new, in milliseconds, and who has it; nil: it is not there.
+local function ticket_find(key)
+    local found = call('HMGET', key, 'until', 'fresh', 'by')
+    local last, fresh = integer(found[1] or '', 0, MAX_ID), integer(found[2] or '', 0, MAX_ID)
+    if last and fresh and found[3] then
+        return last, fresh, found[3]
+    end
+    return nil
+end
+
+local function sse_ticket_take(keys, args)
+    local space, key, o = ticket_call('sse_ticket_take', keys, args)
+    if not space then
+        return key
+    end
+    local now = clock_ms()
+    local last, _, by = ticket_find(key)
+    local grant = last and call('HGET', key, 'grant')
+    if not grant or last <= now then
+        return { 'no', 'there is no such ticket, or no longer' }
+    end
+    local had = by ~= '' and by ~= o.connection -- twice by one: its first answer was lost
+    if had and o.grace == 0 then
+        return { 'no', 'it was used' }
+    elseif had and not o.cursor then
+        return { 'no', 'it was used, and this is no reconnect: it has no cursor' }
+    end
+    call('HSET', key, 'by', o.connection)
+    ticket_live(key, last - now, last, now)
+    return { 'ok', grant, had and by ~= '-' and by or '' }
+end
+
+local function sse_ticket_end(keys, args)
+    local space, key, o = ticket_call('sse_ticket_end', keys, args)
+    if not space then
+        return key
+    end
+    local now = clock_ms()
+    local last, fresh, by = ticket_find(key)
+    if last and by == o.connection then
+        call('HSET', key, 'by', o.unused and '' or '-')
+        ticket_live(key, o.unused and fresh - now or o.grace, last, now)
+    end
+    return redis.status_reply('OK')
+end
+
+-- ---- Revocations ----
+
+local function revoked_rule(value)
+    if #value == 0 or #value > MAX_REVOKED_BYTES then
+        return nil, 'not 1 to ' .. MAX_REVOKED_BYTES .. ' bytes'
+    elseif find(value, '%z') or not utf8_valid(value) then
+        return nil, 'not UTF-8 without NUL'
+    end
+    return value
+end
+
+local REVOKE_RULES = {
+    jti = revoked_rule, sub = revoked_rule, kid = revoked_rule,
+    before = number_rule(0, MAX_ID),
+}
+local REVOKED_KINDS = { 'jti', 'sub', 'kid' }
+
+-- {kind, value, before}, or nil and what is wrong.
+local function revoke_parse(args, now)
+    local o, fault = options_parse(args, 1, REVOKE_RULES)
+    if not o then
+        return nil, fault
+    end
+    local e
+    for _, kind in ipairs(REVOKED_KINDS) do
+        if o[kind] and e then
+            return nil, kind .. ': only one of jti, sub and kid'
+        elseif o[kind] then
+            e = { kind = kind, value = o[kind], before = kind == 'sub' and (o.before or now) or 0 }
+        end
+    end
+    if not e then
+        return nil, 'jti, sub or kid: missing'
+    elseif o.before and e.kind ~= 'sub' then
+        return nil, 'before: only with sub'
+    elseif e.before > now + DAY_S then
+        return nil, 'before: more than a day ahead (it is a Unix time in seconds)'
+    end
+    return e
+end
+
+-- Until when no token is valid any more that it is about, as its score. A key that leaked signs new
+-- ones for ever.
+local function revoked_expiry(space, e, now)
+    local text = call('HGET', space.config, 'max_token_life')
+    local life = integer(text or '', 0, MAX_ID) or MAX_TOKEN_LIFE_MS
+    if e.kind == 'kid' or life == 0 then
+        return 'inf'
+    end
+    return math.ceil(math.max(now, e.before) + life / 1000 + LEEWAY_S)
+end
+
+local function revoked_prune(space, kind, now, count)
+    local key = space.revoked .. ':' .. kind
+    for _, value in ipairs(call('ZRANGEBYSCORE', key, '-inf', '(' .. now, 'LIMIT', 0, count)) do
+        call('ZREM', key, value)
+        if kind == 'sub' then
+            call('ZREM', space.revoked .. ':before', value)
+        end
+    end
+end
+
+-- Whether there is room for it. What expired goes, some of it with each call.
+local function revoked_has_room(space, e, key, now)
+    revoked_prune(space, e.kind, now, PRUNE_STEP)
+    if call('ZCARD', key) >= MAX_REVOKED then
+        revoked_prune(space, e.kind, now, REVOKED_STEP)
+    end
+    return call('ZCARD', key) < MAX_REVOKED or call('ZSCORE', key, e.value)
+end
+
+-- A score that we wrote, as decimal text; "0" for infinity.
+local function score_text(score)
+    local n = score_id(score)
+    return n and id_text(n) or '0'
+end
+
+local function sse_revoke(keys, args)
+    local space = space_open(keys)
+    if not space then
+        return fail('sse_revoke', 'key: not one key of the form prefix:{namespace}')
+    end
+    local now = math.floor(clock_us() / 1000000)
+    local e, fault = revoke_parse(args, now)
+    if not e then
+        return fail('sse_revoke', fault)
+    end
+    if not redis.acl_check_cmd('PUBLISH', space.revoked, '') then
+        error(redis.error_reply('NOPERM sse_revoke: no permission for the channel ' .. space.revoked))
+    end
+    local key, before = space.revoked .. ':' .. e.kind, space.revoked .. ':before'
+    if not revoked_has_room(space, e, key, now) then
+        return fail('sse_revoke', 'full: ' .. MAX_REVOKED .. ' of a kind are the most; nothing was changed')
+    end
+    local expires = revoked_expiry(space, e, now)
+    if score_text(expires) ~= '0' then -- never sooner than what was said of it before
+        local old = call('ZSCORE', key, e.value)
+        expires = old and (score_id(old) and math.max(score_id(old), expires) or 'inf') or expires
+    end
+    if e.kind == 'sub' then -- first: a subject without it would be revoked for no time at all
+        e.before = math.max(e.before, tonumber(call('ZSCORE', before, e.value) or nil) or 0)
+        call('ZADD', before, id_text(e.before), e.value)
+    end
+    expires = expires == 'inf' and 'inf' or id_text(expires)
+    call('ZADD', key, expires, e.value)
+    call('PUBLISH', space.revoked, '{"kind":' .. json(e.kind) .. ',"value":' .. json(e.value)
+        .. ',"before":"' .. id_text(e.before) .. '","expires":"' .. score_text(expires) .. '"}')
+    return redis.status_reply('OK')
+end
+
+local function sse_revoked(keys, args)
+    local space = space_open(keys)
+    if not space then
+        return fail('sse_revoked', 'key: not one key of the form prefix:{namespace}')
+    elseif args[1] then
+        return fail('sse_revoked', quote(args[1]) .. ': unknown argument')
+    end
+    local now, found, befores = math.floor(clock_us() / 1000000), {}, {}
+    local flat = call('ZRANGEBYSCORE', space.revoked .. ':before', '-inf', '+inf', 'WITHSCORES')
+    for i = 1, #flat, 2 do
+        befores[flat[i]] = score_text(flat[i + 1])
+    end
+    for _, kind in ipairs(REVOKED_KINDS) do
+        flat = call('ZRANGEBYSCORE', space.revoked .. ':' .. kind, now, '+inf', 'WITHSCORES')
+        for i = 1, #flat, 2 do
+            local n = #found
+            found[n + 1], found[n + 2] = kind, flat[i]
+            found[n + 3] = kind == 'sub' and befores[flat[i]] or '0'
+            found[n + 4] = score_text(flat[i + 1])
+        end
+    end
+    return found
+end
+
 local function sse_version()
     return VERSION
 end
 
 -- Refused as a whole when memory is out: what may write events. Not what streams need to be served
--- from the log meanwhile: those two write a few dozen bytes, once. While Redis refuses all writes
--- (its disk is full, its replicas are too few) sse_look is what is left.
+-- from the log meanwhile: those two write a few dozen bytes, once. Nor what keeps somebody out, or
+-- lets him come again with the ticket that he has. While Redis refuses all writes (its disk is full,
+-- its replicas are too few) sse_look and sse_revoked are what is left.
 redis.register_function('sse_publish', sse_publish)
 redis.register_function('sse_drain', sse_drain)
+redis.register_function('sse_ticket', sse_ticket)
 local function register(name, callback, flag)
     redis.register_function({ function_name = name, callback = callback, flags = { flag } })
 end
 register('sse_position', sse_position, 'allow-oom')
 register('sse_since', sse_since, 'allow-oom')
 register('sse_look', sse_look, 'no-writes')
+register('sse_ticket_take', sse_ticket_take, 'allow-oom')
+register('sse_ticket_end', sse_ticket_end, 'allow-oom')
+register('sse_revoke', sse_revoke, 'allow-oom')
+register('sse_revoked', sse_revoked, 'no-writes')
 register('sse_version', sse_version, 'no-writes')

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 
 #include "common/clock.h"
@@ -263,11 +264,21 @@ static enum err listeners_open(struct hub *hub)
     return OK;
 }
 
+/* Two nodes of one Redis must not have the same. Without entropy the clock has to do. */
+static uint32_t tag_random(void)
+{
+    uint32_t tag;
+    if (getrandom(&tag, sizeof(tag), 0) != (ssize_t)sizeof(tag))
+        tag = (uint32_t)clock_wall_us();
+    return tag;
+}
+
 static void node_init(struct hub *hub, const char *version)
 {
     struct node *node = &hub->node;
     node->name = hub->config->node;
     node->version = version;
+    node->tag = tag_random();
     node->started_ms = clock_mono_ms();
     node->workers = (unsigned)hub->config->workers;
     node->inboxes = mem_zero(node->workers, sizeof(struct inbox *));
@@ -280,8 +291,8 @@ static void node_init(struct hub *hub, const char *version)
         node->inboxes[i] = worker_inbox(hub->workers[i]);
     }
     bool memory = strcmp(hub->config->redis, "memory:") == 0;
-    node->bus = bus_new(hub->config, node->inboxes, node->workers, node->metrics[node->workers],
-                        memory ? store_memory_new : store_redis_new);
+    node->bus = bus_new(hub->config, node->inboxes, node->workers, node->tag,
+                        node->metrics[node->workers], memory ? store_memory_new : store_redis_new);
 }
 
 /* The first comes before the workers run, so that no request is served without. */

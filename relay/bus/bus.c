@@ -7,9 +7,12 @@
 #include <string.h>
 
 #include "common/mem.h"
+#include "relay/bus/bus_calls.h"
 #include "relay/bus/bus_checks.h"
 #include "relay/bus/bus_live.h"
 #include "relay/bus/bus_reads.h"
+#include "relay/bus/bus_remote.h"
+#include "relay/bus/bus_revocations.h"
 #include "relay/kit/loop_lag.h"
 
 static const double REOPEN_S = 10.0, SWEEP_S = 1.0;
@@ -23,6 +26,10 @@ struct bus {
     struct bus_live *live;
     struct bus_checks *checks;
     struct bus_reads *reads;
+    struct bus_calls *calls;
+    struct bus_remote *remote;
+    struct bus_revocations *revocations;
+    enum store_loss loss; /* as it was told last */
     struct inbox *inbox;
     struct loop_lag *lag;
     atomic_bool up;
@@ -59,8 +66,10 @@ static void take_config(struct bus *bus, struct note_config *note)
     free(note);
     configure(bus);
     store->ops->configure(store->impl, bus->base.config);
-    if (bus_spaces_are_up(bus->spaces))
-        bus_spaces_open(bus->spaces);
+    if (!bus_spaces_are_up(bus->spaces))
+        return;
+    bus_spaces_open(bus->spaces);
+    bus_revocations_open(bus->revocations);
 }
 
 /* A namespace without watchers here may not have its retention settings yet. */
@@ -86,6 +95,12 @@ static void take_unwatch(struct bus *bus, struct note_name *note)
     if (bus_spaces_unwatch(bus->spaces, note)) /* reads that wait for it end */
         bus_reads_recheck(bus->reads);
     note_name_free(note);
+}
+
+static void take_trust(struct bus *bus, struct note_trust *note)
+{
+    bus_revocations_trust(bus->revocations, note);
+    note_trust_free(note);
 }
 
 static void take(struct bus *bus, struct note *note)
@@ -117,9 +132,17 @@ static void take(struct bus *bus, struct note *note)
         ev_break(bus->base.loop, EVBREAK_ALL);
         return;
     case NOTE_CALL:
+        bus_calls_take(bus->calls, (struct note_call *)note);
+        return;
     case NOTE_REMOTE:
+        bus_remote_take(bus->remote, (struct note_remote *)note);
+        return;
     case NOTE_CONTROL:
-    case NOTE_TRUST: /* to come */
+        bus_remote_answer(bus->remote, (struct note_control *)note);
+        return;
+    case NOTE_TRUST:
+        take_trust(bus, (struct note_trust *)note);
+        return;
     case NOTE_EVENTS:
     case NOTE_GAP:
     case NOTE_REVOKED:
@@ -162,7 +185,9 @@ static void on_check(struct ev_loop *loop, ev_timer *w, int revents)
 static void on_sweep(struct ev_loop *loop, ev_timer *w, int revents)
 {
     (void)loop, (void)revents;
-    bus_reads_sweep(((struct bus *)w->data)->reads);
+    struct bus *bus = w->data;
+    bus_reads_sweep(bus->reads);
+    bus_calls_sweep(bus->calls);
 }
 
 static void on_turn_end(struct ev_loop *loop, ev_prepare *w, int revents)
@@ -183,6 +208,15 @@ static void on_turn_end(struct ev_loop *loop, ev_prepare *w, int revents)
 static void on_store_heard(struct bus *bus, struct store_name *name)
 {
     struct strings names = {&name->name, 1};
+    switch (name->subject) {
+    case STORE_REVOKED:
+        bus_revocations_heard(bus->revocations, name);
+        return;
+    case STORE_NODE:
+        return;
+    case STORE_EVENTS:
+        break;
+    }
     if (bus_names_take_heard(name) && bus_spaces_are_up(bus->spaces)) {
         struct bus_space *space = bus_spaces_find(bus->spaces, slice_of(name->ns));
         if (bus_repairs_read_names(bus->repairs, space, &names, bus_space_checked(space),
@@ -202,15 +236,25 @@ static void on_store_reachable(struct bus *bus)
     bus_spaces_open(bus->spaces);
 }
 
+/* Whoever was revoked while the connection was broken gets nothing more: so that is known first,
+ * and then what was missed is read. */
 static void on_store_up(struct bus *bus, enum store_loss loss)
 {
+    bus->loss = loss;
+    bus_revocations_begin(bus->revocations, loss != STORE_WHOLE);
+}
+
+static void on_revocations_current(void *arg)
+{
+    struct bus *bus = arg;
     bus_spaces_set_up(bus->spaces, true);
-    if (loss == STORE_WHOLE) {
+    bus_calls_set_up(bus->calls, true);
+    if (bus->loss == STORE_WHOLE) {
         bus_repairs_settle(bus->repairs);
         return;
     }
-    bus_spaces_doubt(bus->spaces, loss == STORE_MOVED);
-    if (loss == STORE_MOVED)
+    bus_spaces_doubt(bus->spaces, bus->loss == STORE_MOVED);
+    if (bus->loss == STORE_MOVED)
         bus_outbox_begin_era(bus->outbox);
     bus_repairs_start(bus->repairs);
 }
@@ -219,9 +263,19 @@ static void on_store_down(struct bus *bus)
 {
     bus_spaces_set_up(bus->spaces, false);
     atomic_store(&bus->up, false);
+    bus_calls_set_up(bus->calls, false);
+    bus_revocations_end(bus->revocations);
     bus_reads_ground(bus->reads);
     bus_checks_drop(bus->checks);
     bus_repairs_give_up(bus->repairs);
+}
+
+static void on_store_told(struct bus *bus, const struct store_name *name, struct slice text)
+{
+    if (name->subject == STORE_REVOKED)
+        bus_revocations_told(bus->revocations, name, text);
+    else
+        bus_remote_told(bus->remote, text);
 }
 
 static void on_store_missed(struct bus *bus, struct slice ns)
@@ -257,7 +311,7 @@ static void timers_start(struct bus *bus)
 }
 
 struct bus *bus_new(struct config *config, struct inbox *const *inboxes, unsigned workers,
-                    struct metrics *metrics, store_maker make)
+                    uint32_t tag, struct metrics *metrics, store_maker make)
 {
     static const struct store_events events = {.heard = on_store_heard,
                                                .deliver = on_store_deliver,
@@ -265,6 +319,7 @@ struct bus *bus_new(struct config *config, struct inbox *const *inboxes, unsigne
                                                .up = on_store_up,
                                                .down = on_store_down,
                                                .missed = on_store_missed,
+                                               .told = on_store_told,
                                                .passed = on_store_passed};
     struct bus *bus = mem_zero(1, sizeof(*bus));
     struct bus_base *base = &bus->base;
@@ -280,11 +335,16 @@ struct bus *bus_new(struct config *config, struct inbox *const *inboxes, unsigne
     bus->live = bus_live_new(base, bus->outbox, bus->spaces, bus->repairs);
     bus->checks = bus_checks_new(base, bus->spaces, bus->repairs);
     bus->reads = bus_reads_new(base, bus->outbox, bus->spaces, bus->repairs);
+    bus->calls = bus_calls_new(base, bus->outbox);
+    bus->remote = bus_remote_new(base, bus->outbox, tag);
+    bus->revocations =
+        bus_revocations_new(base, bus->outbox, bus->spaces, on_revocations_current, bus);
     bus->inbox = inbox_new(base->loop, on_inbox, bus);
     bus->lag = loop_lag_new(base->loop, metrics, LOOP_LAG_PERIOD_S);
     timers_start(bus);
     configure(bus);
     base->store = make(base->loop, bus, &events, config, metrics);
+    bus_remote_listen(bus->remote);
     return bus;
 }
 
@@ -298,12 +358,36 @@ void bus_run(struct bus *bus)
 /* What came too late to be done. */
 static void note_return(struct bus *bus, struct note *note)
 {
-    if (note->kind == NOTE_READ)
+    switch (note->kind) {
+    case NOTE_READ:
         bus_outbox_post(bus->outbox, ((struct note_read *)note)->worker, note);
-    else if (note->kind == NOTE_PUBLISH)
+        return;
+    case NOTE_PUBLISH:
         bus_outbox_post(bus->outbox, ((struct note_publish *)note)->worker, note);
-    else
+        return;
+    case NOTE_CALL:
+        ((struct note_call *)note)->error = ERR_AGAIN;
+        bus_outbox_post(bus->outbox, ((struct note_call *)note)->worker, note);
+        return;
+    case NOTE_REMOTE:
+        ((struct note_remote *)note)->status = 504;
+        bus_outbox_post(bus->outbox, ((struct note_remote *)note)->worker, note);
+        return;
+    case NOTE_WATCH:
+    case NOTE_UNWATCH:
+    case NOTE_TRUST:
+    case NOTE_EVENTS:
+    case NOTE_GAP:
+    case NOTE_REVOKED:
+    case NOTE_CONTROL:
+    case NOTE_CENSUS:
+    case NOTE_CONFIG:
+    case NOTE_AUTH:
+    case NOTE_DRAIN:
+    case NOTE_STOP:
         note_free(note);
+        return;
+    }
 }
 
 void bus_free(struct bus *bus)
@@ -315,6 +399,9 @@ void bus_free(struct bus *bus)
     /* The store gives back what it was asked: reads wait again, repairs end. */
     store->ops->free(store->impl);
     store->impl = NULL;
+    bus_calls_free(bus->calls);
+    bus_remote_free(bus->remote);
+    bus_revocations_free(bus->revocations);
     bus_reads_free(bus->reads);
     bus_checks_drop(bus->checks);
     bus_checks_free(bus->checks);

@@ -13,13 +13,13 @@ typedef struct store (*store_maker)(struct ev_loop *loop, struct bus *bus,
                                     const struct store_events *events, struct config *config,
                                     struct metrics *metrics);
 
-/* @inboxes: the workers', at most 64; borrowed. @config: a reference is taken. */
+/* @inboxes: the workers', at most 64; borrowed. @config: a reference is taken. @tag: the node's. */
 struct bus *bus_new(struct config *config, struct inbox *const *inboxes, unsigned workers,
-                    struct metrics *metrics, store_maker make);
+                    uint32_t tag, struct metrics *metrics, store_maker make);
 /* The thread's body: returns after NOTE_STOP. */
 void bus_run(struct bus *bus);
-/* After bus_run() has returned, or was never called; before the workers' inboxes go: reads and
- * publishes that are under way are given back to them. */
+/* After bus_run() has returned, or was never called; before the workers' inboxes go: reads,
+ * publishes, calls and requests that are under way are given back to them. */
 void bus_free(struct bus *bus);
 
 struct inbox *bus_inbox(struct bus *bus);

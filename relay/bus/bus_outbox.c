@@ -45,6 +45,11 @@ void bus_outbox_post(struct bus_outbox *outbox, unsigned worker, struct note *no
     inbox_push(outbox->workers[worker], &note->item);
 }
 
+unsigned bus_outbox_workers(const struct bus_outbox *outbox)
+{
+    return outbox->worker_count;
+}
+
 void bus_outbox_post_gap(struct bus_outbox *outbox, const char *ns, const struct note_gap *like)
 {
     for (unsigned w = 0; w < outbox->worker_count; w++) {

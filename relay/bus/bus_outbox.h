@@ -12,6 +12,7 @@ struct bus_outbox *bus_outbox_new(const struct bus_base *base, struct inbox *con
                                   unsigned workers);
 void bus_outbox_free(struct bus_outbox *outbox); /* events that wait in batches are let go */
 
+unsigned bus_outbox_workers(const struct bus_outbox *outbox); /* how many there are */
 /* Gives @note to a worker, after all that was sent to it before. */
 void bus_outbox_post(struct bus_outbox *outbox, unsigned worker, struct note *note);
 /* Gives each worker a copy of @gap, in the namespace @ns; its texts and event are borrowed. */

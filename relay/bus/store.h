@@ -67,6 +67,28 @@ struct store_range {
     uint64_t scanned; /* …at this id (the oldest when @reverse); what is passed over counts, too */
 };
 
+/* A call of one of the library's functions that is about tickets or revocations. */
+struct store_call {
+    const char *function; /* static; these three are borrowed until done() */
+    const char *ns;
+    const struct strings *args;
+    /* OK. ERR_DENIED: the function refuses, and answer.items[0] says why. ERR_AGAIN: nothing was
+     * done. ERR_CLOSED: nobody knows whether it was. */
+    void (*done)(struct store_call *call, enum err e);
+    void *arg;
+    struct strings answer; /* the elements of the reply, or the one text; the caller's to reset */
+};
+
+/* A message for another relay, on its channel. */
+struct store_telling {
+    const char *tag;   /* of that relay; borrowed until it is sent, at once, as is: */
+    struct slice text; /* JSON */
+    /* ERR_AGAIN: it may not have been sent. */
+    void (*done)(struct store_telling *telling, enum err e);
+    void *arg;
+    uint64_t heard; /* filled: how many relays hear that channel */
+};
+
 /* Makes an event of what the store received, as the configuration has it (events.type_from_topic).
  */
 struct event *store_event(const struct config *config, const struct event_fields *fields,
@@ -94,7 +116,7 @@ enum store_condition {
 
 /* What the bus offers to a store. */
 struct store_events {
-    /* Every watched name of the namespace is now certain to be heard. */
+    /* What is published on this name is now certain to be heard. */
     void (*heard)(struct bus *bus, struct store_name *name);
     /* A live event for the workers in @workers (a bit each). The reference is the caller's. */
     void (*deliver)(struct bus *bus, struct event *ev, uint64_t workers);
@@ -108,6 +130,8 @@ struct store_events {
     void (*down)(struct bus *bus);
     /* A live event of this namespace was let go, perhaps: the log is to be looked at, at once. */
     void (*missed)(struct bus *bus, struct slice ns);
+    /* A message on a name that is not for events; @text is borrowed. */
+    void (*told)(struct bus *bus, const struct store_name *name, struct slice text);
     /* All that was published before mark() gave this number has been delivered. */
     void (*passed)(struct bus *bus, uint64_t mark);
 };
@@ -131,6 +155,8 @@ struct store_ops {
     void (*range)(void *store, struct store_range *range);
     /* Publishes all or nothing; fills status, detail, ids; then bus_published(). */
     void (*publish)(void *store, struct note_publish *publish);
+    void (*call)(void *store, struct store_call *call);
+    void (*tell)(void *store, struct store_telling *telling);
     /* The node ends within config->drain_ms: what waits is answered by then. NULL: nothing waits.
      */
     void (*drain)(void *store);
@@ -155,8 +181,17 @@ struct store {
 enum store_condition store_condition(const struct store *store);
 int64_t store_clock_offset_us(const struct store *store);
 
-/* One topic or pattern that some worker wants. The bus owns it; `impl` is the store's. */
+/* What a name is about. */
+enum store_subject {
+    STORE_EVENTS,  /* a topic or pattern */
+    STORE_REVOKED, /* the namespace's revocations; it has no name */
+    STORE_NODE,    /* what relays tell this one, by its tag, which stands in `ns`; no name either */
+};
+
+/* One topic or pattern that some worker wants, or what the bus listens to for itself. The bus owns
+ * it; `impl` is the store's. */
 struct store_name {
+    enum store_subject subject;
     char *ns, *name;
     uint64_t workers; /* a bit each */
     bool heard;

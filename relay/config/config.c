@@ -79,6 +79,11 @@ static enum err refuse_auth(const char *text, struct buf *why)
     return ERR_INVALID;
 }
 
+bool config_has_auth(const struct config *c)
+{
+    return c->auth_file[0] || c->auth_key_file[0];
+}
+
 /* Half a configuration does not start: who wrote it would think that it guards something. */
 static enum err check_auth(const struct config *c, struct buf *why)
 {
@@ -97,8 +102,7 @@ static enum err check_auth(const struct config *c, struct buf *why)
         return refuse_auth("auth.algs, auth.issuer and auth.audience need auth.key_file: what "
                            "tokens are verified with",
                            why);
-    bool any = c->auth_file[0] || c->auth_key_file[0];
-    if (!any && (c->auth_cookie[0] || c->auth_query || c->auth_metrics))
+    if (!config_has_auth(c) && (c->auth_cookie[0] || c->auth_query || c->auth_metrics))
         return refuse_auth("auth.cookie, auth.query and auth.metrics need auth.file or "
                            "auth.key_file: without them nobody is asked for a token",
                            why);

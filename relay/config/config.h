@@ -15,6 +15,9 @@ NODISCARD enum err config_load(int argc, char **argv, char **environ_list, struc
 struct config *config_ref(struct config *c);
 void config_unref(struct config *c); /* any thread */
 
+/* Whether anybody is asked who he is: auth.file or auth.key_file is set. It takes a restart. */
+bool config_has_auth(const struct config *c);
+
 /* For SIGHUP: a new configuration with the reloadable options of @fresh and the rest of @running.
  * Appends to @needs_restart a comma-separated list of the changed options that need one.
  * ERR_INVALID: the two do not fit together, though each is valid; *why is the sentence then.

@@ -20,6 +20,9 @@ struct revoked_entry {
 };
 
 void revoked_entry_reset(struct revoked_entry *entry);
+/* From texts, as Redis tells them: "jti", "sub" or "kid"; numbers. ERR_INVALID. */
+NODISCARD enum err revoked_entry_make(struct slice kind, struct slice value, struct slice before,
+                                      struct slice expires, struct revoked_entry *out);
 /* Whether the entry is about @grant, whose namespace is the entry's. */
 bool revoked_entry_concerns(const struct revoked_entry *entry, const struct grant *grant);
 
@@ -27,11 +30,15 @@ struct revoked;
 
 struct revoked *revoked_new(void);
 void revoked_free(struct revoked *r);
-/* All of the namespace's entries have been added: it is known from now on, or no longer. */
+/* All of the namespace's entries have been added: it is known from now on; or it is no longer, and
+ * they are forgotten. */
 void revoked_set_known(struct revoked *r, struct slice ns, bool known);
 bool revoked_is_known(const struct revoked *r, struct slice ns);
-/* An entry twice is once; of two for one subject the later `before_s` counts. */
-void revoked_add(struct revoked *r, struct slice ns, const struct revoked_entry *entry);
+/* An entry twice is once; of two for one subject the later `before_s` counts. ERR_FULL: there are
+ * more than twice REVOKED_MAX of its kind, which nobody but a stranger in Redis can bring about;
+ * the namespace is known no longer, as nothing may be forgotten silently. */
+NODISCARD enum err revoked_add(struct revoked *r, struct slice ns,
+                               const struct revoked_entry *entry);
 /* Whether @grant was revoked. Without a namespace nothing can be. */
 bool revoked_has(const struct revoked *r, const struct grant *grant);
 /* Forgets what expired. Now and then. */

@@ -2,10 +2,13 @@
 #include "relay/memory/store_memory.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/clock.h"
+#include "common/hash.h"
 #include "common/mem.h"
 #include "relay/memory/memory.h"
+#include "relay/memory/memory_calls.h"
 
 static const struct memory_limits limits = {
     .topics = 10000,
@@ -14,10 +17,21 @@ static const struct memory_limits limits = {
     .once = 100000,
 };
 
+enum { TICKETS_MAX = 100000, REVOKED_KIND_MAX = 100000 };
+
+/* Somebody listens for a namespace's revocations. */
+struct listener {
+    struct store_name *name;
+    UT_hash_handle hh;
+};
+
 struct store_memory {
     struct bus *bus;
     const struct store_events *events;
     struct memory *memory;
+    struct config *config;
+    struct memory_calls *calls;
+    struct listener *listeners; /* by namespace */
     bool paused;
     /* What came to be published while paused: at most one for each HTTP connection, since the
      * answer waits, too. */
@@ -33,7 +47,10 @@ static void op_start(void *impl)
 
 static void op_configure(void *impl, struct config *config)
 {
-    memory_configure(((struct store_memory *)impl)->memory, config);
+    struct store_memory *s = impl;
+    memory_configure(s->memory, config);
+    config_unref(s->config);
+    s->config = config_ref(config);
 }
 
 static void op_open(void *impl, const char *ns, uint64_t seen, bool watched)
@@ -53,13 +70,24 @@ static void op_close(void *impl, const char *ns)
 static void op_watch(void *impl, struct store_name *name)
 {
     struct store_memory *s = impl;
+    if (name->subject == STORE_REVOKED) {
+        struct listener *listener = mem_zero(1, sizeof(*listener));
+        listener->name = name;
+        name->impl = listener;
+        HASH_ADD_KEYPTR(hh, s->listeners, name->ns, strlen(name->ns), listener);
+    }
     name->heard = true;
     s->events->heard(s->bus, name);
 }
 
 static void op_unwatch(void *impl, struct store_name *name)
 {
-    (void)impl, (void)name;
+    struct store_memory *s = impl;
+    struct listener *listener = name->impl;
+    if (!listener)
+        return;
+    HASH_DEL(s->listeners, listener);
+    free(listener);
 }
 
 static void op_rewatch(void *impl, struct store_name *name)
@@ -79,6 +107,29 @@ static void op_range(void *impl, struct store_range *range)
 {
     memory_range(((struct store_memory *)impl)->memory, range, clock_wall_us());
     range->done(range, OK);
+}
+
+/* --- calls ----------------------------------------------------------------------------------- */
+
+static void op_call(void *impl, struct store_call *call)
+{
+    struct store_memory *s = impl;
+    struct buf told = {0};
+    struct listener *listener;
+    enum err e = memory_calls_run(s->calls, call, s->config, clock_wall_us(), &told);
+    HASH_FIND(hh, s->listeners, call->ns, strlen(call->ns), listener);
+    if (told.len && listener)
+        s->events->told(s->bus, listener->name, buf_slice(&told));
+    buf_reset(&told);
+    call->done(call, e);
+}
+
+/* There is no other relay. */
+static void op_tell(void *impl, struct store_telling *telling)
+{
+    (void)impl;
+    telling->heard = 0;
+    telling->done(telling, OK);
 }
 
 /* --- publishing ------------------------------------------------------------------------------ */
@@ -176,7 +227,14 @@ static void op_free(void *impl)
         next = item->next;
         refuse(s, (struct note_publish *)item, "the relay is stopping; nothing was published");
     }
+    struct listener *listener, *tmp;
+    HASH_ITER (hh, s->listeners, listener, tmp) {
+        HASH_DEL(s->listeners, listener);
+        free(listener);
+    }
+    memory_calls_free(s->calls);
     memory_free(s->memory);
+    config_unref(s->config);
     free(s);
 }
 
@@ -196,6 +254,8 @@ struct store store_memory_new(struct ev_loop *loop, struct bus *bus,
                                          .look = op_look,
                                          .range = op_range,
                                          .publish = op_publish,
+                                         .call = op_call,
+                                         .tell = op_tell,
                                          .pause = op_pause,
                                          .hold = op_hold,
                                          .mark = op_mark,
@@ -205,6 +265,8 @@ struct store store_memory_new(struct ev_loop *loop, struct bus *bus,
     s->bus = bus;
     s->events = events;
     s->memory = memory_new(&limits, config);
+    s->config = config_ref(config);
+    s->calls = memory_calls_new(TICKETS_MAX, REVOKED_KIND_MAX);
     s->parked_end = &s->parked;
     return (struct store){&ops, s};
 }

@@ -92,7 +92,11 @@ static void on_push(void *arg, const struct redis_reply *reply)
     struct slice channel = redis_reply_text(redis_reply_at(reply, matched ? 2 : 1));
     struct slice payload = redis_reply_text(redis_reply_at(reply, matched ? 3 : 2));
     struct channel *c = redis_channels_find(ch, matched, text);
-    if (c) {
+    if (c && c->subject != STORE_EVENTS) {
+        redis_channels_run_end(ch);
+        if (c->name_count) /* else it is being left */
+            ch->handler->told(ch->arg, c->names[0], payload);
+    } else if (c) {
         redis_channels_message(ch, c, channel, payload);
     } else if (direct && slice_eq(text, redis_probe_channel(ch->probe))) {
         redis_channels_run_end(ch);

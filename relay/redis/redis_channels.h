@@ -24,6 +24,8 @@ struct redis_channels_handler {
     void (*down)(void *arg);
     void (*passed)(void *arg, uint64_t mark); /* redis_channels_mark() */
     void (*replica)(void *arg); /* the server of the commands connection is no primary any more */
+    /* A message on a name that is not for events. */
+    void (*told)(void *arg, const struct store_name *name, struct slice text);
 };
 
 /* @commands: to publish probes on; borrowed. */
@@ -43,7 +45,8 @@ void redis_channels_commands_up(struct redis_channels *channels);
 void redis_channels_drop(struct redis_channels *channels, const char *why);
 
 /* From a connect until redis_channels_listen() events with an id are left to the repair, which
- * reads the log up to a position that is taken afterwards. listen() ends that and pauses, so that
+ * reads the log up to a position that is taken afterwards; with authentication those without one
+ * are dropped, as a stream may have been revoked meanwhile. listen() ends that and pauses, so that
  * the repair's events come first. */
 void redis_channels_listen(struct redis_channels *channels);
 /* A mark in the stream of messages: passed() is called with it, or a later one, once all that was

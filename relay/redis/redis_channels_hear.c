@@ -45,7 +45,7 @@ static struct event *parse_message(struct redis_channels *ch, struct slice chann
     if ((e && e != ERR_NOT_FOUND) ||
         event_type_is_reserved(fields.type, ch->config->control_prefix))
         goto invalid;
-    if (ch->deaf && fields.id)
+    if (ch->deaf && (fields.id || config_has_auth(ch->config)))
         return NULL;
     if (fields.has_match && !fields.match.len)
         count_dropped(ch, M_DROPPED_MATCH, "an event reaches nobody: its match cannot be read",

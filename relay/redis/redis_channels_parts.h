@@ -23,6 +23,7 @@ enum channel_state {
  * it, Redis has it, or an answer about it is due. */
 struct channel {
     char *text;
+    enum store_subject subject;
     bool glob;
     bool alone; /* ask for it in a command of its own: with it a batch was refused */
     enum channel_state state;

@@ -16,19 +16,36 @@ struct channel *redis_channels_find(struct redis_channels *ch, bool glob, struct
     return c;
 }
 
+static void put_text(struct buf *b, const char *prefix, const struct store_name *name, bool glob)
+{
+    struct slice ns = slice_of(name->ns);
+    switch (name->subject) {
+    case STORE_EVENTS:
+        if (glob)
+            name_put_glob(b, prefix, ns, slice_of(name->name));
+        else
+            name_put_channel(b, prefix, ns, slice_of(name->name));
+        return;
+    case STORE_REVOKED:
+        name_put_revoked(b, prefix, ns);
+        return;
+    case STORE_NODE:
+        name_put_node(b, prefix, ns);
+        return;
+    }
+}
+
 struct channel *redis_channels_get(struct redis_channels *ch, const struct store_name *name)
 {
-    bool glob = name_is_pattern(slice_of(name->name));
+    bool glob = name->subject == STORE_EVENTS && name_is_pattern(slice_of(name->name));
     struct buf text = {0};
-    if (glob)
-        name_put_glob(&text, ch->config->prefix, slice_of(name->ns), slice_of(name->name));
-    else
-        name_put_channel(&text, ch->config->prefix, slice_of(name->ns), slice_of(name->name));
+    put_text(&text, ch->config->prefix, name, glob);
     struct channel *c = redis_channels_find(ch, glob, buf_slice(&text));
     if (!c) {
         c = mem_zero(1, sizeof(*c));
         c->text = mem_dup(text.ptr, text.len);
         c->glob = glob;
+        c->subject = name->subject;
         struct channel *table = *table_of(ch, glob);
         HASH_ADD_KEYPTR(hh, table, c->text, text.len, c);
         *table_of(ch, glob) = table;

@@ -11,11 +11,13 @@
 #include "common/names.h"
 #include "relay/kit/log.h"
 #include "relay/kit/timer.h"
+#include "relay/redis/redis_calls.h"
 #include "relay/redis/redis_channels.h"
 #include "relay/redis/redis_clock.h"
 #include "relay/redis/redis_condition.h"
 #include "relay/redis/redis_inbox.h"
 #include "relay/redis/redis_library.h"
+#include "relay/redis/redis_position.h"
 #include "relay/redis/redis_posts.h"
 #include "relay/redis/redis_reader.h"
 #include "relay/redis/redis_sentinel.h"
@@ -38,6 +40,7 @@ struct store_redis {
     struct redis_library *library;
     struct redis_inbox *inbox;
     struct redis_reader *reader;
+    struct redis_calls *calls;
     struct redis_posts *posts;
     struct redis_settings *settings; /* NULL: an account was made for the relay, and may not ask */
     bool library_ready, channels_ready;
@@ -187,29 +190,9 @@ static void on_opened(void *arg, const struct redis_reply *reply)
 
 static void namespace_open(struct store_redis *s, const char *ns, uint64_t seen)
 {
-    const struct config *config = s->config;
-    struct buf key = {0};
     if (ns != s->opened_ns)
         snprintf(s->opened_ns, sizeof(s->opened_ns), "%s", ns);
-    name_put_key(&key, config->prefix, slice_of(ns));
-    struct slice argv[] = {SLICE_LIT("FCALL"),
-                           SLICE_LIT("sse_position"),
-                           SLICE_LIT("1"),
-                           buf_slice(&key),
-                           SLICE_LIT("max_events"),
-                           slice_of(log_u64(config->log_max_events)),
-                           SLICE_LIT("log_ttl"),
-                           slice_of(log_u64(config->log_ttl_ms)),
-                           SLICE_LIT("index_ttl"),
-                           slice_of(log_u64(config->index_ttl_ms)),
-                           SLICE_LIT("once_ttl"),
-                           slice_of(log_u64(config->once_ttl_ms)),
-                           SLICE_LIT("control_prefix"),
-                           slice_of(config->control_prefix),
-                           SLICE_LIT("seen"),
-                           slice_of(log_u64(seen))};
-    redis_conn_send(s->commands, argv, seen ? 16 : 14, on_opened, s);
-    buf_reset(&key);
+    redis_position_ask(s->commands, s->config, ns, seen, on_opened, s);
 }
 
 static void on_retry(struct ev_loop *loop, ev_timer *w, int revents)
@@ -264,6 +247,34 @@ static void op_look(void *impl, struct store_look *look)
 static void op_range(void *impl, struct store_range *range)
 {
     redis_reader_range(((struct store_redis *)impl)->reader, range);
+}
+
+/* --- calls ----------------------------------------------------------------------------------- */
+
+static void on_call_refused(void *arg, const char *what, const struct redis_reply *reply)
+{
+    if (!redis_error_refuses_writes(redis_reply_text(reply))) /* on_looked() has taken note */
+        say_no(arg, what, reply);
+}
+
+static void op_call(void *impl, struct store_call *call)
+{
+    struct store_redis *s = impl;
+    if (s->library_ready)
+        redis_calls_call(s->calls, call);
+    else
+        call->done(call, ERR_AGAIN);
+}
+
+static void op_tell(void *impl, struct store_telling *telling)
+{
+    redis_calls_tell(((struct store_redis *)impl)->calls, telling);
+}
+
+static void on_told(void *arg, const struct store_name *name, struct slice text)
+{
+    struct store_redis *s = arg;
+    s->events->told(s->bus, name, text);
 }
 
 /* --- publishing ------------------------------------------------------------------------------ */
@@ -445,6 +456,7 @@ static void op_free(void *impl)
     redis_inbox_free(s->inbox);
     redis_library_free(s->library);
     redis_reader_free(s->reader);
+    redis_calls_free(s->calls);
     redis_clock_free(s->clock);
     redis_posts_free(s->posts);
     redis_settings_free(s->settings);
@@ -467,6 +479,8 @@ static const struct store_ops ops = {.kind = "redis",
                                      .look = op_look,
                                      .range = op_range,
                                      .publish = op_publish,
+                                     .call = op_call,
+                                     .tell = op_tell,
                                      .drain = op_drain,
                                      .pause = op_pause,
                                      .hold = op_hold,
@@ -483,10 +497,11 @@ struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
                                                                NULL};
     static const struct redis_channels_handler channels_handler = {
         on_heard,         on_event,  on_oversize, on_channels_ready,
-        on_channels_down, on_passed, on_replica};
+        on_channels_down, on_passed, on_replica,  on_told};
     static const struct redis_posts_handler posts_handler = {on_post_opens, on_post_lost_library,
                                                              on_post_answered};
     static const struct redis_reader_handler reader_handler = {on_read_refused, on_looked};
+    static const struct redis_calls_handler calls_handler = {on_call_refused, on_looked};
     struct store_redis *s = mem_zero(1, sizeof(*s));
     s->bus = bus;
     s->events = events;
@@ -506,6 +521,7 @@ struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
     s->condition = redis_condition_new();
     s->clock = redis_clock_new(loop, s->commands, config, metrics);
     s->reader = redis_reader_new(s->commands, s->clock, config, &reader_handler, s, metrics);
+    s->calls = redis_calls_new(s->commands, config->prefix, &calls_handler, s);
     if (!s->target->user)
         s->settings = redis_settings_new(s->commands);
     s->inbox = redis_inbox_new(loop, s->target, config, metrics);

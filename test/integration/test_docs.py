@@ -187,8 +187,9 @@ def test_versions_are_told():
     changes = re.findall(r"^## \[(.*?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert changes[0] == "Unreleased" and VERSION in changes
     library = re.search(r"^local VERSION = (\d+)$", (ROOT / "common" / "sse_relay.lua").read_text(), re.MULTILINE)
-    rows_of_versions = re.findall(r"^\| ([\d.]+) \| (\d+) \|", OPERATIONS.read_text(), re.MULTILINE)
-    assert (VERSION, library[1]) in rows_of_versions
+    rows_of_versions = re.findall(r"^\| (next|[\d.]+) \| (\d+) \|", OPERATIONS.read_text(), re.MULTILINE)
+    assert VERSION in [version for version, _ in rows_of_versions]
+    assert rows_of_versions[0] in [(VERSION, library[1]), ("next", library[1])], "the newest comes first"
 
 
 def test_every_source_file_names_its_license():
@@ -249,7 +250,9 @@ def test_acl_has_what_the_functions_call():
 def test_acl_of_relays_and_publishers_suffices(redis, relay_factory, sse_connect):
     """The ACL SETUSER lines of the document, as they stand: relay, the doors, patterns, a reconnect, an inbox."""
     lines = ACL_LINE.findall(OPERATIONS.read_text())
-    assert [line.split()[2] for line in lines] == ["relay", "backend", "inbox-only", "live-only"]
+    assert [line.split()[2] for line in lines] == [
+        "relay", "backend", "inbox-only", "live-only", "ticket-issuer", "revoker",
+    ]  # fmt: skip
     admin = redis.client()
     for line in lines:
         admin.execute_command(*line.split())
@@ -272,6 +275,10 @@ def test_acl_of_relays_and_publishers_suffices(redis, relay_factory, sse_connect
         act("inbox-only", "XADD", "sse:{default}:inbox", "*", "topic", "b.d", "data", "i")
         act("live-only", "PUBLISH", "sse:{default}:ch:b.d", "r")
 
+    act("ticket-issuer", "FCALL", "sse_ticket", 1, "sse:{default}", "a" * 64, "grant", "{}", "ttl", 1000, "until", 0)
+    for kind in ("jti", "sub", "kid"):
+        admin.zadd(f"sse:{{default}}:revoked:{kind}", {"old": 1})  # which has to go
+        act("revoker", "FCALL", "sse_revoke", 1, "sse:{default}", kind, "x")
     all_doors(1)
     assert sorted(client.wait_for(7).data) == sorted(["1", "x", "2", "4", "e", "i", "r"])
     admin.hset("sse:{default}:config", "index_ttl", 1)  # pruning needs commands of its own

@@ -13,7 +13,7 @@
 #include "rng.h"
 #include "test/unit/tests_run.h"
 
-enum { WORKERS = 2 };
+enum { WORKERS = 2, TAG = 0x1234abcd };
 
 /* A worker: its loop runs until a note has come. */
 struct worker {
@@ -52,7 +52,7 @@ static void setup_still(void)
         workers[w].loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
         workers[w].inbox = inboxes[w] = inbox_new(workers[w].loop, on_ready, &workers[w]);
     }
-    bus = bus_new(config, inboxes, WORKERS, metrics, store_memory_new);
+    bus = bus_new(config, inboxes, WORKERS, TAG, metrics, store_memory_new);
 }
 
 static void run(void)

@@ -27,6 +27,7 @@ static struct redis_channels *channels;
 static struct store_name names[NAMES];
 static bool watched[NAMES];
 static unsigned ready, down, replica, events;
+static char told[64]; /* the last message that is none of events */
 
 /* --- the rig ---------------------------------------------------------------------------------- */
 
@@ -72,6 +73,12 @@ static void on_passed(void *arg, uint64_t mark)
     passed = mark;
 }
 
+static void on_told(void *arg, const struct store_name *name, struct slice text)
+{
+    (void)arg;
+    snprintf(told, sizeof(told), "%s %.*s", name->ns, (int)text.len, text.ptr);
+}
+
 static void commands_up(void *arg)
 {
     (void)arg;
@@ -85,7 +92,7 @@ static void commands_down(void *arg, const char *why)
 
 static const struct redis_conn_handler commands_handler = {commands_up, commands_down, NULL};
 static const struct redis_channels_handler handler = {on_heard, on_event,  on_oversize, on_ready,
-                                                      on_down,  on_passed, on_replica};
+                                                      on_down,  on_passed, on_replica,  on_told};
 
 static void setup(void)
 {
