@@ -4,9 +4,12 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/hash.h"
+#include "relay/auth/auth.h"
 #include "relay/config/config_print.h"
 #include "relay/hub.h"
 #include "relay/kit/log.h"
@@ -20,6 +23,19 @@ struct command_line {
     int argc;
     char **argv;
 };
+
+/* The auth file and its keys. On an error *why (caller frees) is a sentence. *auth: one reference,
+ * or NULL. */
+static enum err load_auth(const struct config *config, struct auth **auth, struct buf *warnings,
+                          char **why)
+{
+    struct buf wrong = {0};
+    enum err e = auth_load(config, auth, &wrong, warnings);
+    if (e)
+        *why = buf_take(&wrong, NULL);
+    buf_reset(&wrong);
+    return e;
+}
 
 /* On an error *why (caller frees) is a sentence. */
 static enum err check_target(const struct config *config, char **why)
@@ -119,6 +135,65 @@ static int run(struct config *config, struct command_line *line)
     return EXIT_SUCCESS;
 }
 
+static int refuse_usage(char *why)
+{
+    fprintf(stderr, "sse-relay: %s\n", why);
+    free(why);
+    return EXIT_USAGE;
+}
+
+static int check(const struct config *config)
+{
+    struct buf text = {0}, warnings = {0};
+    struct auth *auth;
+    char *why;
+    enum err e = load_auth(config, &auth, &warnings, &why);
+    struct slice rest = buf_slice(&warnings);
+    while (rest.len > 0) {
+        struct slice warning = slice_cut(&rest, '\n');
+        fprintf(stderr, "sse-relay: warning: %.*s\n", (int)warning.len, warning.ptr);
+    }
+    buf_reset(&warnings);
+    if (e)
+        return refuse_usage(why);
+    auth_unref(auth);
+    buf_puts(&text, "the configuration is valid\n");
+    return print(&text);
+}
+
+enum { TOKEN_MAX = 16384 }; /* more than any token that is taken */
+
+/* Without what stands around it: white space. */
+static char *read_token(void)
+{
+    char text[TOKEN_MAX + 1];
+    size_t len = fread(text, 1, TOKEN_MAX, stdin), from = 0;
+    while (len > 0 && strchr(" \t\r\n", text[len - 1]))
+        len--;
+    while (from < len && strchr(" \t\r\n", text[from]))
+        from++;
+    char *token = slice_dup((struct slice){text + from, len - from});
+    explicit_bzero(text, sizeof(text));
+    return token;
+}
+
+static int explain(const struct config *config)
+{
+    struct buf text = {0};
+    struct auth *auth;
+    char *why;
+    if (load_auth(config, &auth, NULL, &why))
+        return refuse_usage(why);
+    if (!auth)
+        return refuse_usage(strdup("--explain needs auth.file or auth.key_file"));
+    char *token = strcmp(config->explain, "-") == 0 ? read_token() : strdup(config->explain);
+    bool accepted = auth_explain(auth, slice_of(token), clock_wall_us() / 1000000, &text);
+    free(token);
+    auth_unref(auth);
+    int rc = print(&text);
+    return rc == EXIT_SUCCESS && !accepted ? EXIT_RUN_FAILED : rc;
+}
+
 static int act(enum config_action action, struct config *config, struct command_line *line)
 {
     struct buf text = {0};
@@ -126,8 +201,9 @@ static int act(enum config_action action, struct config *config, struct command_
     case CONFIG_RUN:
         return run(config, line);
     case CONFIG_CHECK:
-        buf_puts(&text, "the configuration is valid\n");
-        break;
+        return check(config);
+    case CONFIG_EXPLAIN:
+        return explain(config);
     case CONFIG_PRINT:
         config_print_file(&text, config);
         break;
@@ -152,11 +228,8 @@ int main(int argc, char **argv)
     char *why = NULL;
     signal(SIGPIPE, SIG_IGN);
     hash_seed_init();
-    if (load(&line, &config, &action, &why)) {
-        fprintf(stderr, "sse-relay: %s\n", why);
-        free(why);
-        return EXIT_USAGE;
-    }
+    if (load(&line, &config, &action, &why))
+        return refuse_usage(why);
     int rc = act(action, config, &line);
     config_unref(config);
     return rc;

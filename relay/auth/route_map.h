@@ -8,6 +8,8 @@
 
 struct route_map;
 
+enum { ROUTE_MAP_MAX = 256 }; /* routes */
+
 /* @routes: the array in the auth file; NULL: none. On an error *why says where and what. */
 NODISCARD enum err route_map_new(const cJSON *routes, struct route_map **out, struct buf *why,
                                  struct buf *warnings);
@@ -26,6 +28,8 @@ struct route_hit {
 void route_hit_reset(struct route_hit *hit);
 /* Whether @grant has what the route requires (true where it requires nothing). */
 bool route_hit_allows(const struct route_hit *hit, const struct grant *grant);
+/* Whether there is a route that is for everybody. */
+bool route_map_has_public(const struct route_map *map);
 /* The JSON Pointers of all `require`: a token's values there go into grant_fields.roles. */
 const struct strings *route_map_pointers(const struct route_map *map);
 
@@ -37,3 +41,6 @@ enum route_find {
 /* @raw_path: as it came, still encoded; without the query. */
 enum route_find route_map_find(const struct route_map *map, struct slice raw_path,
                                struct route_hit *hit, struct buf *why);
+
+/* For --explain: appends a line for each route, and whether a stream of @grant may open it. */
+void route_map_explain(const struct route_map *map, const struct grant *grant, struct buf *out);

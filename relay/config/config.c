@@ -51,6 +51,7 @@ void config_unref(struct config *c)
     for (size_t i = 0; i < config_table_count; i++)
         config_value_free(c, &config_table[i]);
     free(c->redis_origin);
+    free(c->explain);
     free(box);
 }
 

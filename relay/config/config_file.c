@@ -1,89 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/config/config_file.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include "common/json.h"
+#include "common/json_comments.h"
 #include "relay/config/config_value.h"
+#include "relay/kit/file.h"
 
 #define FILE_MAX ((size_t)1024 * 1024)
 
-static enum err file_read(struct config_loader *l, const char *path, struct buf *out)
+static enum err file_load(struct config_loader *l, const char *path, struct buf *out)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = -1;
-    if (fd >= 0) {
-        do {
-            buf_reserve(out, 65536);
-            n = read(fd, out->ptr + out->len, 65536);
-            if (n > 0)
-                out->len += (size_t)n;
-        } while ((n > 0 && out->len <= FILE_MAX) || (n < 0 && errno == EINTR));
-    }
-    int error = errno;
-    if (fd >= 0)
-        close(fd);
-    if (n < 0)
-        buf_printf(&l->err, "cannot read the configuration file %s: %s", path, strerror(error));
-    else if (out->len > FILE_MAX)
+    enum err e = file_read(path, FILE_MAX, out);
+    if (e == ERR_IO)
+        buf_printf(&l->err, "cannot read the configuration file %s: %s", path, strerror(errno));
+    else if (e)
         buf_printf(&l->err, "the configuration file %s is larger than 1 MB", path);
-    return l->err.len == 0 ? OK : ERR_IO;
-}
-
-/* From @at on up to, not including, @end: all but the ends of lines. */
-static void blank(char *text, size_t at, size_t end)
-{
-    for (; at < end; at++)
-        if (text[at] != '\n')
-            text[at] = ' ';
-}
-
-/* The end of the string that begins at @at. It ends with its line, too: JSON has no longer ones,
- * and what follows one that was not closed must not be taken for its text. */
-static size_t string_end(const char *text, size_t len, size_t at)
-{
-    for (at++; at < len && text[at] != '"' && text[at] != '\n'; at++)
-        if (text[at] == '\\' && at + 1 < len && text[at + 1] != '\n')
-            at++;
-    return at < len ? at + 1 : len;
-}
-
-/* Blanks comments. Not cJSON_Minify(), so that positions stay and an error can name its line.
- * Returns where a comment begins that does not end, or @len. */
-static size_t strip_comments(char *text, size_t len)
-{
-    for (size_t at = 0; at < len;) {
-        const char *end = NULL;
-        if (text[at] == '"') {
-            at = string_end(text, len, at);
-        } else if (at + 1 < len && text[at] == '/' && text[at + 1] == '/') {
-            end = memchr(text + at, '\n', len - at);
-            end = end ? end : text + len;
-        } else if (at + 1 < len && text[at] == '/' && text[at + 1] == '*') {
-            end = memmem(text + at + 2, len - at - 2, "*/", 2);
-            if (!end)
-                return at;
-            end += 2;
-        } else {
-            at++;
-        }
-        if (end) {
-            blank(text, at, (size_t)(end - text));
-            at = (size_t)(end - text);
-        }
-    }
-    return len;
-}
-
-static unsigned line_at(const struct buf *text, size_t at)
-{
-    unsigned line = 1;
-    for (size_t i = 0; i < at && i < text->len; i++)
-        line += text->ptr[i] == '\n';
-    return line;
+    return e;
 }
 
 static enum err unknown_key(struct config_loader *l, struct slice key, const char *path)
@@ -199,11 +134,11 @@ static enum err file_object(struct config_loader *l, const cJSON *object, struct
 static enum err file_parse(struct config_loader *l, const char *path, struct buf *text,
                            cJSON **tree)
 {
-    size_t wrong_at = strip_comments(text->ptr, text->len);
+    size_t wrong_at = json_comments_blank(text);
     if (wrong_at < text->len) {
         buf_printf(&l->err,
                    "the configuration file %s has a comment without an end: look at line %u", path,
-                   line_at(text, wrong_at));
+                   json_comments_line(text, wrong_at));
         return ERR_INVALID;
     }
     enum err e = json_parse_where(buf_slice(text), tree, &wrong_at);
@@ -211,7 +146,7 @@ static enum err file_parse(struct config_loader *l, const char *path, struct buf
         buf_printf(&l->err, "the configuration file %s has more values than any needs", path);
     else if (e != OK)
         buf_printf(&l->err, "the configuration file %s is not valid JSON: look at line %u", path,
-                   line_at(text, wrong_at));
+                   json_comments_line(text, wrong_at));
     return e;
 }
 
@@ -220,7 +155,7 @@ enum err config_file_apply(struct config_loader *l)
     char *path = slice_dup(l->path);
     struct buf text = {0};
     cJSON *tree = NULL;
-    enum err e = file_read(l, path, &text);
+    enum err e = file_load(l, path, &text);
     if (e != OK)
         goto out;
     e = file_parse(l, path, &text, &tree);

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/config/config_load.h"
-#include <ctype.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include "common/mem.h"
+#include "common/nearest.h"
 #include "relay/config/config_print.h"
 #include "relay/config/config_value.h"
 
 static const char *const action_flags[] = {
     [CONFIG_CHECK] = "check-config", [CONFIG_PRINT] = "print-config", [CONFIG_HELP] = "help",
-    [CONFIG_VERSION] = "version",    [CONFIG_DOCS] = "print-docs",
+    [CONFIG_VERSION] = "version",    [CONFIG_DOCS] = "print-docs",    [CONFIG_EXPLAIN] = "explain",
 };
 
 void config_load_put_shown(struct buf *b, struct slice text)
@@ -79,55 +79,15 @@ bool config_load_action(struct config_loader *l, struct slice name)
     return false;
 }
 
-static unsigned min3(unsigned a, unsigned b, unsigned c)
-{
-    unsigned m = a < b ? a : b;
-    return m < c ? m : c;
-}
-
-/* Levenshtein distance without regard to case, nor to which separator stands between words. */
-static unsigned edit_distance(struct slice a, struct slice b)
-{
-    unsigned row[CONFIG_LOAD_NAME_MAX + 1];
-    for (size_t j = 0; j <= b.len; j++)
-        row[j] = (unsigned)j;
-    for (size_t i = 1; i <= a.len; i++) {
-        unsigned diagonal = row[0];
-        row[0] = (unsigned)i;
-        for (size_t j = 1; j <= b.len; j++) {
-            int x = tolower((unsigned char)a.ptr[i - 1]), y = tolower((unsigned char)b.ptr[j - 1]);
-            bool same = x == y || (strchr("-_.", x) && strchr("-_.", y));
-            unsigned next = min3(row[j] + 1, row[j - 1] + 1, diagonal + !same);
-            diagonal = row[j];
-            row[j] = next;
-        }
-    }
-    return row[b.len];
-}
-
-static void consider(struct slice word, const char *name, const char **best, unsigned *least)
-{
-    unsigned d = edit_distance(word, slice_of(name));
-    if (d < *least) {
-        *least = d;
-        *best = name;
-    }
-}
-
 const char *config_load_nearest(struct slice word, bool with_actions)
 {
-    const char *best = NULL;
-    unsigned least = (unsigned)(word.len / 3) + 1;
-    if (word.len == 0 || word.len > CONFIG_LOAD_NAME_MAX)
-        return NULL;
-    if (least < 3)
-        least = word.len > 3 ? 3 : 2;
+    struct nearest near = nearest_to(word);
     for (size_t i = 0; i < config_table_count; i++)
-        consider(word, config_table[i].name, &best, &least);
+        nearest_consider(&near, config_table[i].name);
     for (size_t i = 0; with_actions && i < sizeof(action_flags) / sizeof(action_flags[0]); i++)
         if (action_flags[i] && i != CONFIG_DOCS)
-            consider(word, action_flags[i], &best, &least);
+            nearest_consider(&near, action_flags[i]);
     if (with_actions)
-        consider(word, "config", &best, &least);
-    return best;
+        nearest_consider(&near, "config");
+    return near.best;
 }

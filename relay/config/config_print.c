@@ -16,15 +16,18 @@ static const char *default_text(const struct config_option *opt)
 void config_print_help(struct buf *b)
 {
     const char *group = "";
-    buf_puts(b, "Usage: sse-relay [--config FILE] [--KEY VALUE ...]\n"
-                "\n"
-                "Streams events from Redis to browsers and services as Server-Sent Events.\n"
-                "\n"
-                "  --config FILE     read a JSON file (// and /* */ comments are allowed)\n"
-                "  --check-config    say whether the configuration is good, and end\n"
-                "  --print-config    print the configuration in effect as such a file, and end\n"
-                "  --version         print the version, and end\n"
-                "  --help            print this, and end\n");
+    buf_puts(
+        b, "Usage: sse-relay [--config FILE] [--KEY VALUE ...]\n"
+           "\n"
+           "Streams events from Redis to browsers and services as Server-Sent Events.\n"
+           "\n"
+           "  --config FILE     read a JSON file (// and /* */ comments are allowed)\n"
+           "  --check-config    say whether the configuration and the auth file are good, and end\n"
+           "  --explain TOKEN   print what a token or key would get, and why, and end; with -\n"
+           "                    it is read from standard input, and stands in no process list\n"
+           "  --print-config    print the configuration in effect as such a file, and end\n"
+           "  --version         print the version, and end\n"
+           "  --help            print this, and end\n");
     for (size_t i = 0; i < config_table_count; i++) {
         const struct config_option *opt = &config_table[i];
         if (strcmp(group, opt->group) != 0)
@@ -36,20 +39,21 @@ void config_print_help(struct buf *b)
         config_value_put_allowed(b, opt);
         buf_puts(b, ".\n");
     }
-    buf_puts(b,
-             "\n"
-             "Values come from, the first wins: flags (--log.ttl 2h or --log.ttl=2h), the\n"
-             "environment (SSE_RELAY_LOG_TTL=2h: SSE_RELAY_ and the key in capitals, dots become\n"
-             "underscores, commas separate lists; SSE_RELAY_CONFIG names the file), the file\n"
-             "({\"log\": {\"ttl\": \"2h\"}} or {\"log.ttl\": \"2h\"}), the defaults.\n"
-             "Durations: 250ms, 15s, 10m, 1h, 7d. Sizes: 4096, 64KB, 1MB, 1GB.\n"
-             "SIGTERM drains and ends; again ends at once. SIGHUP reads the file again.\n"
-             "\n"
-             "Exit codes: 0 ended as asked, 1 failed while running, 2 bad usage or configuration.\n"
-             "\n"
-             "Example:\n"
-             "  sse-relay --listen 0.0.0.0:8080 --redis redis://10.0.0.5:6379/0 --heartbeat 20s\n"
-             "  curl -N 'http://127.0.0.1:8080/events?topic=orders.*'\n");
+    buf_puts(
+        b, "\n"
+           "Values come from, the first wins: flags (--log.ttl 2h or --log.ttl=2h), the\n"
+           "environment (SSE_RELAY_LOG_TTL=2h: SSE_RELAY_ and the key in capitals, dots become\n"
+           "underscores, commas separate lists; SSE_RELAY_CONFIG names the file), the file\n"
+           "({\"log\": {\"ttl\": \"2h\"}} or {\"log.ttl\": \"2h\"}), the defaults.\n"
+           "Durations: 250ms, 15s, 10m, 1h, 7d. Sizes: 4096, 64KB, 1MB, 1GB.\n"
+           "SIGTERM drains and ends; again ends at once. SIGHUP reads the file again.\n"
+           "\n"
+           "Exit codes: 0 ended as asked, 1 failed while running or the token of --explain is not\n"
+           "accepted, 2 bad usage or configuration.\n"
+           "\n"
+           "Example:\n"
+           "  sse-relay --listen 0.0.0.0:8080 --redis redis://10.0.0.5:6379/0 --heartbeat 20s\n"
+           "  curl -N 'http://127.0.0.1:8080/events?topic=orders.*'\n");
 }
 
 static void put_env_name(struct buf *b, const char *name)

@@ -51,6 +51,7 @@ struct config {
     /* No options, but what is told of some: */
     bool password_on_command_line;            /* the start warns of it */
     bool node_is_default, workers_is_default; /* printed as "" and 0 */
+    char *explain;      /* the token, with CONFIG_EXPLAIN; - is standard input */
     char *redis_origin; /* the flag, variable or file that `redis` is from; NULL: its default */
 };
 
@@ -61,5 +62,6 @@ enum config_action {
     CONFIG_PRINT,
     CONFIG_HELP,
     CONFIG_VERSION,
-    CONFIG_DOCS
+    CONFIG_DOCS,
+    CONFIG_EXPLAIN
 };

@@ -2,6 +2,7 @@
 #include "relay/config/config_source.h"
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include "relay/config/config_links.h"
 #include "relay/config/config_secret.h"
@@ -22,6 +23,11 @@ static enum err unknown_flag(struct config_loader *l, struct slice name)
     return ERR_INVALID;
 }
 
+static bool takes_value(struct slice name)
+{
+    return slice_is(name, "config") || slice_is(name, "explain") || config_table_find(name);
+}
+
 /* Splits argv[*at] and moves *at behind what it took. */
 static enum err next_flag(struct config_loader *l, int argc, char **argv, int *at,
                           struct slice *name, struct slice *value)
@@ -39,11 +45,11 @@ static enum err next_flag(struct config_loader *l, int argc, char **argv, int *a
     *name = slice_cut(value, '=');
     if (value->ptr)
         return OK;
-    if (config_load_action(l, *name)) {
+    if (!slice_is(*name, "explain") && config_load_action(l, *name)) {
         name->len = 0; /* done with */
         return OK;
     }
-    if (!slice_is(*name, "config") && !config_table_find(*name))
+    if (!takes_value(*name))
         return unknown_flag(l, *name);
     if (*at >= argc || strncmp(argv[*at], "--", 2) == 0) {
         buf_puts(&l->err, "--");
@@ -53,6 +59,13 @@ static enum err next_flag(struct config_loader *l, int argc, char **argv, int *a
     }
     *value = slice_of(argv[(*at)++]);
     return OK;
+}
+
+static void set_explained(struct config_loader *l, struct slice token)
+{
+    config_load_action(l, SLICE_LIT("explain"));
+    free(l->config->explain);
+    l->config->explain = slice_dup(token);
 }
 
 enum err config_source_flags(struct config_loader *l, int argc, char **argv, bool apply)
@@ -67,6 +80,10 @@ enum err config_source_flags(struct config_loader *l, int argc, char **argv, boo
             continue;
         if (slice_is(name, "config")) {
             l->path = value;
+            continue;
+        }
+        if (slice_is(name, "explain")) {
+            set_explained(l, value);
             continue;
         }
         const struct config_option *opt = config_table_find(name);
