@@ -223,13 +223,19 @@ enum err admission_check_revoked(struct admission *a, const struct grant *grant)
     return revoked_has(a->revoked, grant) ? ERR_DENIED : OK;
 }
 
+const struct revoked *admission_revoked(const struct admission *a)
+{
+    return a->revoked;
+}
+
 void admission_take_revoked(struct admission *a, const struct note_revoked *note)
 {
     struct slice ns = slice_of(note->ns);
+    bool whole = true;
     for (size_t i = 0; i < note->count; i++)
-        revoked_add(a->revoked, ns, &note->entries[i]);
+        whole &= revoked_add(a->revoked, ns, &note->entries[i]) == OK;
     if (note->loaded || note->forgotten)
-        revoked_set_known(a->revoked, ns, note->loaded);
+        revoked_set_known(a->revoked, ns, note->loaded && whole);
 }
 
 void admission_tick(struct admission *a)

@@ -35,8 +35,10 @@ static const char clients_help[] = "Streams, by what they are doing.";
 static const char redis_help[] = "Whether the connection to Redis stands.";
 static const char full_help[] = "Streams that came while the node was full, by its answer.";
 static const char auth_help[] = "Decisions about credentials, by what came of them.";
-static const char cache_help[] = "Tokens that were verified before on this worker, and that were not.";
-static const char tickets_help[] = "Tickets: issued, opened a stream, replaced its open stream, refused.";
+static const char cache_help[] =
+    "Tokens that were verified before on this worker, and that were not.";
+static const char tickets_help[] =
+    "Tickets: issued, opened a stream, replaced its open stream, refused.";
 static const char closed_help[] = "Streams that have ended, by reason.";
 static const char http_help[] = "HTTP responses, by class of status.";
 static const char pauses_help[] = "Times that waiting connections were left waiting, by reason.";
