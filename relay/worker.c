@@ -103,8 +103,7 @@ static void take(struct worker *w, struct note *note)
         routes_take_remote(w->routes, (struct note_remote *)note);
         return;
     case NOTE_CONTROL:
-        fanout_control(w->fanout, (struct note_control *)note);
-        inbox_push(bus_inbox(w->node->bus), &note->item);
+        routes_take_control(w->routes, (struct note_control *)note);
         return;
     case NOTE_REVOKED:
         routes_take_revoked(w->routes, (struct note_revoked *)note);

@@ -79,6 +79,13 @@ void client_reset(struct client *c)
     *c = (struct client){.state = CLIENT_CLOSING};
 }
 
+void client_renew(struct client *c, struct subscription *sub)
+{
+    subscription_ref(sub);
+    subscription_unref(c->sub);
+    c->sub = sub;
+}
+
 static bool is_control(const struct event *ev)
 {
     return !event_topic(ev).ptr;

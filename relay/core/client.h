@@ -82,6 +82,9 @@ enum client_push { CLIENT_QUEUED, CLIENT_HELD, CLIENT_SKIPPED, CLIENT_DROPPED, C
  * and the last chunk are what is left to send. */
 void client_init(struct client *c, struct subscription *sub, const struct client_form *form);
 void client_reset(struct client *c);
+/* Another subscription from now on (takes a reference), to the same topics and types: its grant was
+ * renewed. A read under way goes on for the old one, and its page is filtered by the new. */
+void client_renew(struct client *c, struct subscription *sub);
 
 /* Offers a live event. QUEUED: it will be sent (a reference is taken). HELD: a read is under way.
  * SKIPPED: not for this client, or it has it already, or the log will bring it. FULL: over the

@@ -12,6 +12,7 @@
 struct grant {
     atomic_uint refs;
     struct grant_fields fields;
+    void *memory[]; /* the claims of the fields, then their lists, then their texts */
 };
 
 /* --- what it is made of ----------------------------------------------------------------------- */
@@ -98,14 +99,113 @@ void grant_claims_add(struct grant_claim **claims, size_t *count, struct slice n
         strings_add(&claim->values, value);
 }
 
+/* --- in one piece -----------------------------------------------------------------------------
+ * There may be a grant for each client, and in pieces its texts would cost twice their size. */
+
+struct room {
+    size_t claims, slots, bytes;
+};
+
+static void add_text(struct room *room, const char *text)
+{
+    room->bytes += text ? strlen(text) + 1 : 0;
+}
+
+static void add_strings(struct room *room, const struct strings *strings)
+{
+    room->slots += strings->count;
+    for (size_t i = 0; i < strings->count; i++)
+        add_text(room, strings->items[i]);
+}
+
+static void add_claims(struct room *room, const struct grant_claim *claims, size_t count)
+{
+    room->claims += count;
+    for (size_t i = 0; i < count; i++) {
+        add_text(room, claims[i].name);
+        add_strings(room, &claims[i].values);
+    }
+}
+
+static struct room room_for(const struct grant_fields *f)
+{
+    struct room room = {0};
+    const char *const texts[] = {f->ns, f->issuer, f->subject, f->jti, f->kid};
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        add_text(&room, texts[i]);
+    add_strings(&room, &f->subscribe);
+    add_strings(&room, &f->publish);
+    add_strings(&room, &f->topics);
+    add_claims(&room, f->match, f->match_count);
+    add_claims(&room, f->roles, f->role_count);
+    return room;
+}
+
+/* What of the room is left. */
+struct packer {
+    struct grant_claim *claims;
+    char **slots;
+    char *bytes;
+};
+
+static char *pack_text(struct packer *p, const char *text)
+{
+    if (!text)
+        return NULL;
+    char *copy = p->bytes;
+    p->bytes = stpcpy(copy, text) + 1;
+    return copy;
+}
+
+static struct strings pack_strings(struct packer *p, const struct strings *from)
+{
+    struct strings copy = {p->slots, from->count};
+    p->slots += from->count;
+    for (size_t i = 0; i < from->count; i++)
+        copy.items[i] = pack_text(p, from->items[i]);
+    return copy;
+}
+
+static struct grant_claim *pack_claims(struct packer *p, const struct grant_claim *from,
+                                       size_t count)
+{
+    struct grant_claim *copy = p->claims;
+    p->claims += count;
+    for (size_t i = 0; i < count; i++)
+        copy[i] =
+            (struct grant_claim){pack_text(p, from[i].name), pack_strings(p, &from[i].values)};
+    return copy;
+}
+
+static struct grant_fields pack(struct packer *p, const struct grant_fields *from)
+{
+    struct grant_fields copy = *from;
+    copy.ns = pack_text(p, from->ns);
+    copy.issuer = pack_text(p, from->issuer);
+    copy.subject = pack_text(p, from->subject);
+    copy.jti = pack_text(p, from->jti);
+    copy.kid = pack_text(p, from->kid);
+    copy.subscribe = pack_strings(p, &from->subscribe);
+    copy.publish = pack_strings(p, &from->publish);
+    copy.topics = pack_strings(p, &from->topics);
+    copy.match = pack_claims(p, from->match, from->match_count);
+    copy.roles = pack_claims(p, from->roles, from->role_count);
+    return copy;
+}
+
 /* --- life ------------------------------------------------------------------------------------- */
 
 struct grant *grant_new(struct grant_fields *fields)
 {
-    struct grant *g = mem_zero(1, sizeof(*g));
+    struct room room = room_for(fields);
+    size_t claims = room.claims * sizeof(struct grant_claim), slots = room.slots * sizeof(char *);
+    struct grant *g = mem_zero(1, sizeof(*g) + claims + slots + room.bytes);
+    char *memory = (char *)g->memory;
+    struct packer packer = {(struct grant_claim *)(void *)memory,
+                            (char **)(void *)(memory + claims), memory + claims + slots};
     atomic_init(&g->refs, 1);
-    g->fields = *fields;
-    *fields = (struct grant_fields){0};
+    g->fields = pack(&packer, fields);
+    grant_fields_reset(fields);
     return g;
 }
 
@@ -119,7 +219,6 @@ void grant_unref(struct grant *g)
 {
     if (!g || atomic_fetch_sub_explicit(&g->refs, 1, memory_order_acq_rel) != 1)
         return;
-    grant_fields_reset(&g->fields);
     free(g);
 }
 

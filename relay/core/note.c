@@ -143,6 +143,9 @@ void note_free(struct note *note)
         free(note);
         return;
     case NOTE_CENSUS:
+        free(((struct note_census *)note)->ns);
+        free(note);
+        return;
     case NOTE_AUTH:
     case NOTE_DRAIN:
     case NOTE_STOP:

@@ -120,6 +120,7 @@ struct note_census {
     struct note note;
     unsigned first, visits; /* visits: workers that have counted */
     void *owner;            /* first worker's thread only */
+    char *ns;               /* count only this namespace; NULL: all */
     void *counts;           /* owned by whoever holds the note */
 };
 

@@ -22,6 +22,7 @@ struct subscription_request {
     uint64_t cursor_value;
     uint64_t heartbeat_ms; /* 0: as configured */
     struct grant *grant;   /* a reference; NULL: without authentication */
+    bool route_grants;     /* its topics come with its path: they need not lie within the grant */
 };
 
 void subscription_request_reset(struct subscription_request *r);

@@ -257,6 +257,7 @@ static void shared_init(struct stream_shared *shared, unsigned worker, struct no
     shared->interest = interest_new(bus_inbox(node->bus), worker, shared->metrics);
     shared->comment = event_new_frame(0, SLICE_LIT(":\n"));
     shared->wheel = wheel_new(TICK_MS, clock_mono_ms(), stream_timer, shared);
+    shared->leases = leases_new();
     LIST_INIT(&shared->all);
     TAILQ_INIT(&shared->dirty);
     TAILQ_INIT(&shared->doomed);
@@ -291,14 +292,15 @@ void fanout_free(struct fanout *f)
     event_unref(f->shared.comment);
     writer_free(f->writer);
     wheel_free(f->shared.wheel);
+    leases_free(f->shared.leases);
     interest_free(f->shared.interest);
     config_unref(f->shared.config);
     free(f);
 }
 
-void fanout_count(struct fanout *f, struct census *census)
+void fanout_count(struct fanout *f, struct census *census, struct slice ns)
 {
-    interest_count(f->shared.interest, census);
+    interest_count(f->shared.interest, census, ns);
 }
 
 void fanout_drain(struct fanout *f)

@@ -33,12 +33,16 @@ bool fanout_is_turn_full(const struct fanout *fanout);
 
 /* Ends the streams whose grants the entries concern. Borrowed. */
 void fanout_revoke(struct fanout *fanout, const struct note_revoked *note);
-/* Something for one of its streams; fills in the answer. Borrowed. */
-void fanout_control(struct fanout *fanout, struct note_control *note);
-/* The id of a connection of this worker that is about to be opened. */
+/* Something for one of its streams ("renew", "end"); fills in the answer. Borrowed. @revoked: what
+ * this worker knows: a renewal may have been on its way while its token was revoked. */
+void fanout_control(struct fanout *fanout, struct note_control *note,
+                    const struct revoked *revoked);
+/* The id of a connection of this worker that is about to be opened: stream_form.id. Nothing is kept
+ * of it, so it need not be opened. */
 void fanout_make_id(struct fanout *fanout, struct connection_id *out);
 
-void fanout_count(struct fanout *fanout, struct census *census);
+/* Subscribers of one namespace; @ns: SLICE_NONE: of all. */
+void fanout_count(struct fanout *fanout, struct census *census, struct slice ns);
 /* Ends every stream: relay.shutdown, its queue, a clean end; spread over the configured time. */
 void fanout_drain(struct fanout *fanout);
 /* Ends every stream now. */

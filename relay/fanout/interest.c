@@ -140,12 +140,20 @@ static void count_name(struct slice name, size_t subscribers, void *arg)
     census_add(args->census, args->ns, name, subscribers);
 }
 
-void interest_count(struct interest *interest, struct census *census)
+static void count_space(const struct space *space, struct census *census)
+{
+    struct count_args args = {census, slice_of(space->ns)};
+    topic_index_each(space->index, count_name, &args);
+}
+
+void interest_count(struct interest *interest, struct census *census, struct slice ns)
 {
     struct space *space, *tmp;
-    HASH_ITER (hh, interest->spaces, space, tmp) {
-        struct count_args args = {census, slice_of(space->ns)};
-        topic_index_each(space->index, count_name, &args);
+    if (!ns.ptr) {
+        HASH_ITER (hh, interest->spaces, space, tmp)
+            count_space(space, census);
+    } else if ((space = space_find(interest, ns))) {
+        count_space(space, census);
     }
 }
 

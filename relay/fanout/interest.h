@@ -19,5 +19,6 @@ void interest_remove(struct interest *interest, struct slice ns, struct topic_su
 /* topic_index_match() in the namespace. */
 void interest_match(struct interest *interest, struct slice ns, struct slice topic,
                     void (*hit)(void *owner, void *arg), void *arg);
-void interest_count(struct interest *interest, struct census *census);
+/* @ns: SLICE_NONE: of all namespaces. */
+void interest_count(struct interest *interest, struct census *census, struct slice ns);
 void interest_tick(struct interest *interest, uint64_t now_ms); /* about once a second */

@@ -3,19 +3,18 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 
 #include "common/clock.h"
-#include "common/json.h"
 #include "common/mem.h"
-#include "common/sse.h"
+#include "relay/fanout/stream_parts.h"
 
 enum {
     BYTES_PER_WRITE = 256 << 10, /* so that no client starves another in a loop turn */
     CLOSE_DEADLINE_MS = 5000,    /* for a closing stream's last bytes… */
     SLOW_DEADLINE_MS =
         15000, /* …or for the rest of the frame that a slow client has begun to take */
+    URGENT_DEADLINE_MS = 500,   /* …or for what somebody gets who should get nothing any more */
     CLIENT_BYTES_MAX = 1 << 20, /* that a client may send on a stream, all discarded */
 };
 
@@ -79,18 +78,31 @@ void stream_finish(struct stream *s)
     s->shared->end(s->connection);
 }
 
+static const struct closing {
+    enum metric metric;
+    const char *told; /* in relay.shutdown; NULL: there is none */
+    uint64_t patience_ms;
+    bool urgent; /* it is owed nothing any more */
+} closings[] = {
+    [CLOSE_CLIENT] = {M_CLOSED_CLIENT, NULL, CLOSE_DEADLINE_MS, false},
+    [CLOSE_SLOW] = {M_CLOSED_SLOW, NULL, SLOW_DEADLINE_MS, false},
+    [CLOSE_LIFETIME] = {M_CLOSED_LIFETIME, NULL, CLOSE_DEADLINE_MS, false},
+    [CLOSE_DRAIN] = {M_CLOSED_DRAIN, "drain", CLOSE_DEADLINE_MS, false},
+    [CLOSE_ERROR] = {M_CLOSED_ERROR, NULL, CLOSE_DEADLINE_MS, false},
+    [CLOSE_EXPIRED] = {M_CLOSED_EXPIRED, "token-expired", CLOSE_DEADLINE_MS, false},
+    [CLOSE_REVOKED] = {M_CLOSED_REVOKED, "revoked", URGENT_DEADLINE_MS, true},
+    [CLOSE_REPLACED] = {M_CLOSED_REPLACED, "replaced", URGENT_DEADLINE_MS, true},
+};
+
 void stream_close(struct stream *s, enum stream_close_reason reason, bool keep_queue)
 {
-    static const enum metric reasons[] = {[CLOSE_CLIENT] = M_CLOSED_CLIENT,
-                                          [CLOSE_SLOW] = M_CLOSED_SLOW,
-                                          [CLOSE_LIFETIME] = M_CLOSED_LIFETIME,
-                                          [CLOSE_DRAIN] = M_CLOSED_DRAIN,
-                                          [CLOSE_ERROR] = M_CLOSED_ERROR};
     if (s->client.state == CLIENT_CLOSING)
         return;
     struct stream_shared *shared = s->shared;
+    if (!keep_queue && s->has_lease)
+        stream_lease_dropped(s);
     size_t dropped = client_close(&s->client, keep_queue);
-    metrics_add(shared->metrics, reasons[reason], 1);
+    metrics_add(shared->metrics, closings[reason].metric, 1);
     if (reason == CLOSE_SLOW)
         metrics_add(shared->metrics, M_DROPPED_SLOW, dropped);
     if (s->read) {
@@ -102,8 +114,21 @@ void stream_close(struct stream *s, enum stream_close_reason reason, bool keep_q
     stream_account(s);
     if (s->fd < 0)
         return; /* ends as soon as its preamble is sent: stream_start() */
-    uint64_t patience_ms = reason == CLOSE_SLOW ? SLOW_DEADLINE_MS : CLOSE_DEADLINE_MS;
-    wheel_set(shared->wheel, &s->timer, clock_mono_ms() + patience_ms);
+    wheel_set(shared->wheel, &s->timer, clock_mono_ms() + closings[reason].patience_ms);
+    stream_mark_dirty(s);
+}
+
+void stream_end(struct stream *s, enum stream_close_reason reason)
+{
+    const struct closing *closing = &closings[reason];
+    if (s->client.state == CLIENT_CLOSING)
+        return;
+    bool tells = closing->told && stream_blocks_are_on(s);
+    stream_close(s, reason, !closing->urgent || !s->blocked);
+    if (!tells)
+        return;
+    stream_blocks_put_shutdown(s, closing->told);
+    stream_account(s);
     stream_mark_dirty(s);
 }
 
@@ -221,8 +246,12 @@ void stream_written(struct stream *s, const struct writer_write *w)
         return;
     }
     if (n > 0) {
+        uint32_t frames = s->client.queue.ring.count;
+        size_t events = client_sent(&s->client, (size_t)n);
         metrics_add(shared->metrics, M_BYTES_OUT, (uint64_t)n);
-        metrics_add(shared->metrics, M_EVENTS_DELIVERED, client_sent(&s->client, (size_t)n));
+        metrics_add(shared->metrics, M_EVENTS_DELIVERED, events);
+        if (s->has_lease)
+            stream_lease_sent(s, frames - s->client.queue.ring.count, events);
         s->last_write_ms = shared->turn_ms;
     }
     size_t offered = 0;
@@ -258,37 +287,6 @@ static void on_io(struct ev_loop *loop, ev_io *w, int revents)
 
 /* --- the first page, and those after it ------------------------------------------------------ */
 
-static void put_connected(struct stream *s, uint64_t start)
-{
-    struct stream_shared *shared = s->shared;
-    const struct subscription_request *request = subscription_request(s->client.sub);
-    const struct strings *topics = &request->topics;
-    bool from_zero = request->cursor == CURSOR_ID && request->cursor_value == 0 && !start;
-    struct buf json = {0}, frame = {0};
-    uint64_t random_id = 0;
-    if (shared->config->control_events != CONTROL_ON) {
-        if (start || from_zero)
-            client_stand_at(&s->client, start);
-        return;
-    }
-    if (getrandom(&random_id, sizeof(random_id), 0) != sizeof(random_id))
-        random_id = clock_mono_us();
-    buf_printf(&json, "{\"connection_id\":\"%016llx\",\"node\":", (unsigned long long)random_id);
-    json_put_string(&json, slice_of(shared->node->name));
-    buf_puts(&json, ",\"topics\":[");
-    for (size_t i = 0; i < topics->count; i++) {
-        buf_puts(&json, i ? "," : "");
-        json_put_string(&json, slice_of(topics->items[i]));
-    }
-    buf_puts(&json, "]}");
-    if (from_zero) /* no event's id, and yet the cursor that was given */
-        buf_puts(&frame, "id: 0\n");
-    sse_put_control(&frame, start, shared->config->control_prefix, "connected", buf_slice(&json));
-    client_put_control(&s->client, event_new_frame(start, buf_slice(&frame)));
-    buf_reset(&json);
-    buf_reset(&frame);
-}
-
 void stream_take_page(struct stream *s, struct note_read *note)
 {
     s->read = NULL;
@@ -296,7 +294,7 @@ void stream_take_page(struct stream *s, struct note_read *note)
     s->era = note->era;
     if (s->client.state == CLIENT_OPENING) {
         s->start = note->start ? note->start : note->end;
-        put_connected(s, note->start);
+        stream_blocks_put_connected(s, note->start);
     }
     if (client_page(&s->client, &s->shared->limits, note->events, note->count, note->end,
                     note->final))
@@ -308,10 +306,12 @@ void stream_take_page(struct stream *s, struct note_read *note)
 
 /* --- time ------------------------------------------------------------------------------------ */
 
-static uint64_t next_due(const struct stream *s)
+static uint64_t next_due(struct stream *s)
 {
     uint64_t beat = s->heartbeat_ms ? s->last_write_ms + s->heartbeat_ms : UINT64_MAX;
-    return beat < s->end_ms ? beat : s->end_ms;
+    uint64_t due = beat < s->end_ms ? beat : s->end_ms;
+    uint64_t lease = s->has_lease ? stream_lease_due_ms(s) : UINT64_MAX;
+    return lease < due ? lease : due;
 }
 
 static void set_timer(struct stream *s)
@@ -323,43 +323,32 @@ static void set_timer(struct stream *s)
         wheel_cancel(&s->timer);
 }
 
-/* On each connection an EventSource starts with an empty id buffer, and the first blank line makes
- * it the last event id (WHATWG HTML, 9.2.6). So until relay.connected has brought an id, nothing
- * with a blank line may be sent: a client that is cut off then would have forgotten where it was.
- */
-static void put_shutdown(struct stream *s)
-{
-    struct stream_shared *shared = s->shared;
-    struct buf frame = {0};
-    if (shared->config->control_events != CONTROL_ON || s->client.state == CLIENT_OPENING)
-        return;
-    sse_put_control(&frame, 0, shared->config->control_prefix, "shutdown", SLICE_LIT("{}"));
-    client_put_control(&s->client, event_new_frame(0, buf_slice(&frame)));
-    buf_reset(&frame);
-}
-
-/* It stands further on than it knows: events were left out by the type filter, which a resume would
- * read all again, or control events are off. With `off` it is never told by a block of its own:
- * many clients take a block that has only an id for an event. */
-static bool is_position_due(const struct stream *s)
-{
-    const struct client *c = &s->client;
-    return s->shared->config->control_events != CONTROL_OFF && c->state == CLIENT_LIVE &&
-           (c->told < c->cursor || c->owes_id);
-}
-
 static void put_heartbeat(struct stream *s)
 {
-    struct stream_shared *shared = s->shared;
     if (client_has_output(&s->client))
         return; /* it does not even take what it should */
-    if (is_position_due(s)) {
-        client_put_position(&s->client);
-    } else {
-        bool held = s->client.state == CLIENT_OPENING;
-        client_put_control(&s->client, event_ref(held ? shared->comment : shared->heartbeat));
-    }
+    stream_blocks_put_heartbeat(s);
     stream_mark_dirty(s);
+}
+
+/* To whom relay.expiring cannot be told yet, it is told at the next tick at which it can. */
+static bool lease_is_over(struct stream *s)
+{
+    uint64_t left_ms;
+    switch (stream_lease_due(s, &left_ms)) {
+    case LEASE_HOLDS:
+        return false;
+    case LEASE_EXPIRING:
+        if (s->fd < 0 || s->blocked || !stream_blocks_are_on(s))
+            return false;
+        stream_lease(s)->exp_told = true;
+        stream_blocks_put_expiring(s, left_ms);
+        stream_mark_dirty(s);
+        return false;
+    case LEASE_EXPIRED:
+        return true;
+    }
+    abort();
 }
 
 void stream_timer(struct wheel_entry *entry, void *arg)
@@ -373,9 +362,11 @@ void stream_timer(struct wheel_entry *entry, void *arg)
         return;
     }
     if (now >= s->end_ms) {
-        if (shared->draining)
-            put_shutdown(s);
-        stream_close(s, shared->draining ? CLOSE_DRAIN : CLOSE_LIFETIME, true);
+        stream_end(s, shared->draining ? CLOSE_DRAIN : CLOSE_LIFETIME);
+        return;
+    }
+    if (s->has_lease && lease_is_over(s)) {
+        stream_end(s, CLOSE_EXPIRED);
         return;
     }
     if (s->heartbeat_ms && now - s->last_write_ms >= s->heartbeat_ms && s->fd >= 0) {
@@ -416,6 +407,15 @@ void stream_configure(struct stream *s)
         set_heartbeat(s);
 }
 
+void stream_renew(struct stream *s, struct grant *grant)
+{
+    struct subscription *sub = subscription_renewed(s->client.sub, grant);
+    client_renew(&s->client, sub);
+    subscription_unref(sub);
+    stream_lease_renew(s);
+    set_timer(s);
+}
+
 void stream_drain(struct stream *s, uint64_t end_ms)
 {
     if (s->client.state == CLIENT_CLOSING)
@@ -429,15 +429,13 @@ void stream_drain(struct stream *s, uint64_t end_ms)
 struct stream *stream_open(struct stream_shared *shared, void *connection,
                            struct subscription_request *request, const struct stream_form *form)
 {
-    size_t count = request->topics.count;
     enum cursor_kind kind = request->cursor;
     uint64_t cursor = request->cursor_value;
-    struct stream *s = mem_zero(1, sizeof(*s) + count * sizeof(s->subs[0]));
+    struct stream *s = stream_lease_alloc(request, form);
     struct subscription *sub = subscription_new(request);
     s->shared = shared;
     s->connection = connection;
     s->fd = -1;
-    s->sub_count = count;
     struct client_form client_form = {.chunked = form->chunked};
     if (form->sum) {
         client_form.packer = gzip_join(shared);
@@ -447,9 +445,11 @@ struct stream *stream_open(struct stream_shared *shared, void *connection,
     subscription_unref(sub);
     ev_init(&s->io, on_io);
     s->io.data = s;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < s->sub_count; i++)
         interest_add(shared->interest, subscription_ns(sub),
                      slice_of(subscription_request(sub)->topics.items[i]), &s->subs[i], s);
+    if (s->has_lease)
+        stream_lease_open(s, form);
     LIST_INSERT_HEAD(&shared->all, s, all_link);
     shared->count++;
     atomic_fetch_add(&shared->node->clients, 1);
@@ -483,11 +483,13 @@ void stream_over(struct stream *s)
     if (s->doomed)
         TAILQ_REMOVE(&shared->doomed, s, doomed_link);
     gzip_leave(s);
+    if (s->has_lease)
+        stream_lease_over(s);
     client_reset(&s->client);
     stream_account(s);
     metrics_sub(shared->metrics, M_CLIENTS_CLOSING, 1);
     LIST_REMOVE(s, all_link);
     shared->count--;
     atomic_fetch_sub(&shared->node->clients, 1);
-    free(s);
+    stream_lease_free(s);
 }

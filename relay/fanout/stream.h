@@ -2,15 +2,25 @@
 /* One client's stream: opening, reading the log, sending what is queued, ending. Worker thread. */
 #pragma once
 #include "relay/core/client.h"
-#include "relay/core/connection_id.h"
 #include "relay/core/node.h"
+#include "relay/fanout/id_pool.h"
 #include "relay/fanout/interest.h"
+#include "relay/fanout/lease.h"
 #include "relay/kit/wheel.h"
 #include "relay/kit/writer.h"
 
 enum { STREAM_FRAMES_PER_WRITE = 64 };
 
-enum stream_close_reason { CLOSE_CLIENT, CLOSE_SLOW, CLOSE_LIFETIME, CLOSE_DRAIN, CLOSE_ERROR };
+enum stream_close_reason {
+    CLOSE_CLIENT,
+    CLOSE_SLOW,
+    CLOSE_LIFETIME,
+    CLOSE_DRAIN,
+    CLOSE_ERROR,
+    CLOSE_EXPIRED,  /* its grant has ended … */
+    CLOSE_REVOKED,  /* … or was ended */
+    CLOSE_REPLACED, /* its ticket has opened another */
+};
 
 struct stream {
     /* What each delivery touches comes first, with the first half of client: 128 bytes. */
@@ -21,6 +31,7 @@ struct stream {
     int fd; /* -1: the preamble is still on its way */
     bool dirty, blocked, doomed, over_soon;
     enum client_state counted_state : 8;
+    bool has_lease; /* stream_lease() */
     uint32_t counted_events;
     struct client client;
 
@@ -65,13 +76,27 @@ struct stream_shared {
     bool draining;
     struct gzip *gzip; /* there is one while there are streams that need it */
     size_t gzip_streams;
+    struct leases *leases; /* of the streams that have a grant */
+    struct id_pool ids;
 };
+
+/* NULL: nobody asked who it is. It lies in front of the stream: two pointers and an allocation less
+ * for each. */
+static inline struct lease *stream_lease(struct stream *s)
+{
+    return s->has_lease ? (struct lease *)(void *)s - 1 : NULL;
+}
+
+static inline struct stream *stream_of_lease(struct lease *lease)
+{
+    return (struct stream *)(void *)(lease + 1);
+}
 
 /* What its answer has begun with. */
 struct stream_form {
     bool chunked;               /* its body goes in HTTP chunks; else it ends with the connection */
     const struct gzip_sum *sum; /* of the preamble, and the stream is gzip; NULL: it is plain */
-    /* Of what may be asked of it by others later: */
+    /* Of a stream with a grant: */
     const struct connection_id *id; /* NULL: one is made */
     const char *ticket; /* the hash of the ticket that it was opened with: given back at its end;
                            NULL: none. Copied */
@@ -108,9 +133,15 @@ void stream_settle(struct stream *s);
 /* From here on nothing is added; with @keep_queue what is queued is still sent, then the stream
  * ends. */
 void stream_close(struct stream *s, enum stream_close_reason reason, bool keep_queue);
+/* The same, where the client is to know why: what is queued, relay.shutdown with the reason, a
+ * clean end. Whose right has gone is sent what is queued only if its socket takes it at once. */
+void stream_end(struct stream *s, enum stream_close_reason reason);
 /* Nothing more will be sent: gives the connection back to be closed; stream_over() follows. */
 void stream_finish(struct stream *s);
-/* Its wheel entry fired: heartbeat, end of life, or the end of its patience while closing. */
+/* Another grant for the same stream (a reference is taken); it has one. */
+void stream_renew(struct stream *s, struct grant *grant);
+/* Its wheel entry fired: heartbeat, end of life or of its grant, or the end of its patience while
+ * closing. */
 void stream_timer(struct wheel_entry *entry, void *shared);
 /* Sets heartbeat and timer anew after a change of configuration. */
 void stream_configure(struct stream *s);

@@ -223,6 +223,11 @@ enum err admission_check_revoked(struct admission *a, const struct grant *grant)
     return revoked_has(a->revoked, grant) ? ERR_DENIED : OK;
 }
 
+const struct revoked *admission_revoked(const struct admission *a)
+{
+    return a->revoked;
+}
+
 void admission_take_revoked(struct admission *a, const struct note_revoked *note)
 {
     struct slice ns = slice_of(note->ns);

@@ -49,6 +49,7 @@ void admission_judge_token(struct admission *a, struct front_call *call,
 NODISCARD enum err admission_check_revoked(struct admission *a, const struct grant *grant);
 /* The same for a namespace, before its ticket says what it grants: OK or ERR_AGAIN. */
 NODISCARD enum err admission_check_known(struct admission *a, struct slice ns);
+const struct revoked *admission_revoked(const struct admission *a);                /* borrowed */
 void admission_take_revoked(struct admission *a, const struct note_revoked *note); /* borrowed */
 /* Now and then: forgets what is over. */
 void admission_tick(struct admission *a);

@@ -21,5 +21,6 @@ void routes_take_published(struct routes *routes, struct note_publish *note);
 void routes_take_census(struct routes *routes, struct note_census *note);
 void routes_take_call(struct routes *routes, struct note_call *note);
 void routes_take_remote(struct routes *routes, struct note_remote *note);
+void routes_take_control(struct routes *routes, struct note_control *note); /* goes back answered */
 /* Also ends the streams that it concerns. */
 void routes_take_revoked(struct routes *routes, struct note_revoked *note);

@@ -86,6 +86,7 @@ void routes_serve_stats(struct routes *r, struct routes_visit *v)
     note->first = r->worker;
     note->owner = x;
     note->counts = census_new();
+    note->ns = v->grant ? slice_dup(slice_of(grant_fields(v->grant)->ns)) : NULL;
     x->routes = r;
     x->call = call;
     x->census = note;
@@ -118,7 +119,7 @@ static void reply_stats(struct routes *r, struct front_call *call, struct census
 void routes_take_census(struct routes *r, struct note_census *note)
 {
     if (note->visits < r->node->workers) {
-        fanout_count(r->fanout, note->counts);
+        fanout_count(r->fanout, note->counts, slice_of(note->ns));
         note->visits++;
     }
     unsigned next =
@@ -133,5 +134,5 @@ void routes_take_census(struct routes *r, struct note_census *note)
         reply_stats(r, x->call, note->counts);
     }
     census_free(note->counts);
-    free(note);
+    note_free(&note->note);
 }

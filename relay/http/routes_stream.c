@@ -177,6 +177,7 @@ void routes_serve_events(struct routes *r, struct routes_visit *v)
         take_ticket(r, v);
     } else {
         request.grant = v->grant ? grant_ref(v->grant) : NULL;
+        request.route_grants = view.topics_are_granted;
         stream_accept(r, v, &request, head);
     }
     buf_reset(&problem.detail);

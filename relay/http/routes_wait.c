@@ -197,6 +197,12 @@ void routes_take_remote(struct routes *r, struct note_remote *note)
     note_remote_free(note);
 }
 
+void routes_take_control(struct routes *r, struct note_control *note)
+{
+    fanout_control(r->fanout, note, admission_revoked(r->admission));
+    inbox_push(bus_inbox(r->node->bus), &note->note.item);
+}
+
 /* Those that waited for it look again. */
 void routes_take_revoked(struct routes *r, struct note_revoked *note)
 {

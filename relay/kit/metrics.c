@@ -35,8 +35,10 @@ static const char clients_help[] = "Streams, by what they are doing.";
 static const char redis_help[] = "Whether the connection to Redis stands.";
 static const char full_help[] = "Streams that came while the node was full, by its answer.";
 static const char auth_help[] = "Decisions about credentials, by what came of them.";
-static const char cache_help[] = "Tokens that were verified before on this worker, and that were not.";
-static const char tickets_help[] = "Tickets: issued, opened a stream, replaced its open stream, refused.";
+static const char cache_help[] =
+    "Tokens that were verified before on this worker, and that were not.";
+static const char tickets_help[] =
+    "Tickets: issued, opened a stream, replaced its open stream, refused.";
 static const char closed_help[] = "Streams that have ended, by reason.";
 static const char http_help[] = "HTTP responses, by class of status.";
 static const char pauses_help[] = "Times that waiting connections were left waiting, by reason.";
@@ -88,6 +90,9 @@ const struct metrics_row metrics_rows[METRIC_COUNT] = {
     COUNTER_OF(M_CLOSED_LIFETIME, "streams_closed_total", "reason", "lifetime", closed_help),
     COUNTER_OF(M_CLOSED_DRAIN, "streams_closed_total", "reason", "drain", closed_help),
     COUNTER_OF(M_CLOSED_ERROR, "streams_closed_total", "reason", "error", closed_help),
+    COUNTER_OF(M_CLOSED_EXPIRED, "streams_closed_total", "reason", "token-expired", closed_help),
+    COUNTER_OF(M_CLOSED_REVOKED, "streams_closed_total", "reason", "revoked", closed_help),
+    COUNTER_OF(M_CLOSED_REPLACED, "streams_closed_total", "reason", "replaced", closed_help),
     COUNTER_OF(M_HTTP_2XX, "http_responses_total", "class", "2xx", http_help),
     COUNTER_OF(M_HTTP_4XX, "http_responses_total", "class", "4xx", http_help),
     COUNTER_OF(M_HTTP_5XX, "http_responses_total", "class", "5xx", http_help),

@@ -47,7 +47,10 @@ enum metric {
     M_CLOSED_SLOW,
     M_CLOSED_LIFETIME,
     M_CLOSED_DRAIN,
-    M_CLOSED_ERROR, /* sse_relay_streams_closed_total{reason=} */
+    M_CLOSED_ERROR,
+    M_CLOSED_EXPIRED,
+    M_CLOSED_REVOKED,
+    M_CLOSED_REPLACED, /* sse_relay_streams_closed_total{reason=} */
     M_HTTP_2XX,
     M_HTTP_4XX,
     M_HTTP_5XX,      /* sse_relay_http_responses_total{class=} */

@@ -15,7 +15,7 @@ from sse_client import TIMEOUT_S
 REQUEST = b"GET /events?topic=t HTTP/1.1\r\nHost: x\r\n"
 HEAD = rb"HTTP/1\.1 200 [^\r]*\r\n(?:[^\r\n]+\r\n)+\r\n"
 CONNECTED = rb"id: \d+\nevent: relay\.connected\ndata: [^\n]+\n\n"
-SHUTDOWN = rb"event: relay\.shutdown\ndata: {}\n\n"
+SHUTDOWN = rb'event: relay\.shutdown\ndata: {"reason":"drain"}\n\n'
 
 
 @pytest.fixture(params=["suspended", "handover"])
@@ -99,7 +99,7 @@ def test_gzip_for_a_client_of_http_1_0(relay, doors, opened):
     doors.fcall("z", "x")
     head, end, body = after_drain(relay, s, got).partition(b"\r\n\r\n")
     inflate = zlib.decompressobj(31)
-    assert inflate.decompress(body).endswith(b"event: relay.shutdown\ndata: {}\n\n")
+    assert inflate.decompress(body).endswith(b'event: relay.shutdown\ndata: {"reason":"drain"}\n\n')
     assert inflate.eof and not inflate.unused_data and b"chunked" not in head
 
 
@@ -215,4 +215,4 @@ def test_a_node_that_drains_is_a_clean_end(relay, doors):
         pieces = answer.iter_content(None)
         got = next(pieces)
         relay.terminate()
-        assert (got + b"".join(pieces)).endswith(b"event: relay.shutdown\ndata: {}\n\n")
+        assert (got + b"".join(pieces)).endswith(b'event: relay.shutdown\ndata: {"reason":"drain"}\n\n')

@@ -75,6 +75,7 @@ def test_shutdown_event_leaves_the_cursor(redis, relay_factory, sse_connect, doo
     relay.terminate()
     client.wait_closed()
     assert client.controls[-1].type == "relay.shutdown"
+    assert client.control("shutdown") == [{"id": None, "reason": "drain"}]
     assert client.last_event_id == str(id)
 
 

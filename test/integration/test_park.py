@@ -263,7 +263,7 @@ def test_drain_ends_each_stream_in_order(relay, doors, opened):
         _, body, whole = take_apart(head + read_all(s))
         assert whole
         assert re.findall(rb"^data: (\d+)$", body, re.MULTILINE) == [b"%d" % n for n in range(50)]
-        assert body.endswith(b"event: relay.shutdown\ndata: {}\n\n")
+        assert body.endswith(b'event: relay.shutdown\ndata: {"reason":"drain"}\n\n')
     assert relay.wait() == 0
 
 

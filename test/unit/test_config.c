@@ -580,6 +580,7 @@ int main(void)
     tcase_add_test(cases, test_file_named_by_environment_and_overruled_by_flag);
     tcase_add_loop_test(cases, test_every_option_has_its_range, 0,
                         (int)(sizeof(ranges) / sizeof(ranges[0])));
+    tcase_add_test(cases, test_half_an_authentication_does_not_start);
     tcase_add_test(cases, test_every_option_of_the_table_is_covered_by_the_ranges);
     tcase_add_test(cases, test_messages_name_option_source_value_and_what_is_allowed);
     tcase_add_test(cases, test_messages_never_show_a_password);

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The blocks that are no events: control events, heartbeats, positions. docs/protocol.md, 6.
+ *
+ * On each connection an EventSource starts with an empty id buffer, and the first blank line makes
+ * it the last event id (WHATWG HTML, 9.2.6). So until relay.connected has brought an id, nothing
+ * with a blank line may be sent: a client that is cut off then would have forgotten where it was.
+ */
+#include "common/json.h"
+#include "common/sse.h"
+#include "relay/fanout/stream_parts.h"
+
+bool stream_blocks_are_on(const struct stream *s)
+{
+    return s->shared->config->control_events == CONTROL_ON && s->client.state != CLIENT_OPENING;
+}
+
+/* Without a lease nobody can be found by the id, so it is made when it is told. */
+static void put_connection_id(struct stream *s, struct buf *json)
+{
+    struct connection_id id;
+    if (s->has_lease) {
+        stream_lease_id(s, &id);
+    } else {
+        id_pool_take(&s->shared->ids, &id);
+        id.tag = s->shared->node->tag;
+        id.worker = s->shared->worker;
+        id.slot = ID_POOL_NO_SLOT;
+    }
+    connection_id_put(json, &id);
+}
+
+void stream_blocks_put_connected(struct stream *s, uint64_t start)
+{
+    struct stream_shared *shared = s->shared;
+    const struct subscription_request *request = subscription_request(s->client.sub);
+    const struct strings *topics = &request->topics;
+    bool from_zero = request->cursor == CURSOR_ID && request->cursor_value == 0 && !start;
+    struct buf json = {0}, frame = {0};
+    if (shared->config->control_events != CONTROL_ON) {
+        if (start || from_zero)
+            client_stand_at(&s->client, start);
+        return;
+    }
+    buf_puts(&json, "{\"connection_id\":\"");
+    put_connection_id(s, &json);
+    buf_puts(&json, "\",\"node\":");
+    json_put_string(&json, slice_of(shared->node->name));
+    buf_puts(&json, ",\"topics\":[");
+    for (size_t i = 0; i < topics->count; i++) {
+        buf_puts(&json, i ? "," : "");
+        json_put_string(&json, slice_of(topics->items[i]));
+    }
+    buf_puts(&json, "]}");
+    if (from_zero) /* no event's id, and yet the cursor that was given */
+        buf_puts(&frame, "id: 0\n");
+    sse_put_control(&frame, start, shared->config->control_prefix, "connected", buf_slice(&json));
+    if (s->has_lease)
+        stream_lease_tells_id(s);
+    client_put_control(&s->client, event_new_frame(start, buf_slice(&frame)));
+    buf_reset(&json);
+    buf_reset(&frame);
+}
+
+static void put_control(struct stream *s, const char *name, const struct buf *json)
+{
+    struct buf frame = {0};
+    sse_put_control(&frame, 0, s->shared->config->control_prefix, name, buf_slice(json));
+    client_put_control(&s->client, event_new_frame(0, buf_slice(&frame)));
+    buf_reset(&frame);
+}
+
+void stream_blocks_put_expiring(struct stream *s, uint64_t left_ms)
+{
+    struct buf json = {0};
+    buf_printf(&json, "{\"in\":%llu}", (unsigned long long)left_ms);
+    put_control(s, "expiring", &json);
+    buf_reset(&json);
+}
+
+void stream_blocks_put_shutdown(struct stream *s, const char *reason)
+{
+    struct buf json = {0};
+    buf_printf(&json, "{\"reason\":\"%s\"}", reason);
+    put_control(s, "shutdown", &json);
+    buf_reset(&json);
+}
+
+/* It stands further on than it knows: events were left out by the type filter, which a resume would
+ * read all again, or control events are off. With `off` it is never told by a block of its own:
+ * many clients take a block that has only an id for an event. */
+static bool is_position_due(const struct stream *s)
+{
+    const struct client *c = &s->client;
+    return s->shared->config->control_events != CONTROL_OFF && c->state == CLIENT_LIVE &&
+           (c->told < c->cursor || c->owes_id);
+}
+
+void stream_blocks_put_heartbeat(struct stream *s)
+{
+    struct stream_shared *shared = s->shared;
+    if (is_position_due(s)) {
+        client_put_position(&s->client);
+    } else {
+        bool held = s->client.state == CLIENT_OPENING;
+        client_put_control(&s->client, event_ref(held ? shared->comment : shared->heartbeat));
+    }
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the parts of a stream share, for them only: stream.c (opening, reading the log, sending,
+ * time, ending), stream_blocks.c (the blocks that are no events), stream_lease.c (what a grant adds
+ * to its life). */
+#pragma once
+#include "relay/fanout/stream.h"
+
+/* stream_blocks.c. Whether it may be told what is no event: relay.connected has come before. */
+bool stream_blocks_are_on(const struct stream *s);
+/* Each queues a block; the two in the middle where stream_blocks_are_on(). */
+void stream_blocks_put_connected(struct stream *s, uint64_t start);
+void stream_blocks_put_expiring(struct stream *s, uint64_t left_ms);
+void stream_blocks_put_shutdown(struct stream *s, const char *reason);
+void stream_blocks_put_heartbeat(struct stream *s);
+
+/* stream_lease.c. Memory for a stream with so many topics, zeroed, with room for what a grant needs
+ * where it has one. */
+struct stream *stream_lease_alloc(const struct subscription_request *request,
+                                  const struct stream_form *form);
+void stream_lease_free(struct stream *s);
+/* Those that follow are for streams that have a lease. Enters the worker's tables. */
+void stream_lease_open(struct stream *s, const struct stream_form *form);
+/* Leaves them, and gives the ticket back. */
+void stream_lease_over(struct stream *s);
+void stream_lease_id(struct stream *s, struct connection_id *out);
+/* Another grant holds from now on. */
+void stream_lease_renew(struct stream *s);
+/* What is queued next tells the client an id. */
+void stream_lease_tells_id(struct stream *s);
+/* A write has completed @frames from the front of the queue, @events of them events. */
+void stream_lease_sent(struct stream *s, size_t frames, size_t events);
+/* What is queued is about to be dropped, but for a frame that the socket has begun to take. */
+void stream_lease_dropped(struct stream *s);
+/* What its grant's end asks for now; *left_ms: until then. */
+enum lease_due stream_lease_due(struct stream *s, uint64_t *left_ms);
+/* When to ask that next, by the monotonic clock; UINT64_MAX: never. */
+uint64_t stream_lease_due_ms(struct stream *s);
