@@ -431,7 +431,7 @@ def test_a_subject_is_revoked_on_all_nodes(parties, nodes, sse_connect, doors):
         stream.wait_for(1)
         assert not stream.closed
     for node, ticket in zip(nodes, tickets, strict=True):
-        assert assert_invalid(opening(node, EVENTS, bearer(token)))
+        assert_invalid(opening(node, EVENTS, bearer(token)))
         assert status_at(node, EVENTS, {**bearer(token), "Last-Event-ID": mine[0].last_event_id}) == 401
         assert status_at(node, f"{EVENTS}&ticket={ticket}") == 401
         assert node.post("/publish?topic=orders.eu", "x", headers=bearer(token)).status_code == 401
