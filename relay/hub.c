@@ -16,6 +16,7 @@
 #include "relay/kit/log.h"
 #include "relay/memory/store_memory.h"
 #include "relay/redis/store_redis.h"
+#include "relay/auth_watch.h"
 #include "relay/worker.h"
 
 /* What is open beside HTTP connections. */
@@ -43,6 +44,7 @@ struct hub {
     ev_signal terminate, interrupt, hangup;
     ev_timer drain_poll, heap_poll;
     struct heap heap;
+    struct auth_watch *auth;
 };
 
 /* --- limits ---------------------------------------------------------------------------------- */
@@ -163,6 +165,7 @@ static void on_hangup(struct ev_loop *loop, ev_signal *w, int revents)
     for (unsigned i = 0; i < hub->node.workers; i++)
         send_config(hub->node.inboxes[i], merged);
     send_config(bus_inbox(hub->node.bus), merged);
+    auth_watch_configure(hub->auth, merged);
     buf_putc(&restart, '\0');
     log_put(LOG_INFO, "configuration read again", "needs_restart",
             restart.len > 1 ? restart.ptr : "nothing", NULL);
@@ -281,6 +284,40 @@ static void node_init(struct hub *hub, const char *version)
                         memory ? store_memory_new : store_redis_new);
 }
 
+/* The first comes before the workers run, so that no request is served without. */
+static void on_auth(void *arg, struct auth *auth)
+{
+    struct hub *hub = arg;
+    for (unsigned i = 0; i < hub->node.workers; i++) {
+        struct auth *ref = auth ? auth_ref(auth) : NULL;
+        if (hub->started) {
+            struct note_auth *note = mem_zero(1, sizeof(*note));
+            note->note.kind = NOTE_AUTH;
+            note->auth = ref;
+            inbox_push(hub->node.inboxes[i], &note->note.item);
+        } else {
+            worker_set_auth(hub->workers[i], ref);
+        }
+    }
+    auth_unref(auth);
+}
+
+/* Off means off; but whoever did not mean it should know. */
+static void warn_of_everybody(const struct hub *hub)
+{
+    if (hub->config->auth_file[0] || hub->config->auth_key_file[0])
+        return;
+    if (hub->node.beyond_loopback)
+        log_put(
+            LOG_WARN,
+            "ANYBODY who reaches this relay may read and publish EVERYTHING, and other machines "
+            "reach it",
+            "hint", "set auth.key_file or auth.file, or let a proxy decide who comes in", NULL);
+    else
+        log_put(LOG_WARN, "everybody on this machine may read and publish everything", "hint",
+                "set auth.key_file or auth.file", NULL);
+}
+
 /* What a page may be that makes its own name point to this relay: docs/security.md. */
 static void hosts_init(struct hub *hub)
 {
@@ -328,8 +365,11 @@ enum err hub_new(struct config *config, const char *version, hub_reload reload, 
     enum err e = listeners_open(hub);
     if (!e) {
         hosts_init(hub);
+        warn_of_everybody(hub);
         e = workers_setup(hub);
     }
+    if (!e)
+        e = auth_watch_new(hub->loop, config, on_auth, hub, &hub->auth);
     if (!e)
         e = threads_start(hub);
     ev_timer_init(&hub->heap_poll, on_heap_poll, HEAP_POLL_S, HEAP_POLL_S);
@@ -357,6 +397,7 @@ void hub_free(struct hub *hub)
     if (!hub)
         return;
     threads_stop(hub);
+    auth_watch_free(hub->auth);
     /* Calls and notes point at each other: first no call is left, then the bus gives its notes back
      * to inboxes that still exist, then the workers drop them. */
     for (unsigned i = 0; i < hub->node.workers; i++)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "common/mem.h"
+#include "relay/auth/auth.h"
 #include "relay/bus/bus.h"
 #include "relay/http/front.h"
 #include "relay/http/routes.h"
@@ -96,10 +97,22 @@ static void take(struct worker *w, struct note *note)
         ev_break(w->loop, EVBREAK_ALL);
         return;
     case NOTE_CALL:
+        routes_take_call(w->routes, (struct note_call *)note);
+        return;
     case NOTE_REMOTE:
+        routes_take_remote(w->routes, (struct note_remote *)note);
+        return;
     case NOTE_CONTROL:
+        fanout_control(w->fanout, (struct note_control *)note);
+        inbox_push(bus_inbox(w->node->bus), &note->item);
+        return;
     case NOTE_REVOKED:
-    case NOTE_AUTH: /* to come */
+        routes_take_revoked(w->routes, (struct note_revoked *)note);
+        return;
+    case NOTE_AUTH:
+        routes_set_auth(w->routes, ((struct note_auth *)note)->auth);
+        free(note);
+        return;
     case NOTE_TRUST:
     case NOTE_WATCH:
     case NOTE_UNWATCH:
@@ -124,6 +137,8 @@ static void note_drop(struct note *note)
 {
     if (note->kind == NOTE_CENSUS)
         census_free(((struct note_census *)note)->counts);
+    if (note->kind == NOTE_AUTH)
+        auth_unref(((struct note_auth *)note)->auth);
     note_free(note);
 }
 
@@ -169,7 +184,7 @@ enum err worker_setup(struct worker *w, struct node *node, struct config *config
 {
     w->node = node;
     w->fanout = fanout_new(w->loop, w->number, node, config, end_connection);
-    w->routes = routes_new(w->fanout, node, w->number, config);
+    w->routes = routes_new(w->loop, w->fanout, node, w->number, config);
     struct front_limits limits = front_limits(w, config);
     if (w->number == 0)
         node->slim = front_memory_is_known(&limits);
@@ -183,6 +198,11 @@ enum err worker_setup(struct worker *w, struct node *node, struct config *config
     w->drain_poll.repeat = DRAIN_POLL_S;
     w->drain_poll.data = w;
     return OK;
+}
+
+void worker_set_auth(struct worker *w, struct auth *auth)
+{
+    routes_set_auth(w->routes, auth);
 }
 
 void worker_run(struct worker *w)

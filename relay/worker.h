@@ -5,6 +5,7 @@
 #include "relay/config/config.h"
 #include "relay/core/node.h"
 
+struct auth;
 struct worker;
 
 /* Its inbox exists from here on; the bus needs it. */
@@ -14,6 +15,8 @@ struct inbox *worker_inbox(struct worker *worker);
  * errno says why. */
 NODISCARD enum err worker_setup(struct worker *worker, struct node *node, struct config *config,
                                 const int *listen_fds, size_t count);
+/* Who may what, from the first request on; before worker_run(). Takes the reference over. */
+void worker_set_auth(struct worker *worker, struct auth *auth);
 /* The thread's body: returns after NOTE_STOP. */
 void worker_run(struct worker *worker);
 /* After worker_run() has returned, or was never called: ends its calls, which may hold notes of

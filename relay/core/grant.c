@@ -39,6 +39,43 @@ void grant_fields_reset(struct grant_fields *f)
     *f = (struct grant_fields){0};
 }
 
+static char *copy_text(const char *text)
+{
+    return slice_dup(slice_of(text));
+}
+
+static void copy_strings(struct strings *to, const struct strings *from)
+{
+    for (size_t i = 0; i < from->count; i++)
+        strings_add(to, slice_of(from->items[i]));
+}
+
+static void copy_claims(struct grant_claim **to, size_t *count, const struct grant_claim *from,
+                        size_t from_count)
+{
+    for (size_t i = 0; i < from_count; i++)
+        for (size_t v = 0; v < from[i].values.count; v++)
+            grant_claims_add(to, count, slice_of(from[i].name), slice_of(from[i].values.items[v]));
+}
+
+void grant_fields_copy(struct grant_fields *to, const struct grant_fields *from)
+{
+    to->ns = copy_text(from->ns);
+    to->issuer = copy_text(from->issuer);
+    to->subject = copy_text(from->subject);
+    to->jti = copy_text(from->jti);
+    to->kid = copy_text(from->kid);
+    to->iat_s = from->iat_s;
+    to->exp_s = from->exp_s;
+    copy_strings(&to->subscribe, &from->subscribe);
+    copy_strings(&to->publish, &from->publish);
+    copy_strings(&to->topics, &from->topics);
+    copy_claims(&to->match, &to->match_count, from->match, from->match_count);
+    copy_claims(&to->roles, &to->role_count, from->roles, from->role_count);
+    to->admin = from->admin;
+    to->from_ticket = from->from_ticket;
+}
+
 static struct grant_claim *find_claim(struct grant_claim *claims, size_t count, struct slice name)
 {
     for (size_t i = 0; i < count; i++)

@@ -80,11 +80,21 @@ size_t front_calls(const struct front *front);
 
 /* About the request; all borrowed until stream() or over(), whichever is first. */
 struct slice front_method(const struct front_call *call);
-struct slice front_path(const struct front_call *call); /* discipline_put_path() */
+struct slice front_path(const struct front_call *call);     /* discipline_put_path() */
+struct slice front_raw_path(const struct front_call *call); /* as it came, still encoded */
 struct slice front_host(const struct front_call *call); /* that is asked for; SLICE_NONE: none */
 /* Without white space around it; SLICE_NONE: there is none. */
 struct slice front_header(const struct front_call *call, const char *name);
+/* Of the body, as announced; UINT64_MAX: that is not known. */
+uint64_t front_body_length(const struct front_call *call);
+/* Each of those that have this name. */
+void front_each_header(const struct front_call *call, const char *name,
+                       void (*each)(void *arg, struct slice value), void *arg);
+/* In begin() without the body. */
 const struct request_view *front_view(const struct front_call *call);
+void front_put_address(const struct front_call *call, struct buf *b); /* the peer's, for the log */
+/* Whether the peer has hung up, or closed its sending half. Asks the kernel. */
+bool front_is_gone(const struct front_call *call);
 /* Whether front_stream() was its answer; the only question that over() may ask. */
 bool front_is_stream(const struct front_call *call);
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests and their answers. */
+#include <errno.h>
+#include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -80,15 +82,20 @@ void front_call_over(struct front_call *call)
     free(call);
 }
 
-static enum MHD_Result handle(struct front_call *call)
+/* All but the body. */
+static void make_view(struct front_call *call)
 {
     struct front_request *request = call->request;
     MHD_get_connection_values_n(call->connection, MHD_GET_ARGUMENT_KIND, add_query, request);
     request->view = (struct request_view){.query = request->query,
                                           .query_count = request->query_count,
                                           .last_event_id = request->facts.last_event_id,
-                                          .content_type = request->facts.content_type,
-                                          .body = buf_slice(&request->body)};
+                                          .content_type = request->facts.content_type};
+}
+
+static enum MHD_Result handle(struct front_call *call)
+{
+    call->request->view.body = buf_slice(&call->request->body);
     call->state = CALL_HANDLING;
     call->seen = true;
     call->front->calls++;
@@ -147,6 +154,7 @@ static void begin(struct front_call *call, const char *version)
         refuse(call, why);
         return;
     }
+    make_view(call);
     call->in_handler = true;
     front->handler->begin(front->arg, call);
     call->in_handler = false;
@@ -341,6 +349,62 @@ struct slice front_header(const struct front_call *call, const char *name)
         !value)
         return SLICE_NONE;
     return slice_trim((struct slice){value, len}); /* 0.9.75 leaves what stands behind */
+}
+
+struct slice front_raw_path(const struct front_call *call)
+{
+    return call->request->facts.path;
+}
+
+uint64_t front_body_length(const struct front_call *call)
+{
+    const struct discipline_facts *facts = &call->request->facts;
+    return facts->body == DISCIPLINE_CHUNKED  ? UINT64_MAX
+           : facts->body == DISCIPLINE_LENGTH ? facts->content_length
+                                              : 0;
+}
+
+struct each_header {
+    const char *name;
+    void (*each)(void *arg, struct slice value);
+    void *arg;
+};
+
+static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char *name,
+                                 size_t name_len, const char *value, size_t value_len)
+{
+    (void)kind;
+    const struct each_header *find = cls;
+    if (value && slice_eq_nocase((struct slice){name, name_len}, find->name))
+        find->each(find->arg, slice_trim((struct slice){value, value_len}));
+    return MHD_YES;
+}
+
+void front_each_header(const struct front_call *call, const char *name,
+                       void (*each)(void *arg, struct slice value), void *arg)
+{
+    struct each_header find = {name, each, arg};
+    MHD_get_connection_values_n(call->connection, MHD_HEADER_KIND, on_header, &find);
+}
+
+void front_put_address(const struct front_call *call, struct buf *b)
+{
+    struct sockaddr_storage address;
+    socklen_t len = sizeof(address);
+    char host[NI_MAXHOST], port[NI_MAXSERV];
+    if (getpeername(call->fd, (struct sockaddr *)&address, &len) == 0 &&
+        getnameinfo((struct sockaddr *)&address, len, host, sizeof(host), port, sizeof(port),
+                    NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+        buf_puts(b, host);
+    else
+        buf_puts(b, "unknown");
+}
+
+bool front_is_gone(const struct front_call *call)
+{
+    char byte;
+    ssize_t n = recv(call->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
 
 const struct request_view *front_view(const struct front_call *call)

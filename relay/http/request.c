@@ -64,8 +64,10 @@ enum err request_parse_ns(const struct request_view *view, char **out, struct pr
     enum err e = find_single(view, "ns", &ns, problem);
     if (e != OK)
         return e;
-    if (!ns.ptr)
-        ns = SLICE_LIT("default");
+    if (!ns.ptr) {
+        const char *granted = view->grant ? grant_fields(view->grant)->ns : NULL;
+        ns = granted ? slice_of(granted) : SLICE_LIT("default");
+    }
     if (!name_ns_valid(ns)) {
         (void)request_refuse(problem, 400,
                              "ns: expected a namespace of 1 to 64 characters A-Z a-z 0-9 _ -, "
@@ -79,6 +81,20 @@ enum err request_parse_ns(const struct request_view *view, char **out, struct pr
 
 /* --- streams --- */
 
+/* What the URL, or the grant, stands for where the query names none. */
+static enum err take_topics(const struct strings *topics, const struct config *config,
+                            struct subscription_request *r, struct problem *problem)
+{
+    if (topics->count > config->max_topics)
+        return request_refuse(problem, 403,
+                              "topic: your credentials name %zu, and max_topics is "
+                              "%llu; ask for some of them",
+                              topics->count, (unsigned long long)config->max_topics);
+    for (size_t i = 0; i < topics->count; i++)
+        strings_add(&r->topics, slice_of(topics->items[i]));
+    return OK;
+}
+
 static enum err parse_topics(const struct request_view *view, const struct config *config,
                              struct subscription_request *r, struct problem *problem)
 {
@@ -86,6 +102,10 @@ static enum err parse_topics(const struct request_view *view, const struct confi
         struct slice topic = view->query[i].value;
         if (!slice_is(view->query[i].name, "topic"))
             continue;
+        if (view->topics)
+            return request_refuse(problem, 400,
+                                  "topic: this path has topics of its own; ask for others at "
+                                  "/events");
         if (!topic.ptr || !name_pattern_valid(topic)) {
             (void)request_refuse(problem, 400,
                                  "topic: expected 1 to 512 bytes of UTF-8 in tokens separated by "
@@ -101,6 +121,10 @@ static enum err parse_topics(const struct request_view *view, const struct confi
                                   (unsigned long long)config->max_topics);
         strings_add(&r->topics, topic);
     }
+    if (r->topics.count == 0 && view->topics)
+        return take_topics(view->topics, config, r, problem);
+    if (r->topics.count == 0 && view->grant && grant_fields(view->grant)->topics.count)
+        return take_topics(&grant_fields(view->grant)->topics, config, r, problem);
     if (r->topics.count == 0)
         return request_refuse(problem, 400,
                               "topic: missing; ask for at least one, as in /events?topic=news");
@@ -147,6 +171,12 @@ static struct slice find_last_event_id(const struct request_view *view)
             found = value;
     }
     return found;
+}
+
+bool request_cursor(const struct request_view *view, uint64_t *out)
+{
+    struct slice text = find_last_event_id(view);
+    return text.ptr && slice_u64(text, EVENT_ID_MAX, out) == OK;
 }
 
 static enum err parse_replay(struct slice text, const struct config *config,
@@ -275,6 +305,8 @@ enum err request_parse_stream(const struct request_view *view, const struct conf
         e = parse_cursor(view, config, now_us, &r, problem);
     if (e == OK)
         e = parse_heartbeat(view, config, &r, problem);
+    if (e == OK)
+        e = request_check_stream(view, &r, problem);
     if (e != OK) {
         subscription_request_reset(&r);
         return e;
@@ -312,6 +344,7 @@ static const char *status_title(unsigned status)
         {503, "Service Unavailable"},
         {504, "Gateway Timeout"},
         {505, "HTTP Version Not Supported"},
+        {507, "Insufficient Storage"},
     };
     for (size_t i = 0; i < sizeof(titles) / sizeof(titles[0]); i++)
         if (titles[i].status == status)

@@ -18,11 +18,15 @@ struct request_view {
     struct slice last_event_id; /* header, SLICE_NONE when absent */
     struct slice content_type;  /* header */
     struct slice body;
+    /* Who asks, and what his URL stands for; borrowed: */
+    const struct grant *grant;    /* NULL: without authentication */
+    const struct strings *topics; /* of a route; NULL: the query names them */
+    bool topics_are_granted;      /* by the route, whatever the grant says */
 };
 
 /* Why a request is refused. */
 struct problem {
-    unsigned status;   /* 400, 413, … */
+    unsigned status;   /* 400, 413, …; 403: well formed, and not granted */
     struct buf detail; /* one sentence that names the parameter or field; UTF-8. buf_reset() it */
 };
 
@@ -33,11 +37,15 @@ NODISCARD enum err request_parse_stream(const struct request_view *view,
                                         const struct config *config, uint64_t now_us,
                                         struct subscription_request *out, struct problem *problem);
 
+/* The Last-Event-ID that a client gives, in its header or query, if it is one of ours. */
+bool request_cursor(const struct request_view *view, uint64_t *out);
+
 /* What a client says about encodings (Accept-Encoding, RFC 9110, 12.5.3; SLICE_NONE: nothing):
  * whether gzip is acceptable, and not less welcome than none. What is malformed counts as no. */
 bool request_accepts_gzip(struct slice accept_encoding);
 
-/* All or nothing. `ns` comes from the query. Refusals name the field, and in an array its index:
+/* All or nothing. `ns` comes from the query, or from the grant. Refusals name the field, and in an
+ * array its index:
  * "[3].topic: …". */
 NODISCARD enum err request_parse_publish(const struct request_view *view,
                                          const struct config *config,

@@ -18,6 +18,18 @@ void request_show(struct problem *problem, struct slice text);
 NODISCARD enum err request_parse_ns(const struct request_view *view, char **out,
                                     struct problem *problem);
 
+/* --- request_rights.c: of what is well formed, whether view->grant allows it: a 403 --- */
+
+/* Whether @ns is the grant's. */
+NODISCARD enum err request_check_ns(const struct request_view *view, const char *ns,
+                                    struct problem *problem);
+NODISCARD enum err request_check_stream(const struct request_view *view,
+                                        const struct subscription_request *r,
+                                        struct problem *problem);
+NODISCARD enum err request_check_publish(const struct request_view *view,
+                                         const struct publication_request *r,
+                                         struct problem *problem);
+
 /* --- publishing: one event while it is filled (request_draft.c) --- */
 
 struct request_draft {

@@ -145,6 +145,8 @@ enum err request_parse_publish(const struct request_view *view, const struct con
                            "whose body is the data");
     if (e == OK)
         e = parse_body(view, config, type, &r, problem);
+    if (e == OK)
+        e = request_check_publish(view, &r, problem);
     if (e != OK) {
         publication_request_reset(&r);
         return e;

@@ -11,66 +11,129 @@
 
 enum { SHOWN_MAX = 80 };
 
-static void serve_page(struct routes *r, struct front_call *call)
+static void serve_page(struct routes *r, struct routes_visit *v)
 {
     struct routes_headers h = {0};
     struct buf body = {0};
     routes_header_add(&h, "Content-Security-Policy", relay_page_csp);
     routes_header_add(&h, "Referrer-Policy", "no-referrer");
     buf_put(&body, relay_page, relay_page_len);
-    routes_reply(r, call, 200, "text/html; charset=utf-8", &body, &h);
+    routes_reply(r, v->call, 200, "text/html; charset=utf-8", &body, &h);
 }
 
 /* --- the table ------------------------------------------------------------------------------- */
 
-static const struct route {
-    const char *path;
-    bool posts; /* it takes POST; else GET and HEAD */
-    void (*serve)(struct routes *r, struct front_call *call);
-} table[] = {
-    {"/events", false, routes_serve_events},
-    {"/publish", true, routes_serve_publish},
-    {"/health", false, routes_serve_health},
-    {"/ready", false, routes_serve_ready},
-    {"/metrics", false, routes_serve_metrics},
-    {"/stats", false, routes_serve_stats},
-    {"/", false, serve_page},
+static const struct routes_path events = {
+    .path = "/events", .streams = true, .needs = NEEDS_CREDENTIALS, .serve = routes_serve_events};
+
+static const struct routes_path table[] = {
+    {.path = "/publish", .posts = true, .needs = NEEDS_CREDENTIALS, .serve = routes_serve_publish},
+    {.path = "/health", .serve = routes_serve_health},
+    {.path = "/ready", .serve = routes_serve_ready},
+    {.path = "/metrics", .needs = NEEDS_METRICS, .serve = routes_serve_metrics},
+    {.path = "/stats", .needs = NEEDS_ADMIN, .serve = routes_serve_stats},
+    {.path = "/", .serve = serve_page},
+    {.path = "/tickets",
+     .posts = true,
+     .auth_only = true,
+     .needs = NEEDS_CREDENTIALS,
+     .serve = routes_serve_tickets},
+    {.path = "/revoke",
+     .posts = true,
+     .auth_only = true,
+     .needs = NEEDS_ADMIN,
+     .serve = routes_serve_revoke},
 };
 
-static const struct route *find_route(struct slice path)
+/* /connections/{connection_id}/token */
+static const struct routes_path renew = {
+    .posts = true, .auth_only = true, .needs = NEEDS_TOKEN, .serve = routes_serve_renew};
+
+static bool is_renewal(struct slice path, struct slice *connection)
 {
+    struct slice head = SLICE_LIT("/connections/"), tail = SLICE_LIT("/token");
+    if (path.len <= head.len + tail.len || !slice_has_prefix(path, head))
+        return false;
+    *connection = (struct slice){path.ptr + head.len, path.len - head.len - tail.len};
+    return slice_eq((struct slice){path.ptr + path.len - tail.len, tail.len}, tail) &&
+           !memchr(connection->ptr, '/', connection->len);
+}
+
+/* A route of the auth file. False: it was refused. */
+static bool find_own(struct routes *r, struct routes_visit *v)
+{
+    struct buf why = {0};
+    const struct auth *auth = admission_auth(r->admission);
+    switch (route_map_find(auth_routes(auth), front_raw_path(v->call), &v->hit, &why)) {
+    case ROUTE_NONE:
+        return true;
+    case ROUTE_FOUND:
+        v->path = &events;
+        return true;
+    case ROUTE_INVALID:
+        break;
+    }
+    routes_reply_problem(r, v->call, 400, buf_slice(&why), NULL);
+    buf_reset(&why);
+    return false;
+}
+
+static const struct routes_path *find_fixed(const struct routes *r, struct routes_visit *v)
+{
+    struct slice path = front_path(v->call);
+    const struct auth *auth = admission_auth(r->admission);
+    if (slice_is(path, events.path))
+        return !auth || auth_serves_events(auth) ? &events : NULL;
+    if (auth && is_renewal(path, &v->connection))
+        return &renew;
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
-        if (slice_is(path, table[i].path))
+        if (slice_is(path, table[i].path) && (auth || !table[i].auth_only))
             return &table[i];
     return NULL;
 }
 
-static bool takes(const struct route *route, struct slice method)
+static bool takes(const struct routes_path *path, struct slice method)
 {
-    if (route->posts)
+    if (path->posts)
         return slice_is(method, "POST");
     return slice_is(method, "GET") || slice_is(method, "HEAD");
+}
+
+static void refuse_path(struct routes *r, struct front_call *call)
+{
+    struct buf detail = {0};
+    buf_puts(&detail, "there is no such path; there are /events, /publish, /health, /ready, "
+                      "/metrics, /stats and /");
+    if (admission_auth(r->admission))
+        buf_puts(&detail, ", /tickets, /revoke, /connections/{connection_id}/token, and the routes "
+                          "of auth.file");
+    routes_reply_problem(r, call, 404, buf_slice(&detail), NULL);
+    buf_reset(&detail);
+}
+
+static void visit(struct routes *r, struct routes_visit *v)
+{
+    const char *allow = !v->path         ? "GET, HEAD, POST, OPTIONS"
+                        : v->path->posts ? "POST, OPTIONS"
+                                         : "GET, HEAD, OPTIONS";
+    if (slice_is(front_method(v->call), "OPTIONS"))
+        routes_reply_options(r, v->call, allow);
+    else if (!v->path)
+        refuse_path(r, v->call);
+    else if (!takes(v->path, front_method(v->call)))
+        routes_reply_no_method(r, v->call, allow);
+    else if (!v->path->streams || !routes_stream_is_turned_away(r, v))
+        routes_admit(r, v);
 }
 
 static void on_request(void *arg, struct front_call *call)
 {
     struct routes *r = arg;
-    const struct route *route = find_route(front_path(call));
-    const char *allow = !route         ? "GET, HEAD, POST, OPTIONS"
-                        : route->posts ? "POST, OPTIONS"
-                                       : "GET, HEAD, OPTIONS";
-    if (slice_is(front_method(call), "OPTIONS"))
-        routes_reply_options(r, call, allow);
-    else if (!route)
-        routes_reply_problem(
-            r, call, 404,
-            SLICE_LIT("there is no such path; there are /events, /publish, /health, /ready, "
-                      "/metrics, /stats and /"),
-            NULL);
-    else if (takes(route, front_method(call)))
-        route->serve(r, call);
-    else
-        routes_reply_no_method(r, call, allow);
+    struct routes_visit v = {.call = call};
+    v.path = find_fixed(r, &v);
+    if (v.path || !admission_auth(r->admission) || find_own(r, &v))
+        visit(r, &v);
+    routes_visit_reset(&v);
 }
 
 /* All that is posted here is published: so it is told that this was not. */
@@ -78,21 +141,35 @@ static void on_refuse(void *arg, struct front_call *call, unsigned status, const
 {
     struct routes *r = arg;
     if (slice_is(front_method(call), "POST"))
-        routes_reply_unpublished(r, call, status, slice_of(detail));
+        routes_reply_unpublished(r, call, status, slice_of(detail), NULL);
     else
         routes_reply_problem(r, call, status, slice_of(detail), NULL);
 }
 
 /* A page that made its own name point to us (DNS rebinding) is of our origin as far as its browser
- * knows: what it asks for is refused by that name. */
+ * knows: what it asks for is refused by that name. Where tokens are asked for it has none to send.
+ */
+static bool host_is_allowed(const struct routes *r, struct slice host)
+{
+    const struct origin_hosts hosts = {&r->config->hosts, &r->node->own_hosts,
+                                       r->node->beyond_loopback};
+    if (admission_auth(r->admission) && !r->config->hosts.count)
+        return true;
+    return origin_host_allowed(host, &hosts);
+}
+
+/* What need not be read is not: the host is another, or nobody may post who sends this. */
 static void on_begin(void *arg, struct front_call *call)
 {
     struct routes *r = arg;
     struct slice host = front_host(call);
-    const struct origin_hosts hosts = {&r->config->hosts, &r->node->own_hosts,
-                                       r->node->beyond_loopback};
-    if (origin_host_allowed(host, &hosts))
+    if (host_is_allowed(r, host)) {
+        struct routes_visit v = {.call = call};
+        v.path = find_fixed(r, &v);
+        if (v.path && takes(v.path, front_method(call)))
+            routes_admit_header(r, &v);
         return;
+    }
     struct buf detail = {0};
     buf_printf(&detail,
                "Host: \"%.*s\" is no name of this relay; add it to hosts, or ask by address",
@@ -112,7 +189,7 @@ static void on_gone(void *arg, struct front_call *call)
 {
     (void)arg;
     struct routes_exchange *x = front_user(call);
-    if (x->publish) /* what waits for its turn need not be published any more */
+    if (x && x->publish) /* what waits for its turn need not be published any more */
         atomic_store_explicit(&x->publish->cancelled, true, memory_order_relaxed);
 }
 
@@ -130,20 +207,24 @@ static void on_over(void *arg, struct front_call *call)
         x->publish->owner = NULL;
     if (x->census)
         x->census->owner = NULL;
+    routes_wait_over(x->routes, x);
     free(x);
 }
 
 const struct front_handler routes_handler = {on_begin,  on_request, on_refuse,
                                              on_stream, on_gone,    on_over};
 
-struct routes *routes_new(struct fanout *fanout, struct node *node, unsigned worker,
-                          struct config *config)
+struct routes *routes_new(struct ev_loop *loop, struct fanout *fanout, struct node *node,
+                          unsigned worker, struct config *config)
 {
     struct routes *r = mem_zero(1, sizeof(*r));
+    r->loop = loop;
     r->fanout = fanout;
     r->node = node;
     r->worker = worker;
     r->config = config_ref(config);
+    r->admission = admission_new(node, worker);
+    routes_wait_start(r);
     routes_stream_configure(r);
     return r;
 }
@@ -152,6 +233,8 @@ void routes_free(struct routes *r)
 {
     if (!r)
         return;
+    routes_wait_stop(r);
+    admission_free(r->admission);
     config_unref(r->config);
     free(r);
 }
@@ -162,4 +245,9 @@ void routes_configure(struct routes *r, struct config *config)
     config_unref(r->config);
     r->config = config;
     routes_stream_configure(r);
+}
+
+void routes_set_auth(struct routes *r, struct auth *auth)
+{
+    admission_set_auth(r->admission, auth);
 }

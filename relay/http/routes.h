@@ -6,10 +6,12 @@
 
 struct routes;
 
-struct routes *routes_new(struct fanout *fanout, struct node *node, unsigned worker,
-                          struct config *config);
+struct routes *routes_new(struct ev_loop *loop, struct fanout *fanout, struct node *node,
+                          unsigned worker, struct config *config);
 void routes_free(struct routes *routes); /* after all calls are over */
 void routes_configure(struct routes *routes, struct config *config);
+/* Takes the reference over. NULL (as at first): without authentication. */
+void routes_set_auth(struct routes *routes, struct auth *auth);
 
 /* The front's handler, with the routes as its argument. */
 extern const struct front_handler routes_handler;
@@ -17,3 +19,7 @@ extern const struct front_handler routes_handler;
 /* From other threads; each takes the note over. */
 void routes_take_published(struct routes *routes, struct note_publish *note);
 void routes_take_census(struct routes *routes, struct note_census *note);
+void routes_take_call(struct routes *routes, struct note_call *note);
+void routes_take_remote(struct routes *routes, struct note_remote *note);
+/* Also ends the streams that it concerns. */
+void routes_take_revoked(struct routes *routes, struct note_revoked *note);

@@ -34,14 +34,15 @@ void routes_header_add_cors(const struct routes *r, struct front_call *call,
     if (!allowed)
         return;
     routes_header_add(h, "Access-Control-Allow-Origin", allowed);
-    routes_header_add(h, "Access-Control-Expose-Headers", "Retry-After, Location");
+    routes_header_add(h, "Access-Control-Expose-Headers",
+                      "Retry-After, Location, WWW-Authenticate");
     if (strcmp(allowed, "*") != 0)
         routes_header_add(h, "Access-Control-Allow-Credentials", "true");
 }
 
 /* A page of a stranger's site can make a browser POST without asking (text/plain is "simple"). So
  * what comes with an Origin must be ours or listed. */
-bool routes_origin_may_publish(const struct routes *r, struct front_call *call)
+bool routes_origin_is_ours(const struct routes *r, struct front_call *call)
 {
     struct slice origin = front_header(call, "Origin");
     if (!origin.ptr || allowed_origin(r, origin))
@@ -87,6 +88,8 @@ void routes_reply_no_method(struct routes *r, struct front_call *call, const cha
 static void put_allowed_headers(const struct routes *r, struct buf *b)
 {
     buf_puts(b, "Content-Type, Last-Event-ID, Cache-Control");
+    if (admission_auth(r->admission))
+        buf_puts(b, ", Authorization");
     for (size_t i = 0; i < r->config->cors_headers.count; i++)
         buf_printf(b, ", %s", r->config->cors_headers.items[i]);
     buf_putc(b, '\0');
@@ -110,4 +113,23 @@ void routes_reply_options(struct routes *r, struct front_call *call, const char 
     }
     routes_reply(r, call, 204, NULL, NULL, &h);
     buf_reset(&headers);
+}
+
+/* --- streams ---------------------------------------------------------------------------------- */
+
+void routes_header_add_stream(const struct routes *r, struct front_call *call,
+                              struct routes_headers *h)
+{
+    /* It is UTF-8 in any case; not all clients know, and some take Latin-1 where nothing is said.
+     */
+    routes_header_add(h, "Content-Type", "text/event-stream; charset=utf-8");
+    routes_header_add(h, "Cache-Control", "no-cache, no-transform");
+    routes_header_add(h, "X-Accel-Buffering", "no");
+    routes_header_add(h, "X-Content-Type-Options", "nosniff");
+    routes_header_add_cors(r, call, h);
+}
+
+void routes_put_preamble(struct buf *b, uint64_t retry_ms)
+{
+    buf_printf(b, ":ok\nretry: %llu\n", (unsigned long long)retry_ms);
 }

@@ -1,21 +1,68 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the parts of routes share, for them only: routes.c has the table of paths, routes_answer.c
- * how every answer looks, routes_stream.c GET /events, routes_publish.c POST /publish, and
- * routes_state.c what a node tells of itself. */
+/* What the parts of routes share, for them only. From the highest to the lowest: routes.c has the
+ * table of paths, routes_admit.c who may come in, routes_stream.c GET /events, routes_publish.c
+ * POST /publish, routes_tickets.c, routes_revoke.c and routes_renew.c what their names say,
+ * routes_state.c what a node tells of itself; below them routes_wait.c has requests wait for the
+ * bus, routes_refuse.c says no, and routes_answer.c knows how every answer looks. */
 #pragma once
+#include <sys/queue.h>
+
+#include "relay/http/admission.h"
 #include "relay/http/routes.h"
 #include "relay/kit/bucket.h"
 #include "relay/kit/log.h"
 
-enum { ROUTES_HEADERS_MAX = 16 };
+enum { ROUTES_HEADERS_MAX = 20, ROUTES_TICKET_HASH = 64 };
+
+struct routes_visit;
+
+/* Who may ask for a path. */
+enum routes_needs {
+    NEEDS_NOTHING,
+    NEEDS_CREDENTIALS,
+    NEEDS_ADMIN,
+    NEEDS_METRICS, /* credentials where auth.metrics says so */
+    NEEDS_TOKEN    /* of the body, perhaps: its own handler looks at it */
+};
+
+struct routes_path {
+    const char *path;
+    bool posts;     /* it takes POST; else GET and HEAD */
+    bool streams;   /* it answers with a stream */
+    bool auth_only; /* there is no such path without authentication */
+    enum routes_needs needs;
+    void (*serve)(struct routes *r, struct routes_visit *v);
+};
+
+/* A request on its way to its act. */
+struct routes_visit {
+    struct front_call *call;
+    const struct routes_path *path;
+    struct route_hit hit; /* of a route of the auth file; hit.route NULL: a path of our own */
+    struct grant *grant;  /* a reference; NULL: without authentication */
+    /* Of a stream that is opened with a ticket: */
+    char ticket[ROUTES_TICKET_HASH + 1]; /* "": none */
+    bool taken;                          /* it has been, under this id: */
+    struct connection_id id;
+    /* Of a renewal: whose it is, borrowed of the path. */
+    struct slice connection;
+    char *secret; /* a ticket that is being issued; owned */
+};
+
+struct routes_exchange;
+TAILQ_HEAD(routes_waits, routes_exchange);
 
 struct routes {
     struct fanout *fanout;
     struct node *node;
     unsigned worker;
     struct config *config;
+    struct admission *admission;
+    struct routes_waits waits; /* oldest first: each has auth.timeout */
     struct bucket full_bucket; /* answers to streams for which there is no place */
     struct log_limit full_limit;
+    struct ev_loop *loop;
+    ev_timer tick;
 };
 
 /* What a call waits for; its front_user(). A stream's call has the stream there. */
@@ -24,6 +71,15 @@ struct routes_exchange {
     struct front_call *call;
     struct note_publish *publish;
     struct note_census *census;
+    /* While it waits to be let in, or for a call of the library's: routes_wait.c's own. */
+    struct routes_visit visit;
+    struct note_call *store;
+    struct note_remote *remote;
+    void (*resume)(struct routes *r, struct routes_visit *v, struct note_call *answer);
+    void (*told)(struct routes *r, struct routes_visit *v, struct note_remote *answer);
+    bool waits; /* it is in routes.waits */
+    uint64_t deadline_ms;
+    TAILQ_ENTRY(routes_exchange) link;
 };
 
 struct routes_headers {
@@ -31,12 +87,13 @@ struct routes_headers {
     size_t count;
 };
 
-/* routes_answer.c. @name and @value are borrowed; what is too much is left out. */
+/* --- routes_answer.c. @name and @value are borrowed; what is too much is left out. ------------ */
+
 void routes_header_add(struct routes_headers *h, const char *name, const char *value);
 void routes_header_add_cors(const struct routes *r, struct front_call *call,
                             struct routes_headers *h);
-/* Whether a page of the request's Origin may publish: ours, or listed. No page at all: true. */
-bool routes_origin_may_publish(const struct routes *r, struct front_call *call);
+/* Whether the request's Origin is ours, or listed. No Origin at all: true. */
+bool routes_origin_is_ours(const struct routes *r, struct front_call *call);
 /* Takes @body's bytes over. @extra: NULL, or headers beside the usual ones. */
 void routes_reply(struct routes *r, struct front_call *call, unsigned status, const char *type,
                   struct buf *body, const struct routes_headers *extra);
@@ -45,18 +102,87 @@ void routes_reply_problem(struct routes *r, struct front_call *call, unsigned st
 /* @allow: the methods of the path, as in the header. */
 void routes_reply_no_method(struct routes *r, struct front_call *call, const char *allow);
 void routes_reply_options(struct routes *r, struct front_call *call, const char *allow);
+/* The headers of a stream's answer. */
+void routes_header_add_stream(const struct routes *r, struct front_call *call,
+                              struct routes_headers *h);
+/* What a stream begins with. */
+void routes_put_preamble(struct buf *b, uint64_t retry_ms);
 
-/* One for each path; the method is among those of the path. */
-void routes_serve_events(struct routes *r, struct front_call *call);
-void routes_serve_publish(struct routes *r, struct front_call *call);
-void routes_serve_health(struct routes *r, struct front_call *call);
-void routes_serve_ready(struct routes *r, struct front_call *call);
-void routes_serve_metrics(struct routes *r, struct front_call *call);
-void routes_serve_stats(struct routes *r, struct front_call *call);
+/* --- routes_refuse.c -------------------------------------------------------------------------- */
+
+/* Says no in the form that the path has: a problem, `published` where something was to be, and an
+ * event to a stream that asked for errors=event. 401 and 403 get their WWW-Authenticate. */
+void routes_refuse(struct routes *r, const struct routes_visit *v, unsigned status,
+                   struct slice detail);
+/* The same for a verdict other than granted or ticket. */
+void routes_refuse_verdict(struct routes *r, const struct routes_visit *v,
+                           const struct admission_verdict *verdict);
+/* 503, with Retry-After. */
+void routes_refuse_later(struct routes *r, const struct routes_visit *v, unsigned seconds,
+                         struct slice detail);
+/* Nobody can say now: never an event, never a grant. */
+void routes_refuse_undecided(struct routes *r, const struct routes_visit *v);
+/* A problem of something that surely was not published, and never will be. */
+void routes_reply_unpublished(struct routes *r, struct front_call *call, unsigned status,
+                              struct slice detail, const struct routes_headers *extra);
+
+/* --- routes_wait.c: what was let in waits here, for auth.timeout, and is undecided then --------
+ */
+
+/* Has the visit (taken over) wait until the revocations of a namespace are known. */
+void routes_wait_trust(struct routes *r, struct routes_visit *v);
+/* …until the store has answered @function, whose arguments (taken over) are @args. @resume gets the
+ * answer, borrowed, with error OK or ERR_DENIED. */
+void routes_wait_store(struct routes *r, struct routes_visit *v, const char *function,
+                       const char *ns, struct strings *args,
+                       void (*resume)(struct routes *r, struct routes_visit *v,
+                                      struct note_call *answer));
+/* …until the node of a connection has answered. @body: JSON, taken over. */
+void routes_wait_remote(struct routes *r, struct routes_visit *v, const char *action, char *body,
+                        void (*told)(struct routes *r, struct routes_visit *v,
+                                     struct note_remote *answer));
+/* Asks without waiting for the answer. */
+void routes_tell_store(struct routes *r, const char *function, const char *ns,
+                       struct strings *args);
+void routes_tell_remote(struct routes *r, struct slice connection, const char *action,
+                        const char *body);
+void routes_wait_over(struct routes *r, struct routes_exchange *x);
+void routes_wait_start(struct routes *r);
+void routes_wait_stop(struct routes *r);
+void routes_visit_reset(struct routes_visit *v);
+/* "name value" pairs and single texts for an FCALL. */
+void routes_arg_add(struct strings *args, const char *text);
+void routes_arg_add_u64(struct strings *args, const char *name, uint64_t value);
+
+/* --- routes_admit.c --------------------------------------------------------------------------- */
+
+/* Lets the visit (taken over) in, at once or later, or refuses it. */
+void routes_admit(struct routes *r, struct routes_visit *v);
+/* Before the body is read: refuses what will not be let in. False: it was refused. */
+bool routes_admit_header(struct routes *r, const struct routes_visit *v);
+
+/* What its credentials are worth, whatever else it asks. False: it was refused. */
+bool routes_pass_credentials(struct routes *r, const struct routes_visit *v,
+                             const struct admission_verdict *verdict);
+/* What the library's functions on tickets want to know of a visit. */
+void routes_put_ticket_args(const struct routes *r, const struct routes_visit *v,
+                            struct strings *args);
+
+/* --- one for each path; the method is among those of the path --------------------------------- */
+
+void routes_serve_events(struct routes *r, struct routes_visit *v);
+void routes_serve_publish(struct routes *r, struct routes_visit *v);
+void routes_serve_tickets(struct routes *r, struct routes_visit *v);
+void routes_serve_revoke(struct routes *r, struct routes_visit *v);
+void routes_serve_renew(struct routes *r, struct routes_visit *v);
+void routes_serve_health(struct routes *r, struct routes_visit *v);
+void routes_serve_ready(struct routes *r, struct routes_visit *v);
+void routes_serve_metrics(struct routes *r, struct routes_visit *v);
+void routes_serve_stats(struct routes *r, struct routes_visit *v);
 
 /* routes_stream.c. After a change of configuration. */
 void routes_stream_configure(struct routes *r);
-
-/* routes_publish.c. A problem of something that surely was not published, and never will be. */
-void routes_reply_unpublished(struct routes *r, struct front_call *call, unsigned status,
-                              struct slice detail);
+/* Native EventSource gives up for good after any status but 200: 200, when to come back, an end.
+ * Before the credentials are looked at: whether the node takes no streams, and has said so. */
+void routes_stream_send_away(struct routes *r, struct front_call *call, uint64_t retry_ms);
+bool routes_stream_is_turned_away(struct routes *r, const struct routes_visit *v);

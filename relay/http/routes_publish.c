@@ -3,12 +3,15 @@
 #include "common/mem.h"
 #include "relay/http/routes_parts.h"
 
-void routes_serve_publish(struct routes *r, struct front_call *call)
+void routes_serve_publish(struct routes *r, struct routes_visit *v)
 {
+    struct front_call *call = v->call;
+    struct request_view view = *front_view(call);
+    view.grant = v->grant;
     struct problem problem = {0};
-    if (!routes_origin_may_publish(r, call)) {
-        routes_reply_unpublished(
-            r, call, 403,
+    if (!routes_origin_is_ours(r, call)) {
+        routes_refuse(
+            r, v, 403,
             SLICE_LIT("pages of this Origin may not publish: add it to cors.origins, or, behind a "
                       "proxy, let the proxy pass the Host header on"));
         return;
@@ -16,9 +19,9 @@ void routes_serve_publish(struct routes *r, struct front_call *call)
     struct note_publish *note = mem_zero(1, sizeof(*note));
     note->note.kind = NOTE_PUBLISH;
     note->worker = r->worker;
-    if (request_parse_publish(front_view(call), r->config, &note->request, &problem)) {
+    if (request_parse_publish(&view, r->config, &note->request, &problem)) {
         metrics_add(r->node->metrics[r->worker], M_PUBLISH_REFUSED, 1);
-        routes_reply_unpublished(r, call, problem.status, buf_slice(&problem.detail));
+        routes_refuse(r, v, problem.status, buf_slice(&problem.detail));
         buf_reset(&problem.detail);
         note_publish_free(note);
         return;
@@ -54,13 +57,13 @@ static void put_ids(struct buf *b, const struct note_publish *note)
 
 /* Members beside those of RFC 9457: whether it was published, and then with which ids. */
 static void reply_outcome(struct routes *r, const struct note_publish *note,
-                          struct front_call *call)
+                          struct front_call *call, const struct routes_headers *extra)
 {
     static const char *const published[] = {
         [PUBLISH_NOT] = "false", [PUBLISH_UNKNOWN] = "null", [PUBLISH_DONE] = "true"};
-    struct routes_headers h = {0};
+    struct routes_headers h = extra ? *extra : (struct routes_headers){0};
     struct buf body = {0};
-    if (note->status == 503 && note->outcome == PUBLISH_NOT)
+    if (!extra && note->status == 503 && note->outcome == PUBLISH_NOT)
         routes_header_add(&h, "Retry-After", "1");
     request_put_problem(&body, note->status, buf_slice(&note->detail));
     body.len--; /* the brace */
@@ -74,11 +77,11 @@ static void reply_outcome(struct routes *r, const struct note_publish *note,
 }
 
 void routes_reply_unpublished(struct routes *r, struct front_call *call, unsigned status,
-                              struct slice detail)
+                              struct slice detail, const struct routes_headers *extra)
 {
     struct note_publish note = {.status = status, .outcome = PUBLISH_NOT};
     buf_put(&note.detail, detail.ptr, detail.len);
-    reply_outcome(r, &note, call);
+    reply_outcome(r, &note, call, extra);
     buf_reset(&note.detail);
 }
 
@@ -90,7 +93,7 @@ void routes_take_published(struct routes *r, struct note_publish *note)
         put_ids(&body, note);
         routes_reply(r, x->call, 200, "application/json", &body, NULL);
     } else if (x) {
-        reply_outcome(r, note, x->call);
+        reply_outcome(r, note, x->call, NULL);
     }
     if (x)
         x->publish = NULL;

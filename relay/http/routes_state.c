@@ -16,8 +16,9 @@ static const char *redis_status(const struct node *node)
     return condition == STORE_READ_ONLY ? "read-only" : "up";
 }
 
-void routes_serve_health(struct routes *r, struct front_call *call)
+void routes_serve_health(struct routes *r, struct routes_visit *v)
 {
+    struct front_call *call = v->call;
     struct buf body = {0};
     buf_puts(&body, "{\"status\":\"ok\"}");
     routes_reply(r, call, 200, "application/json", &body, NULL);
@@ -45,8 +46,9 @@ static bool is_full(struct node *node, uint64_t percent)
     return full;
 }
 
-void routes_serve_ready(struct routes *r, struct front_call *call)
+void routes_serve_ready(struct routes *r, struct routes_visit *v)
 {
+    struct front_call *call = v->call;
     bool draining = atomic_load(&r->node->draining), up = bus_is_up(r->node->bus);
     bool deaf = up && is_deaf(r->node), full = is_full(r->node, r->config->full_percent);
     bool cluster = !up && bus_condition(r->node->bus) == STORE_CLUSTER;
@@ -65,8 +67,9 @@ void routes_serve_ready(struct routes *r, struct front_call *call)
                  NULL);
 }
 
-void routes_serve_metrics(struct routes *r, struct front_call *call)
+void routes_serve_metrics(struct routes *r, struct routes_visit *v)
 {
+    struct front_call *call = v->call;
     struct node *node = r->node;
     struct buf body = {0};
     metrics_put_prometheus(&body, node->metrics, node->workers + 1, node->version, node->name,
@@ -74,8 +77,9 @@ void routes_serve_metrics(struct routes *r, struct front_call *call)
     routes_reply(r, call, 200, "text/plain; version=0.0.4; charset=utf-8", &body, NULL);
 }
 
-void routes_serve_stats(struct routes *r, struct front_call *call)
+void routes_serve_stats(struct routes *r, struct routes_visit *v)
 {
+    struct front_call *call = v->call;
     struct routes_exchange *x = mem_zero(1, sizeof(*x));
     struct note_census *note = mem_zero(1, sizeof(*note));
     note->note.kind = NOTE_CENSUS;
@@ -85,6 +89,7 @@ void routes_serve_stats(struct routes *r, struct front_call *call)
     x->routes = r;
     x->call = call;
     x->census = note;
+    x->visit.grant = v->grant ? grant_ref(v->grant) : NULL;
     front_set_user(call, x);
     routes_take_census(r, note);
 }

@@ -1,23 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* GET /events. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/clock.h"
 #include "relay/http/routes_parts.h"
 
 enum { FULL_RETRIES = 5 }; /* who finds the node full comes back after as many times `retry` */
-
-static void stream_headers(const struct routes *r, struct front_call *call,
-                           struct routes_headers *h)
-{
-    /* It is UTF-8 in any case; not all clients know, and some take Latin-1 where nothing is said.
-     */
-    routes_header_add(h, "Content-Type", "text/event-stream; charset=utf-8");
-    routes_header_add(h, "Cache-Control", "no-cache, no-transform");
-    routes_header_add(h, "X-Accel-Buffering", "no");
-    routes_header_add(h, "X-Content-Type-Options", "nosniff");
-    routes_header_add_cors(r, call, h);
-}
 
 /* One line for both: not every cache reads a second one. */
 static void add_vary(struct routes_headers *h)
@@ -43,21 +32,16 @@ static bool negotiate_gzip(const struct routes *r, struct front_call *call,
     return true;
 }
 
-static void put_preamble(struct buf *b, uint64_t retry_ms)
-{
-    buf_printf(b, ":ok\nretry: %llu\n", (unsigned long long)retry_ms);
-}
-
 /* Native EventSource gives up for good after any status but 200: so a node that cannot take it
  * answers with one, a hint when to come back (perhaps to another node), and an end. */
-static void stream_send_away(struct routes *r, struct front_call *call, uint64_t retry_ms)
+void routes_stream_send_away(struct routes *r, struct front_call *call, uint64_t retry_ms)
 {
     struct routes_headers h = {0};
     struct buf body = {0};
-    stream_headers(r, call, &h);
+    routes_header_add_stream(r, call, &h);
     routes_header_add(&h, "Connection", "close");
     /* No blank line: one before any id makes an EventSource forget its last. */
-    put_preamble(&body, retry_ms);
+    routes_put_preamble(&body, retry_ms);
     front_reply(call, 200, h.items, h.count, &body);
 }
 
@@ -69,19 +53,16 @@ void routes_stream_configure(struct routes *r)
     bucket_set(&r->full_bucket, rate, clock_mono_us());
 }
 
-static void stream_refuse(struct routes *r, struct front_call *call)
+static void stream_refuse(struct routes *r, const struct routes_visit *v)
 {
-    struct routes_headers h = {0};
-    routes_header_add(&h, "Retry-After", "5");
-    routes_reply_problem(r, call, 503,
-                         SLICE_LIT("this node has as many streams as it may (max_clients, or its "
-                                   "open-file limit); try again later"),
-                         &h);
+    routes_refuse_later(r, v, 5,
+                        SLICE_LIT("this node has as many streams as it may (max_clients, or its "
+                                  "open-file limit); try again later"));
 }
 
 /* Each such answer costs a connection, and the client will be back: a few times later than usual,
  * when perhaps there is a place, and no more of them a second than the node can bear. */
-static void stream_answer_full(struct routes *r, struct front_call *call)
+static void stream_answer_full(struct routes *r, const struct routes_visit *v)
 {
     struct metrics *metrics = r->node->metrics[r->worker];
     uint64_t now_us = clock_mono_us(), held;
@@ -91,25 +72,42 @@ static void stream_answer_full(struct routes *r, struct front_call *call)
                 log_u64(r->node->max_clients), "not_logged", log_u64(held), NULL);
     metrics_add(metrics, told ? M_FULL_TOLD : M_FULL_REFUSED, 1);
     if (told)
-        stream_send_away(r, call, FULL_RETRIES * fanout_retry_hint(r->config));
+        routes_stream_send_away(r, v->call, FULL_RETRIES * fanout_retry_hint(r->config));
     else
-        stream_refuse(r, call);
+        stream_refuse(r, v);
+}
+
+bool routes_stream_is_turned_away(struct routes *r, const struct routes_visit *v)
+{
+    bool head = slice_is(front_method(v->call), "HEAD");
+    if (atomic_load(&r->node->draining))
+        routes_stream_send_away(r, v->call, fanout_retry_hint(r->config));
+    else if (!head && atomic_load(&r->node->clients) >= r->node->max_clients)
+        stream_answer_full(r, v);
+    else
+        return false;
+    return true;
 }
 
 /* --- accepted --------------------------------------------------------------------------------- */
 
-static void accept_stream(struct routes *r, struct front_call *call,
+/* Opened; or, for HEAD, only answered as if it were. */
+static void stream_accept(struct routes *r, struct routes_visit *v,
                           struct subscription_request *request, bool head)
 {
+    struct front_call *call = v->call;
     struct routes_headers h = {0};
     struct buf plain = {0}, packed = {0};
     struct gzip_sum sum;
-    stream_headers(r, call, &h);
+    routes_header_add_stream(r, call, &h);
     bool gzip = negotiate_gzip(r, call, request, &h);
-    put_preamble(&plain, fanout_retry_hint(r->config));
+    routes_put_preamble(&plain, fanout_retry_hint(r->config));
     if (gzip)
         gzip_put_start(&packed, &sum, buf_slice(&plain));
-    struct stream_form form = {.chunked = front_is_chunked(call), .sum = gzip ? &sum : NULL};
+    struct stream_form form = {.chunked = front_is_chunked(call),
+                               .sum = gzip ? &sum : NULL,
+                               .id = v->taken ? &v->id : NULL,
+                               .ticket = v->taken ? v->ticket : NULL};
     if (!head)
         front_set_user(call, fanout_open(r->fanout, call, request, &form));
     front_stream(call, h.items, h.count, buf_slice(gzip ? &packed : &plain));
@@ -117,21 +115,70 @@ static void accept_stream(struct routes *r, struct front_call *call,
     buf_reset(&packed);
 }
 
-void routes_serve_events(struct routes *r, struct front_call *call)
+/* --- tickets ---------------------------------------------------------------------------------- */
+
+static void on_taken(struct routes *r, struct routes_visit *v, struct note_call *answer)
+{
+    const struct strings *said = &answer->answer;
+    struct metrics *metrics = r->node->metrics[r->worker];
+    if (answer->error || said->count < 3 || strcmp(said->items[0], "ok") != 0) {
+        metrics_add(metrics, M_TICKETS_REFUSED, 1);
+        routes_refuse(r, v, 401, SLICE_LIT("the ticket has been used in between"));
+        return;
+    }
+    metrics_add(metrics, M_TICKETS_TAKEN, 1);
+    v->taken = true;
+    if (said->items[2][0]) { /* the client has left that one, whether its node knows or not */
+        metrics_add(metrics, M_TICKETS_REPLACED, 1);
+        routes_tell_remote(r, slice_of(said->items[2]), "end", "{\"reason\":\"replaced\"}");
+    }
+    routes_serve_events(r, v);
+}
+
+/* The last step before the stream opens: nothing fails any more but by accident. */
+static void take_ticket(struct routes *r, struct routes_visit *v)
+{
+    struct strings args = {0};
+    if (front_is_gone(v->call)) { /* a suspended call hears no hang-up */
+        routes_stream_send_away(r, v->call, fanout_retry_hint(r->config));
+        return;
+    }
+    char *ns = slice_dup(slice_of(grant_fields(v->grant)->ns));
+    routes_put_ticket_args(r, v, &args);
+    routes_wait_store(r, v, "sse_ticket_take", ns, &args, on_taken);
+    free(ns);
+}
+
+static void return_ticket(struct routes *r, const struct routes_visit *v)
+{
+    struct strings args = {0};
+    routes_put_ticket_args(r, v, &args);
+    routes_arg_add_u64(&args, "unused", 1);
+    routes_tell_store(r, "sse_ticket_end", grant_fields(v->grant)->ns, &args);
+}
+
+/* --- GET /events, and routes ------------------------------------------------------------------ */
+
+void routes_serve_events(struct routes *r, struct routes_visit *v)
 {
     struct subscription_request request = {0};
     struct problem problem = {0};
-    if (request_parse_stream(front_view(call), r->config, clock_wall_us(), &request, &problem)) {
-        routes_reply_problem(r, call, problem.status, buf_slice(&problem.detail), NULL);
-        buf_reset(&problem.detail);
-        return;
+    bool head = slice_is(front_method(v->call), "HEAD");
+    struct request_view view = *front_view(v->call);
+    view.grant = v->grant;
+    view.topics = v->hit.route ? &v->hit.topics : NULL;
+    view.topics_are_granted = v->hit.route && (v->hit.grants || v->hit.is_public);
+    if (routes_stream_is_turned_away(r, v)) { /* it may have waited */
+        if (v->taken)
+            return_ticket(r, v);
+    } else if (request_parse_stream(&view, r->config, clock_wall_us(), &request, &problem)) {
+        routes_refuse(r, v, problem.status, buf_slice(&problem.detail));
+    } else if (v->ticket[0] && !v->taken && !head) {
+        take_ticket(r, v);
+    } else {
+        request.grant = v->grant ? grant_ref(v->grant) : NULL;
+        stream_accept(r, v, &request, head);
     }
-    bool head = slice_is(front_method(call), "HEAD");
-    if (atomic_load(&r->node->draining))
-        stream_send_away(r, call, fanout_retry_hint(r->config));
-    else if (head || atomic_load(&r->node->clients) < r->node->max_clients)
-        accept_stream(r, call, &request, head);
-    else
-        stream_answer_full(r, call);
+    buf_reset(&problem.detail);
     subscription_request_reset(&request);
 }

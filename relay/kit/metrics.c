@@ -34,6 +34,9 @@ struct metrics {
 static const char clients_help[] = "Streams, by what they are doing.";
 static const char redis_help[] = "Whether the connection to Redis stands.";
 static const char full_help[] = "Streams that came while the node was full, by its answer.";
+static const char auth_help[] = "Decisions about credentials, by what came of them.";
+static const char cache_help[] = "Tokens that were verified before on this worker, and that were not.";
+static const char tickets_help[] = "Tickets: issued, opened a stream, replaced its open stream, refused.";
 static const char closed_help[] = "Streams that have ended, by reason.";
 static const char http_help[] = "HTTP responses, by class of status.";
 static const char pauses_help[] = "Times that waiting connections were left waiting, by reason.";
@@ -69,6 +72,17 @@ const struct metrics_row metrics_rows[METRIC_COUNT] = {
     COUNTER(M_STREAMS_OPENED, "streams_opened_total", "Streams that have been opened."),
     COUNTER_OF(M_FULL_TOLD, "full_answers_total", "status", "200", full_help),
     COUNTER_OF(M_FULL_REFUSED, "full_answers_total", "status", "503", full_help),
+    COUNTER_OF(M_AUTH_GRANTED, "auth_requests_total", "result", "granted", auth_help),
+    COUNTER_OF(M_AUTH_MISSING, "auth_requests_total", "result", "missing", auth_help),
+    COUNTER_OF(M_AUTH_INVALID, "auth_requests_total", "result", "invalid", auth_help),
+    COUNTER_OF(M_AUTH_FORBIDDEN, "auth_requests_total", "result", "forbidden", auth_help),
+    COUNTER_OF(M_AUTH_UNDECIDED, "auth_requests_total", "result", "undecided", auth_help),
+    COUNTER_OF(M_TOKEN_CACHE_HIT, "token_cache_total", "result", "hit", cache_help),
+    COUNTER_OF(M_TOKEN_CACHE_MISS, "token_cache_total", "result", "miss", cache_help),
+    COUNTER_OF(M_TICKETS_ISSUED, "tickets_total", "what", "issued", tickets_help),
+    COUNTER_OF(M_TICKETS_TAKEN, "tickets_total", "what", "taken", tickets_help),
+    COUNTER_OF(M_TICKETS_REPLACED, "tickets_total", "what", "replaced", tickets_help),
+    COUNTER_OF(M_TICKETS_REFUSED, "tickets_total", "what", "refused", tickets_help),
     COUNTER_OF(M_CLOSED_CLIENT, "streams_closed_total", "reason", "client", closed_help),
     COUNTER_OF(M_CLOSED_SLOW, "streams_closed_total", "reason", "slow", closed_help),
     COUNTER_OF(M_CLOSED_LIFETIME, "streams_closed_total", "reason", "lifetime", closed_help),

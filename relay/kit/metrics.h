@@ -32,6 +32,17 @@ enum metric {
     M_STREAMS_OPENED,
     M_FULL_TOLD, /* status="200": who came while the node was full, and was told to come again … */
     M_FULL_REFUSED, /* status="503": … or refused */
+    M_AUTH_GRANTED, /* result="granted": credentials that were accepted */
+    M_AUTH_MISSING,
+    M_AUTH_INVALID,
+    M_AUTH_FORBIDDEN,
+    M_AUTH_UNDECIDED,
+    M_TOKEN_CACHE_HIT,
+    M_TOKEN_CACHE_MISS,
+    M_TICKETS_ISSUED,
+    M_TICKETS_TAKEN,
+    M_TICKETS_REPLACED,
+    M_TICKETS_REFUSED,
     M_CLOSED_CLIENT,
     M_CLOSED_SLOW,
     M_CLOSED_LIFETIME,

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Requests that wait for what the bus knows: suspended, within auth.timeout, as nothing else tells
+ * that nobody will answer. Each waits for one thing, and goes on as if it had never waited. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/mem.h"
+#include "relay/bus/bus.h"
+#include "relay/http/routes_parts.h"
+
+static const double TICK_S = 0.1;
+
+void routes_visit_reset(struct routes_visit *v)
+{
+    grant_unref(v->grant);
+    route_hit_reset(&v->hit);
+    free(v->secret);
+    *v = (struct routes_visit){0};
+}
+
+void routes_arg_add(struct strings *args, const char *text)
+{
+    strings_add(args, slice_of(text));
+}
+
+void routes_arg_add_u64(struct strings *args, const char *name, uint64_t value)
+{
+    char text[24];
+    snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+    routes_arg_add(args, name);
+    routes_arg_add(args, text);
+}
+
+/* --- beginning to wait ------------------------------------------------------------------------ */
+
+static struct routes_exchange *wait(struct routes *r, struct routes_visit *v)
+{
+    struct routes_exchange *x = mem_zero(1, sizeof(*x));
+    x->routes = r;
+    x->call = v->call;
+    x->visit = *v;
+    *v = (struct routes_visit){0};
+    x->waits = true;
+    x->deadline_ms = clock_mono_ms() + r->config->auth_timeout_ms;
+    TAILQ_INSERT_TAIL(&r->waits, x, link);
+    front_set_user(x->call, x);
+    return x;
+}
+
+void routes_wait_trust(struct routes *r, struct routes_visit *v)
+{
+    (void)wait(r, v); /* admission_check_known() has asked */
+}
+
+static struct note_call *call_new(const struct routes *r, const char *function, const char *ns,
+                                  struct strings *args)
+{
+    struct note_call *note = mem_zero(1, sizeof(*note));
+    note->note.kind = NOTE_CALL;
+    note->worker = r->worker;
+    note->function = function;
+    note->ns = slice_dup(slice_of(ns));
+    note->args = *args;
+    *args = (struct strings){0};
+    return note;
+}
+
+void routes_wait_store(struct routes *r, struct routes_visit *v, const char *function,
+                       const char *ns, struct strings *args,
+                       void (*resume)(struct routes *r, struct routes_visit *v,
+                                      struct note_call *answer))
+{
+    struct note_call *note = call_new(r, function, ns, args);
+    struct routes_exchange *x = wait(r, v);
+    x->store = note;
+    x->resume = resume;
+    note->owner = x;
+    inbox_push(bus_inbox(r->node->bus), &note->note.item);
+}
+
+static struct note_remote *remote_new(const struct routes *r, struct slice connection,
+                                      const char *action, char *body)
+{
+    struct note_remote *note = mem_zero(1, sizeof(*note));
+    note->note.kind = NOTE_REMOTE;
+    note->worker = r->worker;
+    note->connection = slice_dup(connection);
+    note->action = action;
+    note->body = body;
+    return note;
+}
+
+void routes_wait_remote(struct routes *r, struct routes_visit *v, const char *action, char *body,
+                        void (*told)(struct routes *r, struct routes_visit *v,
+                                     struct note_remote *answer))
+{
+    struct note_remote *note = remote_new(r, v->connection, action, body);
+    struct routes_exchange *x = wait(r, v);
+    x->remote = note;
+    x->told = told;
+    note->owner = x;
+    inbox_push(bus_inbox(r->node->bus), &note->note.item);
+}
+
+void routes_tell_store(struct routes *r, const char *function, const char *ns, struct strings *args)
+{
+    inbox_push(bus_inbox(r->node->bus), &call_new(r, function, ns, args)->note.item);
+}
+
+void routes_tell_remote(struct routes *r, struct slice connection, const char *action,
+                        const char *body)
+{
+    struct note_remote *note = remote_new(r, connection, action, slice_dup(slice_of(body)));
+    inbox_push(bus_inbox(r->node->bus), &note->note.item);
+}
+
+/* --- going on --------------------------------------------------------------------------------- */
+
+static void forget(struct routes *r, struct routes_exchange *x)
+{
+    if (x->waits)
+        TAILQ_REMOVE(&r->waits, x, link);
+    x->waits = false;
+    if (x->store) {
+        x->store->owner = NULL;
+        atomic_store_explicit(&x->store->cancelled, true, memory_order_relaxed);
+    }
+    if (x->remote) {
+        x->remote->owner = NULL;
+        atomic_store_explicit(&x->remote->cancelled, true, memory_order_relaxed);
+    }
+    x->store = NULL;
+    x->remote = NULL;
+}
+
+/* The exchange ends, and leaves the visit. */
+static struct routes_visit finish(struct routes *r, struct routes_exchange *x)
+{
+    struct routes_visit v = x->visit;
+    forget(r, x);
+    front_set_user(v.call, NULL);
+    free(x);
+    return v;
+}
+
+void routes_wait_over(struct routes *r, struct routes_exchange *x)
+{
+    forget(r, x);
+    routes_visit_reset(&x->visit);
+}
+
+/* A ticket that was taken although nobody waits any more goes back as if it had not been. */
+static void return_ticket(struct routes *r, const struct note_call *note)
+{
+    const struct strings *answer = &note->answer;
+    if (strcmp(note->function, "sse_ticket_take") != 0 || note->error || !answer->count ||
+        strcmp(answer->items[0], "ok") != 0)
+        return;
+    struct strings args = {0};
+    for (size_t i = 0; i < 3 && i < note->args.count; i++) /* the hash, and by whom */
+        routes_arg_add(&args, note->args.items[i]);
+    routes_arg_add_u64(&args, "grace", r->config->ticket_reconnect_grace_ms);
+    routes_arg_add_u64(&args, "unused", 1);
+    routes_tell_store(r, "sse_ticket_end", note->ns, &args);
+}
+
+void routes_take_call(struct routes *r, struct note_call *note)
+{
+    struct routes_exchange *x = note->owner;
+    if (!x) {
+        return_ticket(r, note);
+    } else {
+        void (*resume)(struct routes *, struct routes_visit *, struct note_call *) = x->resume;
+        x->store = NULL;
+        struct routes_visit v = finish(r, x);
+        if (note->error && note->error != ERR_DENIED)
+            routes_refuse_undecided(r, &v);
+        else
+            resume(r, &v, note);
+        routes_visit_reset(&v);
+    }
+    note_call_free(note);
+}
+
+void routes_take_remote(struct routes *r, struct note_remote *note)
+{
+    struct routes_exchange *x = note->owner;
+    if (x) {
+        void (*told)(struct routes *, struct routes_visit *, struct note_remote *) = x->told;
+        x->remote = NULL;
+        struct routes_visit v = finish(r, x);
+        told(r, &v, note);
+        routes_visit_reset(&v);
+    }
+    note_remote_free(note);
+}
+
+/* Those that waited for it look again. */
+void routes_take_revoked(struct routes *r, struct note_revoked *note)
+{
+    admission_take_revoked(r->admission, note);
+    fanout_revoke(r->fanout, note);
+    bool loaded = note->loaded;
+    note_revoked_free(note);
+    if (!loaded)
+        return;
+    struct routes_waits turn = TAILQ_HEAD_INITIALIZER(turn);
+    struct routes_exchange *x, *next;
+    for (x = TAILQ_FIRST(&r->waits); x; x = next) {
+        next = TAILQ_NEXT(x, link);
+        if (x->store || x->remote)
+            continue;
+        TAILQ_REMOVE(&r->waits, x, link);
+        TAILQ_INSERT_TAIL(&turn, x, link);
+    }
+    while ((x = TAILQ_FIRST(&turn))) {
+        TAILQ_REMOVE(&turn, x, link);
+        x->waits = false;
+        struct routes_visit v = finish(r, x);
+        routes_admit(r, &v);
+    }
+}
+
+/* --- time ------------------------------------------------------------------------------------- */
+
+static void on_tick(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    (void)loop, (void)revents;
+    struct routes *r = w->data;
+    uint64_t now_ms = clock_mono_ms();
+    struct routes_exchange *x;
+    while ((x = TAILQ_FIRST(&r->waits)) && x->deadline_ms <= now_ms) {
+        struct routes_visit v = finish(r, x);
+        routes_refuse_undecided(r, &v);
+        routes_visit_reset(&v);
+    }
+    admission_tick(r->admission);
+}
+
+void routes_wait_start(struct routes *r)
+{
+    TAILQ_INIT(&r->waits);
+    ev_timer_init(&r->tick, on_tick, TICK_S, TICK_S);
+    r->tick.data = r;
+    ev_timer_start(r->loop, &r->tick);
+}
+
+void routes_wait_stop(struct routes *r)
+{
+    ev_timer_stop(r->loop, &r->tick);
+}
