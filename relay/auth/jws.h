@@ -15,8 +15,8 @@ struct jws {
     struct buf signature;
 };
 
-/* NULL: @out is filled, and borrows from @text. Otherwise a static reason, and @out is empty. One
- * token has one text only, but for ECDSA, whose signatures everybody can turn into a second one
- * (s into n-s), which is why nothing is ever remembered by a text that is refused. */
+/* NULL: @out is filled, and borrows from @text. Otherwise a static reason, and @out is empty. A
+ * token has one text only, but with ECDSA, where everybody can turn a signature into a second one
+ * (s into n - s): so what is revoked is a jti, a subject or a kid, and never a text. */
 const char *jws_parse(struct slice text, struct jws *out);
 void jws_reset(struct jws *jws);

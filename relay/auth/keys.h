@@ -15,8 +15,9 @@ struct keys;
 
 /* Out of a file's bytes, told apart by what they are: a PEM public key or certificate, a JWK, a
  * JWKS, else a secret (without the line feed at its end). @algs: the bits of those that may be
- * used. ERR_INVALID: *why (appended) is a sentence that never quotes from @bytes. In a JWKS keys
- * that cannot be used are skipped, as long as one can. @bytes stay the caller's to wipe. */
+ * used. ERR_INVALID: *why (appended) is a sentence that quotes nothing from @bytes but a kid. In a
+ * JWKS keys that cannot be used are skipped, as long as one can. @bytes stay the caller's to wipe.
+ */
 NODISCARD enum err keys_parse(struct slice bytes, uint32_t algs, struct keys **out,
                               struct buf *why);
 void keys_free(struct keys *keys); /* wipes the secrets; NULL is fine */

@@ -120,6 +120,14 @@ static enum err check_ec(EVP_PKEY *key, uint32_t *can, struct buf *why)
     return ERR_INVALID;
 }
 
+static enum err check_edwards(const EVP_PKEY *key, struct buf *why)
+{
+    if (!key_is_weak_edwards(key))
+        return OK;
+    buf_puts(why, "a key under which everybody can sign");
+    return ERR_INVALID;
+}
+
 #define RSA_PKCS1_BITS (ALG_BIT(ALG_RS256) | ALG_BIT(ALG_RS384) | ALG_BIT(ALG_RS512))
 #define RSA_PSS_BITS (ALG_BIT(ALG_PS256) | ALG_BIT(ALG_PS384) | ALG_BIT(ALG_PS512))
 
@@ -139,7 +147,7 @@ static enum err check_public(EVP_PKEY *key, uint32_t *can, struct buf *why)
     case EVP_PKEY_ED25519:
     case EVP_PKEY_ED448:
         *can = ALG_BIT(ALG_EDDSA);
-        return OK;
+        return check_edwards(key, why);
     }
     buf_puts(why, "a key of a kind that signs no tokens; expected RSA, EC, Ed25519 or Ed448");
     return ERR_INVALID;

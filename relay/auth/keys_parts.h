@@ -34,6 +34,9 @@ NODISCARD enum err key_take_secret(struct key *key, struct keys *keys, struct sl
 NODISCARD enum err key_take_public(struct key *key, struct keys *keys, EVP_PKEY *public_key,
                                    uint32_t algs, struct buf *why);
 
+/* --- keys_weak.c ------------------------------------------------------------------------------ */
+bool key_is_weak_edwards(const EVP_PKEY *key);
+
 /* --- keys_pem.c ------------------------------------------------------------------------------- */
 bool keys_is_pem(struct slice bytes);
 /* A public key in a form that we do not read. */
