@@ -65,7 +65,7 @@ static bool pass_needs(struct routes *r, const struct routes_visit *v, const str
         routes_refuse(r, v, 403, SLICE_LIT("your credentials do not grant to publish anything"));
         return false;
     }
-    if (!route_hit_allows(&v->hit, grant)) {
+    if (v->hit.route && !route_hit_allows(&v->hit, grant)) {
         routes_refuse(r, v, 403, SLICE_LIT("your credentials lack what this path requires"));
         return false;
     }
