@@ -142,8 +142,10 @@ static void look_at_ticket(struct routes *r, struct routes_visit *v, struct slic
     buf_reset(&hash);
     fanout_make_id(r->fanout, &v->id);
     struct strings args = {0};
+    uint64_t cursor;
     char *copy = slice_dup(ns); /* the visit, and with it the request, is handed over */
     routes_put_ticket_args(r, v, &args);
+    routes_arg_add_u64(&args, "cursor", request_cursor(front_view(v->call), &cursor));
     routes_arg_add_u64(&args, "peek", 1);
     routes_wait_store(r, v, "sse_ticket_take", copy, &args, on_ticket);
     free(copy);

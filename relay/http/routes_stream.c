@@ -130,8 +130,10 @@ static void take_ticket(struct routes *r, struct routes_visit *v)
         routes_reply_away(r, v->call, fanout_retry_hint(r->config));
         return;
     }
+    uint64_t cursor;
     char *ns = slice_dup(slice_of(grant_fields(v->grant)->ns));
     routes_put_ticket_args(r, v, &args);
+    routes_arg_add_u64(&args, "cursor", request_cursor(front_view(v->call), &cursor));
     routes_wait_store(r, v, "sse_ticket_take", ns, &args, on_taken);
     free(ns);
 }

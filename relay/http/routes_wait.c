@@ -37,13 +37,11 @@ void routes_put_ticket_args(const struct routes *r, const struct routes_visit *v
                             struct strings *args)
 {
     struct buf id = {0};
-    uint64_t cursor;
     routes_arg_add(args, v->ticket);
     routes_arg_add(args, "connection");
     connection_id_put(&id, &v->id);
     strings_add(args, buf_slice(&id));
     buf_reset(&id);
-    routes_arg_add_u64(args, "cursor", request_cursor(front_view(v->call), &cursor));
     routes_arg_add_u64(args, "grace", r->config->ticket_reconnect_grace_ms);
 }
 
