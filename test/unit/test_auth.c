@@ -4,8 +4,10 @@
 #include "relay/kit/log.h"
 #include "test/unit/auth_rig.h"
 #include "test/unit/tests_run.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ISSUER(iss, namespaces)                                                                    \
     "{'iss': '" iss "', 'algs': ['HS256'], 'keys': 'secret', 'namespaces': " namespaces "}"
@@ -167,6 +169,31 @@ START_TEST(test_who_was_refused)
 }
 END_TEST
 
+/* The operator hears of it, once for each issuer, and never the token. */
+START_TEST(test_claims_that_grant_nothing_are_logged_once)
+{
+    struct auth *auth =
+        rig_auth("{'issuers': [" ISSUER("i", "['t1']") ", " ISSUER("j", "['t1']") "]}");
+    FILE *file = tmpfile();
+    char text[4096];
+    log_setup(LOG_INFO, LOG_LOGFMT);
+    ck_assert_int_ge(dup2(fileno(file), STDERR_FILENO), 0);
+    grant_unref(rig_grant(auth, "{'sse': {'subscribe': ['fine']}}"));
+    ck_assert_int_eq(lseek(fileno(file), 0, SEEK_END), 0);
+    grant_unref(rig_grant(auth, "{'sse': {'subscribe': ['a..b', 'c d']}}"));
+    grant_unref(rig_grant(auth, "{'sse': {'subscribe': ['e..f']}}"));
+    grant_unref(rig_grant(auth, "{'iss': 'j', 'sse': {'subscribe': ['g..h']}}"));
+    ssize_t len = pread(fileno(file), text, sizeof text, 0);
+    ck_assert_int_gt(len, 0);
+    struct slice all = {text, (size_t)len};
+    rig_expect_parts(all, "issuer=i|/sse/subscribe[0]: a..b: it is no pattern|issuer=j|g..h");
+    ck_assert_ptr_null(memmem(text, all.len, "e..f", 4));
+    ck_assert_ptr_null(memmem(text, all.len, "eyJ", 3));
+    fclose(file);
+    auth_unref(auth);
+}
+END_TEST
+
 /* --- static keys ------------------------------------------------------------------------------ */
 
 #define KEYS                                                                                       \
@@ -260,6 +287,7 @@ int main(void)
     tcase_add_test(tests, test_subjects_open_their_own_topic_only);
     tcase_add_test(tests, test_refusals);
     tcase_add_test(tests, test_who_was_refused);
+    tcase_add_test(tests, test_claims_that_grant_nothing_are_logged_once);
     tcase_add_test(tests, test_static_keys);
     tcase_add_test(tests, test_explain);
     return tests_run(tests);
