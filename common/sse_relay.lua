@@ -26,12 +26,13 @@
 --   FCALL sse_ticket 1 P:{ns} HASH grant JSON ttl MS until S
 --       → OK. HASH: SHA-256 of the ticket's text, 64 hexadecimal digits. Unused it lives for ttl;
 --         whatever happens, it is worthless from the Unix second S on (0: after 30 days)
---   FCALL sse_ticket_take 1 P:{ns} HASH connection ID cursor 0|1 grace MS
+--   FCALL sse_ticket_take 1 P:{ns} HASH connection ID cursor 0|1 grace MS [peek 0|1]
 --       → {"ok", grant, the connection that has it, perhaps still open, or ""} or {"no", why}. The
---         first time by anybody; then only with a cursor, and a grace above 0; ID has it from now on
+--         first time by anybody; then only with a cursor, and a grace above 0; ID has it from now on.
+--         peek 1: the same answer, and nothing changes
 --   FCALL sse_ticket_end 1 P:{ns} HASH connection ID grace MS unused 0|1
 --       → OK. ID's stream is over, if it still has the ticket: that lives for grace more (0: it is
---         gone); or, unused, is as good as new for what is left of its first ttl
+--         gone); or, unused, is as good as new for what is left of its first ttl, if anything is
 --   FCALL sse_revoke 1 P:{ns} jti J | sub S [before T] | kid K
 --       → OK. before: the Unix second at which, or before which, the tokens were issued; default: now
 --   FCALL sse_revoked 1 P:{ns}
@@ -1139,7 +1140,9 @@ local TICKET_RULES = {
     sse_ticket = {
         grant = grant_rule, ttl = number_rule(1, MAX_TICKET_MS), ['until'] = number_rule(0, MAX_ID / 1000),
     },
-    sse_ticket_take = { connection = connection_rule, cursor = flag_rule, grace = TICKET_GRACE },
+    sse_ticket_take = {
+        connection = connection_rule, cursor = flag_rule, grace = TICKET_GRACE, peek = flag_rule,
+    },
     sse_ticket_end = { connection = connection_rule, grace = TICKET_GRACE, unused = flag_rule },
 }
 
@@ -1158,7 +1161,7 @@ local function ticket_call(who, keys, args)
         return nil, fail(who, fault)
     end
     for name in pairs(TICKET_RULES[who]) do
-        if options[name] == nil then
+        if options[name] == nil and name ~= 'peek' then
             return nil, fail(who, name .. ': missing')
         end
     end
@@ -1225,8 +1228,10 @@ local function sse_ticket_take(keys, args)
     elseif had and not o.cursor then
         return { 'no', 'it was used, and this is no reconnect: it has no cursor' }
     end
-    call('HSET', key, 'by', o.connection)
-    ticket_live(key, last - now, last, now)
+    if not o.peek then
+        call('HSET', key, 'by', o.connection)
+        ticket_live(key, last - now, last, now)
+    end
     return { 'ok', grant, had and by ~= '-' and by or '' }
 end
 
@@ -1238,8 +1243,9 @@ local function sse_ticket_end(keys, args)
     local now = clock_ms()
     local last, fresh, by = ticket_find(key)
     if last and by == o.connection then
-        call('HSET', key, 'by', o.unused and '' or '-')
-        ticket_live(key, o.unused and fresh - now or o.grace, last, now)
+        local unused = o.unused and fresh > now
+        call('HSET', key, 'by', unused and '' or '-')
+        ticket_live(key, unused and fresh - now or o.grace, last, now)
     end
     return redis.status_reply('OK')
 end

@@ -9,7 +9,8 @@
 #define REQUEST_TYPES_MAX 64    /* event= filters of a stream */
 #define REQUEST_BATCH_MAX 10000 /* events in one publish */
 
-/* Starts *problem over with @status and the sentence; always ERR_INVALID, for `return refuse(…)`.
+/* request_problem.c. Starts *problem over with @status and the sentence; always ERR_INVALID, for
+ * `return refuse(…)`.
  */
 enum err request_refuse(struct problem *problem, unsigned status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

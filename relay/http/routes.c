@@ -27,7 +27,11 @@ static const struct routes_path events = {
     .path = "/events", .streams = true, .needs = NEEDS_CREDENTIALS, .serve = routes_serve_events};
 
 static const struct routes_path table[] = {
-    {.path = "/publish", .posts = true, .needs = NEEDS_CREDENTIALS, .serve = routes_serve_publish},
+    {.path = "/publish",
+     .posts = true,
+     .publishes = true,
+     .needs = NEEDS_CREDENTIALS,
+     .serve = routes_serve_publish},
     {.path = "/health", .serve = routes_serve_health},
     {.path = "/ready", .serve = routes_serve_ready},
     {.path = "/metrics", .needs = NEEDS_METRICS, .serve = routes_serve_metrics},
@@ -36,6 +40,7 @@ static const struct routes_path table[] = {
     {.path = "/tickets",
      .posts = true,
      .auth_only = true,
+     .issues = true,
      .needs = NEEDS_CREDENTIALS,
      .serve = routes_serve_tickets},
     {.path = "/revoke",

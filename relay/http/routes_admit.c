@@ -34,7 +34,7 @@ static bool cookie_is_misused(const struct routes *r, const struct routes_visit 
 bool routes_pass_credentials(struct routes *r, const struct routes_visit *v,
                              const struct admission_verdict *verdict)
 {
-    if (verdict->is_nobody && v->path->serve == routes_serve_tickets) {
+    if (verdict->is_nobody && v->path->issues) {
         struct admission_verdict missing = {0};
         admission_refuse_nobody(r->admission, &missing);
         routes_refuse_verdict(r, v, &missing);
@@ -61,11 +61,11 @@ static bool pass_needs(struct routes *r, const struct routes_visit *v, const str
         routes_refuse(r, v, 403, SLICE_LIT("this needs credentials that grant admin"));
         return false;
     }
-    if (v->path->serve == routes_serve_publish && !grant_fields(grant)->publish.count) {
+    if (v->path->publishes && !grant_fields(grant)->publish.count) {
         routes_refuse(r, v, 403, SLICE_LIT("your credentials do not grant to publish anything"));
         return false;
     }
-    if (!route_hit_allows(&v->hit, grant)) {
+    if (v->hit.route && !route_hit_allows(&v->hit, grant)) {
         routes_refuse(r, v, 403, SLICE_LIT("your credentials lack what this path requires"));
         return false;
     }
@@ -124,20 +124,6 @@ static void on_ticket(struct routes *r, struct routes_visit *v, struct note_call
         let_in(r, v);
 }
 
-void routes_put_ticket_args(const struct routes *r, const struct routes_visit *v,
-                            struct strings *args)
-{
-    struct buf id = {0};
-    uint64_t cursor;
-    routes_arg_add(args, v->ticket);
-    routes_arg_add(args, "connection");
-    connection_id_put(&id, &v->id);
-    strings_add(args, buf_slice(&id));
-    buf_reset(&id);
-    routes_arg_add_u64(args, "cursor", request_cursor(front_view(v->call), &cursor));
-    routes_arg_add_u64(args, "grace", r->config->ticket_reconnect_grace_ms);
-}
-
 /* Looks, and takes nothing: what is refused later spends no ticket. */
 static void look_at_ticket(struct routes *r, struct routes_visit *v, struct slice ticket)
 {
@@ -148,7 +134,7 @@ static void look_at_ticket(struct routes *r, struct routes_visit *v, struct slic
         return;
     }
     if (admission_check_known(r->admission, ns)) {
-        routes_wait_trust(r, v);
+        routes_wait_trust(r, v, routes_admit);
         return;
     }
     digest_put_hex(&hash, ticket);
@@ -156,8 +142,10 @@ static void look_at_ticket(struct routes *r, struct routes_visit *v, struct slic
     buf_reset(&hash);
     fanout_make_id(r->fanout, &v->id);
     struct strings args = {0};
+    uint64_t cursor;
     char *copy = slice_dup(ns); /* the visit, and with it the request, is handed over */
     routes_put_ticket_args(r, v, &args);
+    routes_arg_add_u64(&args, "cursor", request_cursor(front_view(v->call), &cursor));
     routes_arg_add_u64(&args, "peek", 1);
     routes_wait_store(r, v, "sse_ticket_take", copy, &args, on_ticket);
     free(copy);
@@ -169,7 +157,7 @@ static void enter(struct routes *r, struct routes_visit *v)
 {
     enum err revoked = admission_check_revoked(r->admission, v->grant);
     if (revoked == ERR_AGAIN)
-        routes_wait_trust(r, v);
+        routes_wait_trust(r, v, routes_admit);
     else if (revoked)
         routes_refuse(r, v, 401, SLICE_LIT("revoked"));
     else if (pass_needs(r, v, v->grant))

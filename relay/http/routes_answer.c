@@ -133,3 +133,16 @@ void routes_put_preamble(struct buf *b, uint64_t retry_ms)
 {
     buf_printf(b, ":ok\nretry: %llu\n", (unsigned long long)retry_ms);
 }
+
+/* Native EventSource gives up for good after any status but 200: so a node that cannot take it
+ * answers with one, a hint when to come back (perhaps to another node), and an end. */
+void routes_reply_away(struct routes *r, struct front_call *call, uint64_t retry_ms)
+{
+    struct routes_headers h = {0};
+    struct buf body = {0};
+    routes_header_add_stream(r, call, &h);
+    routes_header_add(&h, "Connection", "close");
+    /* No blank line: one before any id makes an EventSource forget its last. */
+    routes_put_preamble(&body, retry_ms);
+    front_reply(call, 200, h.items, h.count, &body);
+}

@@ -3,7 +3,8 @@
  * table of paths, routes_admit.c who may come in, routes_stream.c GET /events, routes_publish.c
  * POST /publish, routes_tickets.c, routes_revoke.c and routes_renew.c what their names say,
  * routes_state.c what a node tells of itself; below them routes_wait.c has requests wait for the
- * bus, routes_refuse.c says no, and routes_answer.c knows how every answer looks. */
+ * bus, routes_refuse.c says no, routes_outcome.c tells what came of a publish, and routes_answer.c
+ * knows how every answer looks. */
 #pragma once
 #include <sys/queue.h>
 
@@ -29,6 +30,8 @@ struct routes_path {
     const char *path;
     bool posts;     /* it takes POST; else GET and HEAD */
     bool streams;   /* it answers with a stream */
+    bool publishes; /* what is refused is told to be unpublished */
+    bool issues;    /* tickets: which anonymous requests do not get */
     bool auth_only; /* there is no such path without authentication */
     enum routes_needs needs;
     void (*serve)(struct routes *r, struct routes_visit *v);
@@ -75,6 +78,7 @@ struct routes_exchange {
     struct routes_visit visit;
     struct note_call *store;
     struct note_remote *remote;
+    void (*again)(struct routes *r, struct routes_visit *v);
     void (*resume)(struct routes *r, struct routes_visit *v, struct note_call *answer);
     void (*told)(struct routes *r, struct routes_visit *v, struct note_remote *answer);
     bool waits; /* it is in routes.waits */
@@ -107,6 +111,17 @@ void routes_header_add_stream(const struct routes *r, struct front_call *call,
                               struct routes_headers *h);
 /* What a stream begins with. */
 void routes_put_preamble(struct buf *b, uint64_t retry_ms);
+/* 200, when to come back, and an end: native EventSource gives up for good after any other status.
+ */
+void routes_reply_away(struct routes *r, struct front_call *call, uint64_t retry_ms);
+
+/* --- routes_outcome.c: what came of a publish ------------------------------------------------- */
+
+void routes_reply_outcome(struct routes *r, struct front_call *call,
+                          const struct note_publish *note);
+/* A problem of something that surely was not published, and never will be. */
+void routes_reply_unpublished(struct routes *r, struct front_call *call, unsigned status,
+                              struct slice detail, const struct routes_headers *extra);
 
 /* --- routes_refuse.c -------------------------------------------------------------------------- */
 
@@ -122,15 +137,14 @@ void routes_refuse_later(struct routes *r, const struct routes_visit *v, unsigne
                          struct slice detail);
 /* Nobody can say now: never an event, never a grant. */
 void routes_refuse_undecided(struct routes *r, const struct routes_visit *v);
-/* A problem of something that surely was not published, and never will be. */
-void routes_reply_unpublished(struct routes *r, struct front_call *call, unsigned status,
-                              struct slice detail, const struct routes_headers *extra);
 
 /* --- routes_wait.c: what was let in waits here, for auth.timeout, and is undecided then --------
  */
 
-/* Has the visit (taken over) wait until the revocations of a namespace are known. */
-void routes_wait_trust(struct routes *r, struct routes_visit *v);
+/* Has the visit (taken over) wait until the revocations of a namespace are known; then @again takes
+ * it over. */
+void routes_wait_trust(struct routes *r, struct routes_visit *v,
+                       void (*again)(struct routes *r, struct routes_visit *v));
 /* …until the store has answered @function, whose arguments (taken over) are @args. @resume gets the
  * answer, borrowed, with error OK or ERR_DENIED. */
 void routes_wait_store(struct routes *r, struct routes_visit *v, const char *function,
@@ -153,6 +167,9 @@ void routes_visit_reset(struct routes_visit *v);
 /* "name value" pairs and single texts for an FCALL. */
 void routes_arg_add(struct strings *args, const char *text);
 void routes_arg_add_u64(struct strings *args, const char *name, uint64_t value);
+/* What the library's functions on tickets want to know of a visit. */
+void routes_put_ticket_args(const struct routes *r, const struct routes_visit *v,
+                            struct strings *args);
 
 /* --- routes_admit.c --------------------------------------------------------------------------- */
 
@@ -164,10 +181,6 @@ bool routes_admit_header(struct routes *r, const struct routes_visit *v);
 /* What its credentials are worth, whatever else it asks. False: it was refused. */
 bool routes_pass_credentials(struct routes *r, const struct routes_visit *v,
                              const struct admission_verdict *verdict);
-/* What the library's functions on tickets want to know of a visit. */
-void routes_put_ticket_args(const struct routes *r, const struct routes_visit *v,
-                            struct strings *args);
-
 /* --- one for each path; the method is among those of the path --------------------------------- */
 
 void routes_serve_events(struct routes *r, struct routes_visit *v);
@@ -182,7 +195,5 @@ void routes_serve_stats(struct routes *r, struct routes_visit *v);
 
 /* routes_stream.c. After a change of configuration. */
 void routes_stream_configure(struct routes *r);
-/* Native EventSource gives up for good after any status but 200: 200, when to come back, an end.
- * Before the credentials are looked at: whether the node takes no streams, and has said so. */
-void routes_stream_send_away(struct routes *r, struct front_call *call, uint64_t retry_ms);
+/* Before the credentials are looked at: whether the node takes no streams, and has said so. */
 bool routes_stream_is_turned_away(struct routes *r, const struct routes_visit *v);

@@ -37,65 +37,12 @@ void routes_serve_publish(struct routes *r, struct routes_visit *v)
     inbox_push(bus_inbox(r->node->bus), &note->note.item);
 }
 
-static void put_id(struct buf *b, uint64_t id)
-{
-    if (id)
-        buf_printf(b, "{\"id\":\"%llu\"}", (unsigned long long)id);
-    else
-        buf_puts(b, "{\"id\":null}");
-}
-
-static void put_ids(struct buf *b, const struct note_publish *note)
-{
-    buf_puts(b, note->request.batch ? "[" : "");
-    for (size_t i = 0; i < note->request.count; i++) {
-        buf_puts(b, i ? "," : "");
-        put_id(b, note->ids[i]);
-    }
-    buf_puts(b, note->request.batch ? "]" : "");
-}
-
-/* Members beside those of RFC 9457: whether it was published, and then with which ids. */
-static void reply_outcome(struct routes *r, const struct note_publish *note,
-                          struct front_call *call, const struct routes_headers *extra)
-{
-    static const char *const published[] = {
-        [PUBLISH_NOT] = "false", [PUBLISH_UNKNOWN] = "null", [PUBLISH_DONE] = "true"};
-    struct routes_headers h = extra ? *extra : (struct routes_headers){0};
-    struct buf body = {0};
-    if (!extra && note->status == 503 && note->outcome == PUBLISH_NOT)
-        routes_header_add(&h, "Retry-After", "1");
-    request_put_problem(&body, note->status, buf_slice(&note->detail));
-    body.len--; /* the brace */
-    buf_printf(&body, ",\"published\":%s", published[note->outcome]);
-    if (note->outcome == PUBLISH_DONE) {
-        buf_puts(&body, ",\"events\":");
-        put_ids(&body, note);
-    }
-    buf_putc(&body, '}');
-    routes_reply(r, call, note->status, "application/problem+json", &body, &h);
-}
-
-void routes_reply_unpublished(struct routes *r, struct front_call *call, unsigned status,
-                              struct slice detail, const struct routes_headers *extra)
-{
-    struct note_publish note = {.status = status, .outcome = PUBLISH_NOT};
-    buf_put(&note.detail, detail.ptr, detail.len);
-    reply_outcome(r, &note, call, extra);
-    buf_reset(&note.detail);
-}
-
 void routes_take_published(struct routes *r, struct note_publish *note)
 {
     struct routes_exchange *x = note->owner;
-    if (x && note->status == 200) {
-        struct buf body = {0};
-        put_ids(&body, note);
-        routes_reply(r, x->call, 200, "application/json", &body, NULL);
-    } else if (x) {
-        reply_outcome(r, note, x->call, NULL);
-    }
-    if (x)
+    if (x) {
+        routes_reply_outcome(r, x->call, note);
         x->publish = NULL;
+    }
     note_publish_free(note);
 }

@@ -42,7 +42,7 @@ static void refuse(struct routes *r, const struct routes_visit *v, unsigned stat
 {
     if (wants_event(v) && status != 400)
         refuse_by_event(r, v->call, status, detail);
-    else if (v->path->serve == routes_serve_publish)
+    else if (v->path->publishes)
         routes_reply_unpublished(r, v->call, status, detail, h);
     else
         routes_reply_problem(r, v->call, status, detail, h);
@@ -98,7 +98,7 @@ void routes_refuse_undecided(struct routes *r, const struct routes_visit *v)
 {
     metrics_add(r->node->metrics[r->worker], M_AUTH_UNDECIDED, 1);
     if (v->path->streams) {
-        routes_stream_send_away(r, v->call, fanout_retry_hint(r->config));
+        routes_reply_away(r, v->call, fanout_retry_hint(r->config));
         return;
     }
     routes_refuse_later(r, v, 1,

@@ -32,19 +32,6 @@ static bool negotiate_gzip(const struct routes *r, struct front_call *call,
     return true;
 }
 
-/* Native EventSource gives up for good after any status but 200: so a node that cannot take it
- * answers with one, a hint when to come back (perhaps to another node), and an end. */
-void routes_stream_send_away(struct routes *r, struct front_call *call, uint64_t retry_ms)
-{
-    struct routes_headers h = {0};
-    struct buf body = {0};
-    routes_header_add_stream(r, call, &h);
-    routes_header_add(&h, "Connection", "close");
-    /* No blank line: one before any id makes an EventSource forget its last. */
-    routes_put_preamble(&body, retry_ms);
-    front_reply(call, 200, h.items, h.count, &body);
-}
-
 /* --- full ------------------------------------------------------------------------------------- */
 
 void routes_stream_configure(struct routes *r)
@@ -72,7 +59,7 @@ static void stream_answer_full(struct routes *r, const struct routes_visit *v)
                 log_u64(r->node->max_clients), "not_logged", log_u64(held), NULL);
     metrics_add(metrics, told ? M_FULL_TOLD : M_FULL_REFUSED, 1);
     if (told)
-        routes_stream_send_away(r, v->call, FULL_RETRIES * fanout_retry_hint(r->config));
+        routes_reply_away(r, v->call, FULL_RETRIES * fanout_retry_hint(r->config));
     else
         stream_refuse(r, v);
 }
@@ -81,7 +68,7 @@ bool routes_stream_is_turned_away(struct routes *r, const struct routes_visit *v
 {
     bool head = slice_is(front_method(v->call), "HEAD");
     if (atomic_load(&r->node->draining))
-        routes_stream_send_away(r, v->call, fanout_retry_hint(r->config));
+        routes_reply_away(r, v->call, fanout_retry_hint(r->config));
     else if (!head && atomic_load(&r->node->clients) >= r->node->max_clients)
         stream_answer_full(r, v);
     else
@@ -140,11 +127,13 @@ static void take_ticket(struct routes *r, struct routes_visit *v)
 {
     struct strings args = {0};
     if (front_is_gone(v->call)) { /* a suspended call hears no hang-up */
-        routes_stream_send_away(r, v->call, fanout_retry_hint(r->config));
+        routes_reply_away(r, v->call, fanout_retry_hint(r->config));
         return;
     }
+    uint64_t cursor;
     char *ns = slice_dup(slice_of(grant_fields(v->grant)->ns));
     routes_put_ticket_args(r, v, &args);
+    routes_arg_add_u64(&args, "cursor", request_cursor(front_view(v->call), &cursor));
     routes_wait_store(r, v, "sse_ticket_take", ns, &args, on_taken);
     free(ns);
 }

@@ -33,6 +33,18 @@ void routes_arg_add_u64(struct strings *args, const char *name, uint64_t value)
     routes_arg_add(args, text);
 }
 
+void routes_put_ticket_args(const struct routes *r, const struct routes_visit *v,
+                            struct strings *args)
+{
+    struct buf id = {0};
+    routes_arg_add(args, v->ticket);
+    routes_arg_add(args, "connection");
+    connection_id_put(&id, &v->id);
+    strings_add(args, buf_slice(&id));
+    buf_reset(&id);
+    routes_arg_add_u64(args, "grace", r->config->ticket_reconnect_grace_ms);
+}
+
 /* --- beginning to wait ------------------------------------------------------------------------ */
 
 static struct routes_exchange *wait(struct routes *r, struct routes_visit *v)
@@ -49,9 +61,10 @@ static struct routes_exchange *wait(struct routes *r, struct routes_visit *v)
     return x;
 }
 
-void routes_wait_trust(struct routes *r, struct routes_visit *v)
+void routes_wait_trust(struct routes *r, struct routes_visit *v,
+                       void (*again)(struct routes *r, struct routes_visit *v))
 {
-    (void)wait(r, v); /* admission_check_known() has asked */
+    wait(r, v)->again = again; /* admission_check_known() has asked */
 }
 
 static struct note_call *call_new(const struct routes *r, const char *function, const char *ns,
@@ -216,7 +229,7 @@ void routes_take_revoked(struct routes *r, struct note_revoked *note)
     struct routes_exchange *x, *next;
     for (x = TAILQ_FIRST(&r->waits); x; x = next) {
         next = TAILQ_NEXT(x, link);
-        if (x->store || x->remote)
+        if (!x->again)
             continue;
         TAILQ_REMOVE(&r->waits, x, link);
         TAILQ_INSERT_TAIL(&turn, x, link);
@@ -224,8 +237,9 @@ void routes_take_revoked(struct routes *r, struct note_revoked *note)
     while ((x = TAILQ_FIRST(&turn))) {
         TAILQ_REMOVE(&turn, x, link);
         x->waits = false;
+        void (*again)(struct routes *, struct routes_visit *) = x->again;
         struct routes_visit v = finish(r, x);
-        routes_admit(r, &v);
+        again(r, &v);
     }
 }
 

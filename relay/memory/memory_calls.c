@@ -88,12 +88,13 @@ static enum err run_ticket(struct run *run)
 static enum err run_ticket_take(struct run *run)
 {
     struct store_call *call = run->call;
-    uint64_t cursor, grace_ms;
+    uint64_t cursor, grace_ms, peek = 0;
     const char *connection = option(call, 1, "connection"), *grant, *previous;
     if (!connection || !number(call, 1, "cursor", &cursor) || !number(call, 1, "grace", &grace_ms))
         return refuse(call, "connection, cursor or grace: missing");
+    (void)number(call, 1, "peek", &peek);
     enum err e = memory_tickets_take(run->calls->tickets, slice_of(call->ns), ticket_hash(call),
-                                     slice_of(connection), cursor != 0, grace_ms,
+                                     slice_of(connection), cursor != 0, grace_ms, peek != 0,
                                      run->now_us / 1000, &grant, &previous);
     say(call, e ? "no" : "ok");
     if (e == ERR_NOT_FOUND)

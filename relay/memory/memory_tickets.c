@@ -100,7 +100,7 @@ enum err memory_tickets_put(struct memory_tickets *tickets, struct slice ns, str
 }
 
 enum err memory_tickets_take(struct memory_tickets *tickets, struct slice ns, struct slice hash,
-                             struct slice connection, bool cursor, uint64_t grace_ms,
+                             struct slice connection, bool cursor, uint64_t grace_ms, bool peek,
                              uint64_t now_ms, const char **grant, const char **previous)
 {
     struct ticket *ticket = ticket_find(tickets, ns, hash, now_ms);
@@ -110,10 +110,12 @@ enum err memory_tickets_take(struct memory_tickets *tickets, struct slice ns, st
     bool had = ticket->holder != HOLDER_NONE && !slice_is(connection, ticket->by);
     if (had && (!grace_ms || !cursor))
         return grace_ms ? ERR_CLOSED : ERR_DENIED;
+    *grant = ticket->grant;
+    *previous = had && ticket->holder == HOLDER_OPEN ? ticket->by : "";
+    if (peek)
+        return OK;
     free(tickets->previous);
     tickets->previous = ticket->by;
-    *grant = ticket->grant;
-    *previous = had && ticket->holder == HOLDER_OPEN ? tickets->previous : "";
     ticket->by = slice_dup(connection);
     ticket->holder = HOLDER_OPEN;
     ticket_live(ticket, ticket->until_ms);
@@ -126,6 +128,7 @@ void memory_tickets_end(struct memory_tickets *tickets, struct slice ns, struct 
     struct ticket *ticket = ticket_find(tickets, ns, hash, now_ms);
     if (!ticket || ticket->holder != HOLDER_OPEN || !slice_is(connection, ticket->by))
         return;
+    unused = unused && ticket->fresh_ms > now_ms;
     ticket->holder = unused ? HOLDER_NONE : HOLDER_OVER;
     free(ticket->by);
     ticket->by = NULL;

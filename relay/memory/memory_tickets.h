@@ -20,11 +20,11 @@ NODISCARD enum err memory_tickets_put(struct memory_tickets *tickets, struct sli
 
 /* OK: *grant is its grant (borrowed), and *previous what has had it until now, perhaps still open,
  * or "" (borrowed until the next call). ERR_NOT_FOUND; ERR_DENIED: it was used; ERR_CLOSED: it
- * was, and this is no reconnect. */
+ * was, and this is no reconnect. @peek: only looks. */
 NODISCARD enum err memory_tickets_take(struct memory_tickets *tickets, struct slice ns,
                                        struct slice hash, struct slice connection, bool cursor,
-                                       uint64_t grace_ms, uint64_t now_ms, const char **grant,
-                                       const char **previous);
+                                       uint64_t grace_ms, bool peek, uint64_t now_ms,
+                                       const char **grant, const char **previous);
 /* @connection's stream is over; nothing happens if it is not the one that has it. */
 void memory_tickets_end(struct memory_tickets *tickets, struct slice ns, struct slice hash,
                         struct slice connection, uint64_t grace_ms, bool unused, uint64_t now_ms);

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import relay_process  # noqa: E402
 import sse_client  # noqa: E402
 import swarm as swarm_module  # noqa: E402
+from auth_rig import attack_number, guarded, parties  # noqa: E402, F401
 from redis_server import RedisServer, free_port  # noqa: E402
 from relay_process import BINARY, ROOT, Relay, wait_until  # noqa: E402
 from sse_client import SSEClient  # noqa: E402

@@ -81,6 +81,7 @@ class Relay:
         self.log_path = Path(directory) / f"relay-{len(list(Path(directory).glob('relay-*')))}.log"
         self.process = None
         self.addresses = []
+        self.credentials = {}  # headers, where /stats is not for everybody
         self.killed = False
 
     def start(self, ready=True):
@@ -172,7 +173,7 @@ class Relay:
         return self
 
     def stats(self):
-        answer = self.get("/stats")
+        answer = self.get("/stats", headers=self.credentials)
         assert answer.status_code == 200
         return answer.json()
 
@@ -184,7 +185,7 @@ class Relay:
 
     def metrics(self):
         """Samples by name and labels: {'sse_relay_clients{state="live"}': 3.0, …}."""
-        answer = self.get("/metrics")
+        answer = self.get("/metrics", headers=self.credentials)
         assert answer.status_code == 200
         return parse_prometheus(answer.text)
 

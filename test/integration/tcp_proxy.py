@@ -4,6 +4,7 @@
     proxy = TcpProxy(redis.port)               # listens on proxy.port, on 127.0.0.1
     proxy.freeze("subscriber")                 # those that called themselves sse-relay-subscriber, from now on
     proxy.thaw("subscriber")                   # what was held back is forwarded
+    proxy.sever(); proxy.mend()                # no connection at all, and connections again
 
 It learns which connection is which from the CLIENT SETNAME that it sees on it. A connection that is made while its kind
 is frozen still gets as far as that command's answer, or nowhere with freeze(…, login=False).
@@ -32,6 +33,7 @@ class TcpProxy:
     def __init__(self, target_port, target_host="127.0.0.1"):
         self.target = (target_host, target_port)
         self.frozen = {}  # name → how many directions: "both" or "answers"
+        self.severed = False
         self.accepted = 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
@@ -70,6 +72,21 @@ class TcpProxy:
                 if pair.name == name:
                     self._close(pair)
 
+    def sever(self):
+        """Closes all connections; those that come are closed at once."""
+        with self._lock:
+            self.severed = True
+            for pair in set(self._pairs.values()):
+                self._close(pair)
+
+    def mend(self):
+        self.severed = False
+
+    @property
+    def url(self):
+        """Of the Redis behind it."""
+        return f"redis://127.0.0.1:{self.port}"
+
     def close(self):
         self._closed = True
         self._wake_w.send(b"x")
@@ -98,6 +115,9 @@ class TcpProxy:
     def _accept(self):
         relay, _ = self.listener.accept()
         self.accepted += 1
+        if self.severed:
+            relay.close()
+            return
         try:
             redis = socket.create_connection(self.target, timeout=5)
         except OSError:

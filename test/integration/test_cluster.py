@@ -76,6 +76,11 @@ def test_a_reshard_under_publishers_splits_no_namespace(cluster):
         ("sse_since", 1, KEY, "cursor", "0"),
         ("sse_look", 1, KEY, "cursor", "0"),
         ("sse_drain", 1, KEY),
+        ("sse_ticket", 1, KEY, "a" * 64, "grant", "{}", "ttl", "1000", "until", "0"),
+        ("sse_ticket_take", 1, KEY, "a" * 64, "connection", "1" * 32, "cursor", "0", "grace", "0"),
+        ("sse_ticket_end", 1, KEY, "a" * 64, "connection", "1" * 32, "grace", "0", "unused", "0"),
+        ("sse_revoke", 1, KEY, "sub", "42"),
+        ("sse_revoked", 1, KEY),
     ],
     ids=lambda call: call[0],
 )

@@ -69,6 +69,20 @@ def test_once_over_all_connections(server, r):
         assert sorted(a[0] for a in answers) == ["no"] * 7 + ["ok"]
 
 
+def test_a_look_takes_nothing(r):
+    def look(connection, cursor=0, grace=60000):
+        args = ["connection", connection, "cursor", cursor, "grace", grace]
+        return r.fcall("sse_ticket_take", 1, KEY, HASH, *args, "peek", 1)
+
+    assert refused(look(ONE))
+    issue(r)
+    assert look(ONE) == look(TWO) == ["ok", GRANT, ""]
+    assert r.pttl(TICKET) <= 30000
+    assert take(r, TWO) == ["ok", GRANT, ""]
+    assert refused(look(THREE)) and look(THREE, cursor=1) == ["ok", GRANT, TWO]
+    assert take(r, THREE, cursor=1) == ["ok", GRANT, TWO]
+
+
 def test_the_same_call_again_gets_the_same_answer(r):
     """Its first answer may have been lost on the way."""
     issue(r)

@@ -156,7 +156,7 @@ enum err rig_verify(const struct auth *auth, const char *text, struct grant **ou
     return auth_verify(auth, slice_of(text), sha256, rig_now_s, out, refusal);
 }
 
-struct grant *rig_grant(const struct auth *auth, const char *claims)
+struct grant *auth_rig_grant(const struct auth *auth, const char *claims)
 {
     struct auth_refusal refusal = {0};
     struct grant *grant = NULL;

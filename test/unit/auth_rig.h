@@ -27,6 +27,6 @@ void rig_warnings(const char *text, struct buf *warnings);
 /* Signed for the above; iss and exp are added unless @claims has them. free() it. */
 char *rig_token(const char *claims);
 /* What @claims come to; fails when the token is refused. grant_unref() it. */
-struct grant *rig_grant(const struct auth *auth, const char *claims);
+struct grant *auth_rig_grant(const struct auth *auth, const char *claims);
 enum err rig_verify(const struct auth *auth, const char *text, struct grant **out,
                     struct auth_refusal *refusal);

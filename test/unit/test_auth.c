@@ -12,7 +12,7 @@
 
 static void expect_ns(const struct auth *auth, const char *claims, const char *ns)
 {
-    struct grant *grant = rig_grant(auth, claims);
+    struct grant *grant = auth_rig_grant(auth, claims);
     const char *got = grant_fields(grant)->ns;
     ck_assert_msg(ns ? got && strcmp(got, ns) == 0 : !got, "%s: %s", claims, got ? got : "none");
     grant_unref(grant);
@@ -46,10 +46,10 @@ START_TEST(test_a_grant_has_all_of_its_token)
 {
     struct auth *auth = rig_auth_with(
         "'routes': [{'path': '/r', 'topics': ['a'], 'require': {'/roles': 'x', '/n': 1}}]");
-    struct grant *grant = rig_grant(auth, "{'sub': '42', 'jti': 'j', 'iat': 1799999990, "
-                                          "'exp': 1800000100, 'roles': ['x', 'y'], 'n': 1, "
-                                          "'sse': {'subscribe': ['orders.*'], 'publish': "
-                                          "['orders.>'], 'match': {'user_id': '42'}}}");
+    struct grant *grant = auth_rig_grant(auth, "{'sub': '42', 'jti': 'j', 'iat': 1799999990, "
+                                               "'exp': 1800000100, 'roles': ['x', 'y'], 'n': 1, "
+                                               "'sse': {'subscribe': ['orders.*'], 'publish': "
+                                               "['orders.>'], 'match': {'user_id': '42'}}}");
     const struct grant_fields *f = grant_fields(grant);
     ck_assert_str_eq(f->issuer, "i");
     ck_assert_str_eq(f->subject, "42");
@@ -67,7 +67,7 @@ START_TEST(test_a_grant_has_all_of_its_token)
     ck_assert(!grant_may_subscribe(grant, SLICE_LIT("orders.>")));
     ck_assert(grant_may_publish(grant, SLICE_LIT("orders.eu.x")));
     grant_unref(grant);
-    grant = rig_grant(auth, "{}");
+    grant = auth_rig_grant(auth, "{}");
     f = grant_fields(grant);
     ck_assert(!f->subject && !f->jti && !f->iat_s);
     ck_assert_uint_eq(f->subscribe.count + f->role_count, 0);
@@ -79,10 +79,10 @@ END_TEST
 START_TEST(test_rules_are_for_tokens_that_say_nothing)
 {
     struct auth *auth = rig_auth_with("'rules': [{'subscribe': ['rule.{sub}']}]");
-    struct grant *grant = rig_grant(auth, "{'sub': 's', 'sse': {'ns': 't1'}}");
+    struct grant *grant = auth_rig_grant(auth, "{'sub': 's', 'sse': {'ns': 't1'}}");
     rig_expect(&grant_fields(grant)->subscribe, "rule.s");
     grant_unref(grant);
-    grant = rig_grant(auth, "{'sub': 's', 'sse': {'publish': ['p']}}");
+    grant = auth_rig_grant(auth, "{'sub': 's', 'sse': {'publish': ['p']}}");
     rig_expect(&grant_fields(grant)->subscribe, "");
     rig_expect(&grant_fields(grant)->publish, "p");
     grant_unref(grant);
@@ -95,7 +95,7 @@ START_TEST(test_subjects_open_their_own_topic_only)
 {
     struct auth *auth = rig_auth_with("");
     struct grant *grant =
-        rig_grant(auth, "{'sub': '*', 'sse': {'subscribe': ['user.{sub}', 'u.{/none}']}}");
+        auth_rig_grant(auth, "{'sub': '*', 'sse': {'subscribe': ['user.{sub}', 'u.{/none}']}}");
     ck_assert(grant_may_subscribe(grant, SLICE_LIT("user.%2A")));
     ck_assert(!grant_may_subscribe(grant, SLICE_LIT("user.*")));
     ck_assert(!grant_may_subscribe(grant, SLICE_LIT("user.43")));
@@ -146,7 +146,7 @@ START_TEST(test_refusals)
     expect_denied(auth, token, false, "");
     free(token);
     /* Within the leeway it counts. */
-    struct grant *grant = rig_grant(auth, "{'exp': 1799999980}");
+    struct grant *grant = auth_rig_grant(auth, "{'exp': 1799999980}");
     grant_unref(grant);
     auth_unref(auth);
 }

@@ -254,10 +254,10 @@ START_TEST(test_short_form)
     struct buf why = {0};
     ck_assert_int_eq(load_short("HS256", "0123456789abcdef0123456789abcdef\n", &auth, &why), OK);
     ck_assert_uint_eq(auth_files(auth)->count, 1);
-    struct grant *grant = rig_grant(auth, "{'iss': 'anybody', 'sse': {'ns': 'any'}}");
+    struct grant *grant = auth_rig_grant(auth, "{'iss': 'anybody', 'sse': {'ns': 'any'}}");
     ck_assert_str_eq(grant_fields(grant)->ns, "any");
     grant_unref(grant);
-    grant = rig_grant(auth, "{'sse': {'subscribe': ['a']}}");
+    grant = auth_rig_grant(auth, "{'sse': {'subscribe': ['a']}}");
     ck_assert_ptr_null(grant_fields(grant)->ns);
     grant_unref(grant);
     auth_unref(auth);

@@ -134,7 +134,6 @@ END_TEST
 /* Values at the edges of what the contract allows, and just beyond. */
 static const struct {
     const char *flag, *good, *bad;
-    const char *beside; /* what good values need; NULL: nothing */
 } ranges[] = {
     {"listen", "127.0.0.1:0 127.0.0.1:65535 [::]:8080 localhost:80 a-b.example:1",
      "8080 127.0.0.1 127.0.0.1:65536 127.0.0.1:x :8080 [::]8080 [::: ::1:80 [zz]:80 a/b:80 a:1,b"},
@@ -158,17 +157,17 @@ static const struct {
     {"node", "n a-b_c:1", "ä a\tb a\x7f"},
     {"workers", "0 1 64", "65 -1 1.5 x 18446744073709551616"},
     {"auth.file", "/etc/auth.json a", "a\x01"},
-    {"auth.key_file", "secret.txt", "a\x01", "--auth.algs=HS256"},
-    {"auth.algs", "HS256 RS384 PS512,ES256 EdDSA", "none hs256 HS257 *", "--auth.key_file=a"},
-    {"auth.issuer", "https://idp.example/realms/a", "ä", "--auth.key_file=a --auth.algs=HS256"},
-    {"auth.audience", "sse-relay", "ä", "--auth.key_file=a --auth.algs=HS256"},
-    {"auth.cookie", "__Host-token sse", "a=b a;b ä", "--auth.file=a"},
-    {"auth.query", "on off", "maybe", "--auth.file=a"},
+    {"auth.key_file", "secret.txt", "a\x01"},
+    {"auth.algs", "HS256 RS384 PS512,ES256 EdDSA", "none hs256 HS257 *"},
+    {"auth.issuer", "https://idp.example/realms/a", "ä"},
+    {"auth.audience", "sse-relay", "ä"},
+    {"auth.cookie", "__Host-token sse", "a=b a;b ä"},
+    {"auth.query", "on off", "maybe"},
     {"auth.leeway", "0 1s 10m", "999ms 601s"},
     {"auth.notice", "0 1s 1h", "999ms 61m"},
     {"auth.timeout", "100ms 5s 20s", "0 99ms 21s"},
     {"auth.max_token_life", "0 1m 30d 3650d", "59s 3651d"},
-    {"auth.metrics", "on off", "maybe", "--auth.file=a"},
+    {"auth.metrics", "on off", "maybe"},
     {"ticket.reconnect_grace", "0 1s 1h", "999ms 61m"},
     {"heartbeat", "0 1s 1h 60m 3600000ms", "999ms 1h1s 3601s 61m 15 banana -1s"},
     {"heartbeat.event", "ping ä", "a\x01 \xff"},
@@ -212,9 +211,40 @@ static const struct {
     {"control_events", "on id off true false yes no 1 0 ON", "maybe 2"},
     {"events.type_from_topic", "on off", "onn"},
     {"inbox.namespaces", "a a,b_-9", "a.b a,b*"},
+    {"auth.file", "/x ./a_b", "\x01 \xff"},
+    {"auth.key_file", "", "\x01 \xff"},
+    {"auth.algs", "", "none hs256 HS255 HS256,x"},
+    {"auth.issuer", "", "ä"},
+    {"auth.audience", "", "ä"},
+    {"auth.cookie", "", "a;b a/b ä"},
+    {"auth.query", "off", "maybe"},
+    {"auth.metrics", "off", "maybe"},
+    {"auth.leeway", "0 1s 10m", "999ms 601s"},
+    {"auth.notice", "0 1s 1h", "999ms 61m"},
+    {"auth.timeout", "100ms 20s", "0 99ms 21s"},
+    {"auth.max_token_life", "0 1m 3650d", "59s 3651d"},
+    {"ticket.reconnect_grace", "0 1s 1h", "999ms 61m"},
     {"logging.level", "debug info warn error WARN", "trace warning"},
     {"logging.format", "logfmt json", "text"},
 };
+
+/* What the good values of an option need beside them. */
+static const char *beside(const char *flag)
+{
+    static const char *const besides[][2] = {
+        {"auth.key_file", "--auth.algs=HS256"},
+        {"auth.algs", "--auth.key_file=a"},
+        {"auth.issuer", "--auth.key_file=a --auth.algs=HS256"},
+        {"auth.audience", "--auth.key_file=a --auth.algs=HS256"},
+        {"auth.cookie", "--auth.file=a"},
+        {"auth.query", "--auth.file=a"},
+        {"auth.metrics", "--auth.file=a"},
+    };
+    for (size_t i = 0; i < sizeof(besides) / sizeof(besides[0]); i++)
+        if (strcmp(flag, besides[i][0]) == 0)
+            return besides[i][1];
+    return "";
+}
 
 START_TEST(test_every_option_has_its_range)
 {
@@ -222,8 +252,7 @@ START_TEST(test_every_option_has_its_range)
     const char *flag = ranges[_i].flag;
     char *good = strdup(ranges[_i].good), *bad = strdup(ranges[_i].bad), *save = NULL;
     for (char *v = strtok_r(good, " ", &save); v; v = strtok_r(NULL, " ", &save)) {
-        snprintf(words, sizeof(words), "--%s=%s %s", flag, v,
-                 ranges[_i].beside ? ranges[_i].beside : "");
+        snprintf(words, sizeof(words), "--%s=%s %s", flag, v, beside(flag));
         config_unref(load_ok(words, ""));
     }
     snprintf(named, sizeof(named), "%s=|(from --%s)|: ", flag, flag);
@@ -437,6 +466,9 @@ START_TEST(test_actions_are_recognised)
         {"--version --help --check-config", CONFIG_HELP},
         {"--print-docs", CONFIG_DOCS},
         {"--help --retry banana --config /nonexistent", CONFIG_HELP},
+        {"--explain x --auth.file /x", CONFIG_EXPLAIN},
+        {"--explain=-", CONFIG_EXPLAIN},
+        {"--explain x --help", CONFIG_HELP},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct config *c = NULL;
@@ -447,6 +479,42 @@ START_TEST(test_actions_are_recognised)
         config_unref(c);
     }
     expect_error("--check-config --retry banana", "", "retry=banana");
+}
+END_TEST
+
+START_TEST(test_what_is_to_be_explained)
+{
+    struct config *c = NULL;
+    enum config_action action;
+    char *msg = NULL;
+    ck_assert_int_eq(load("--explain a --auth.file /x --explain b", "", &c, &action, &msg), OK);
+    ck_assert_str_eq(c->explain, "b");
+    config_unref(c);
+    expect_error("--explain", "", "--explain needs a value");
+    expect_error("--explain --auth.file /x", "", "--explain needs a value");
+    expect_error("--explian x", "", "--explain?");
+    expect_error("", "SSE_RELAY_EXPLAIN=x", "unknown environment variable SSE_RELAY_EXPLAIN");
+}
+END_TEST
+
+/* Half a configuration does not start. */
+START_TEST(test_authentication_as_a_whole_or_not_at_all)
+{
+    expect_error("--auth.file /x --auth.key_file /y", "", "auth.file says everything");
+    expect_error("--auth.file /x --auth.algs HS256", "", "auth.file says everything");
+    expect_error("--auth.key_file /x", "", "auth.key_file needs auth.algs");
+    expect_error("--auth.algs HS256", "", "need auth.key_file");
+    expect_error("--auth.issuer x", "", "need auth.key_file");
+    expect_error("--auth.cookie x", "", "need auth.file or auth.key_file");
+    expect_error("--auth.query on", "", "need auth.file or auth.key_file");
+    expect_error("--auth.metrics on", "", "need auth.file or auth.key_file");
+    expect_error("--auth.file /x --auth.cookie x --cors.origins *", "", "cors.origins=*");
+    config_unref(load_ok("--auth.file /x --auth.cookie __Host-x --cors.origins http://a.example "
+                         "--auth.query on --auth.metrics on",
+                         ""));
+    config_unref(load_ok("--auth.key_file /x --auth.algs HS256,EdDSA --auth.issuer i "
+                         "--auth.audience a",
+                         ""));
 }
 END_TEST
 
@@ -592,6 +660,8 @@ int main(void)
     tcase_add_test(cases, test_bad_files_are_errors);
     tcase_add_test(cases, test_too_large_a_file_is_refused);
     tcase_add_test(cases, test_actions_are_recognised);
+    tcase_add_test(cases, test_what_is_to_be_explained);
+    tcase_add_test(cases, test_authentication_as_a_whole_or_not_at_all);
     tcase_add_loop_test(cases, test_printed_file_reads_back_to_the_same, 0, 2);
     tcase_add_test(cases, test_printed_default_file_names_no_machine);
     tcase_add_test(cases, test_passwords_are_masked);

@@ -169,7 +169,7 @@ END_TEST
 
 START_TEST(test_tickets_are_bounded)
 {
-    char hash[8];
+    char hash[16];
     for (int i = 0; i < TICKETS; i++) {
         snprintf(hash, sizeof(hash), "h%d", i);
         issue(hash, "1000", "0");
@@ -211,7 +211,7 @@ END_TEST
 
 START_TEST(test_revocations_are_bounded_and_none_is_forgotten)
 {
-    char value[8];
+    char value[16];
     for (int i = 0; i < REVOKED; i++) {
         snprintf(value, sizeof(value), "j%d", i);
         ck_assert_int_eq(RUN("sse_revoke", "jti", value), OK);
