@@ -252,8 +252,6 @@ bool route_map_is_met(const struct route_condition *condition, const struct stri
 bool route_hit_allows(const struct route_hit *hit, const struct grant *grant)
 {
     const struct route *route = hit->route;
-    if (!route) /* a path of the relay's own */
-        return true;
     if (route->condition_count && !grant)
         return false;
     for (size_t i = 0; i < route->condition_count; i++)
