@@ -16,10 +16,10 @@ PYTEST_JOBS ?= 3
 ASAN_SELECT ?= not browser
 TSAN_SELECT ?= not browser
 # What `make integration-handover` runs once more with park=handover and io_uring=off: all that is about connections. test/integration is everything.
-HANDOVER_TESTS ?= $(addprefix test/integration/test_,accept.py gap.py hostile.py http.py lifecycle.py resume.py stream.py)
+HANDOVER_TESTS ?= $(addprefix test/integration/test_,accept.py auth_expiry.py auth_renewal.py auth_revocation.py auth_tickets.py gap.py hostile.py http.py lifecycle.py resume.py stream.py)
 # What `make integration-second` runs once more with a second server in place of Redis (test/second_server): all that is about
 # what the server does.
-SECOND_TESTS ?= $(wildcard test/integration/test_lua_*.py) $(addprefix test/integration/test_,cluster.py deafness.py docs.py doors.py failover.py faults.py gap.py holes.py many_topics.py publish_outage.py resume.py sentinel.py)
+SECOND_TESTS ?= $(wildcard test/integration/test_lua_*.py) $(addprefix test/integration/test_,auth_revocation.py auth_tickets.py cluster.py deafness.py docs.py doors.py failover.py faults.py gap.py holes.py many_topics.py publish_outage.py resume.py sentinel.py)
 # Added to `make torture`, for example TORTURE_ARGS='--faults cut,failover --verbose'.
 TORTURE_ARGS ?=
 # Sanitizer runs that are part of `make test`; empty leaves them out.

@@ -306,7 +306,7 @@ def command_lines():
 
 @attack(32)
 def test_secrets_are_told_nobody(parties, guarded, sse_connect, doors):
-    config = {"log.level": "debug", "auth.cookie": COOKIE, "auth.query": "on", "cors.origins": "https://app.example"}
+    config = {"logging.level": "debug", "auth.cookie": COOKIE, "auth.query": "on", "cors.origins": "https://app.example"}
     nodes = [guarded(config, node=f"node{i}") for i in range(2)]
     ears = Ears(doors.redis)
     told, kept = [], {"ops": parties.ops}

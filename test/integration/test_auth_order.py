@@ -93,6 +93,11 @@ def test_a_credential_stands_once_in_a_query(relay, parties, name):
     assert value not in answer.text
 
 
+def test_errors_stands_once_in_a_query(relay, parties):
+    answer = opening(relay, f"{EVENTS}&errors=event&errors=event", bearer(parties.T()))
+    assert assert_problem(answer, 400).startswith("errors")
+
+
 # --- the order of decisions ---
 
 

@@ -136,8 +136,8 @@ def test_no_ticket_in_an_access_log(nodes, front, parties, sse_connect, tmp_path
 def test_a_storm_of_expired_tokens_comes_back_with_new_ones(nodes, front, parties, sse_connect, doors):
     """Streams of one token end together; each comes again with a new one and its cursor, and misses nothing."""
     base = front(*nodes)
-    brief = parties.T(life=4)
-    streams = [sse_connect(base, "orders.eu", headers=bearer(brief)) for _ in range(20)]
+    brief = parties.T(life=8)
+    streams = [sse_connect(base, "orders.eu", headers=bearer(brief)) for _ in range(10)]
     before = [doors.fcall("orders.eu", str(n), ns="t1") for n in range(3)]
     for stream in streams:
         assert_ended(stream, "token-expired")
