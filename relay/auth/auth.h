@@ -33,11 +33,15 @@ struct auth_refusal {
     char issuer[128], kid[128], subject[128];
 };
 
-/* A Bearer text, token or static key. OK: *out is one reference, with ns NULL where the token names
- * no namespace that its issuer may speak for. ERR_DENIED: *refusal says why. @sha256: of the text,
- * 32 bytes. Costs up to 400 µs; never blocks. Any thread. */
-NODISCARD enum err auth_verify(const struct auth *a, struct slice text, const uint8_t *sha256,
-                               uint64_t now_s, struct grant **out, struct auth_refusal *refusal);
+/* The grant of a static key, by the SHA-256 of its text (32 bytes); borrowed; NULL: there is no
+ * such key. Any thread. */
+struct grant *auth_find_key(const struct auth *a, const uint8_t *sha256);
+
+/* A token. OK: *out is one reference, with ns NULL where the token names no namespace that its
+ * issuer may speak for. ERR_DENIED: *refusal says why. Costs up to 700 µs; never blocks. Any
+ * thread. */
+NODISCARD enum err auth_verify(const struct auth *a, struct slice text, uint64_t now_s,
+                               struct grant **out, struct auth_refusal *refusal);
 
 /* What a token gets, and why: for --explain. Appends text for a terminal. True: it is accepted. */
 bool auth_explain(const struct auth *a, struct slice text, uint64_t now_s, struct buf *out);

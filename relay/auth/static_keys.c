@@ -92,8 +92,6 @@ static void fill_draft(const struct static_key *key, const struct place *at, str
 static enum err check_rights(const struct static_key *key, const struct place *at,
                              const struct draft *d, struct buf *why)
 {
-    if (rights_are_empty(key->rights))
-        return place_refuse(at, why, "it grants nothing: expected subscribe, publish or admin");
     if (!key->ns && (d->fields.subscribe.count || d->fields.publish.count))
         return place_refuse(at, why,
                             "expected ns, the namespace in which it may subscribe and publish");

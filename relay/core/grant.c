@@ -17,13 +17,20 @@ struct grant {
 
 /* --- what it is made of ----------------------------------------------------------------------- */
 
-static void claims_reset(struct grant_claim *claims, size_t count)
+static void claims_free(struct grant_claim *claims, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         free(claims[i].name);
         strings_reset(&claims[i].values);
     }
     free(claims);
+}
+
+void grant_claims_reset(struct grant_claim **claims, size_t *count)
+{
+    claims_free(*claims, *count);
+    *claims = NULL;
+    *count = 0;
 }
 
 void grant_fields_reset(struct grant_fields *f)
@@ -36,8 +43,8 @@ void grant_fields_reset(struct grant_fields *f)
     strings_reset(&f->subscribe);
     strings_reset(&f->publish);
     strings_reset(&f->topics);
-    claims_reset(f->match, f->match_count);
-    claims_reset(f->roles, f->role_count);
+    claims_free(f->match, f->match_count);
+    claims_free(f->roles, f->role_count);
     *f = (struct grant_fields){0};
 }
 

@@ -34,6 +34,7 @@ struct grant_fields {
 
 void grant_fields_reset(struct grant_fields *f);
 void grant_fields_copy(struct grant_fields *to, const struct grant_fields *from); /* @to: zeros */
+void grant_claims_reset(struct grant_claim **claims, size_t *count);
 /* Adds a value (once) to the claim @name of *claims, up to GRANT_VALUES_MAX; a new claim if there
  * is none of that name. */
 void grant_claims_add(struct grant_claim **claims, size_t *count, struct slice name,

@@ -20,6 +20,7 @@ void subscription_request_reset(struct subscription_request *r)
     strings_reset(&r->topics);
     strings_reset(&r->types);
     grant_unref(r->grant);
+    free(r->heartbeat_event);
     *r = (struct subscription_request){0};
 }
 
@@ -42,6 +43,11 @@ static size_t strings_size(const struct strings *strings)
     for (size_t i = 0; i < strings->count; i++)
         size += strlen(strings->items[i]) + 1;
     return size;
+}
+
+static size_t text_size(const char *text)
+{
+    return text ? strlen(text) + 1 : 0;
 }
 
 static char *copy_string(char **at, const char *text)
@@ -67,13 +73,15 @@ static struct subscription *copy_request(const struct subscription_request *requ
     size_t slot_bytes = (request->topics.count + request->types.count) * sizeof(char *);
     struct subscription *s =
         mem_zero(1, sizeof(*s) + strings_size(&request->topics) + strings_size(&request->types) +
-                        strlen(request->ns) + 1);
+                        text_size(request->ns) + text_size(request->heartbeat_event));
     char **slots = s->memory, *at = (char *)s->memory + slot_bytes;
     atomic_init(&s->refs, 1);
     s->request = *request;
     s->request.topics = copy_strings(&slots, &at, &request->topics);
     s->request.types = copy_strings(&slots, &at, &request->types);
     s->request.ns = copy_string(&at, request->ns);
+    if (request->heartbeat_event)
+        s->request.heartbeat_event = copy_string(&at, request->heartbeat_event);
     s->request.grant = grant ? grant_ref(grant) : NULL;
     return s;
 }

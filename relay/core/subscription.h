@@ -21,6 +21,7 @@ struct subscription_request {
     bool cursor_is_local; /* CURSOR_SINCE: by this machine's clock, not by the one of the ids */
     uint64_t cursor_value;
     uint64_t heartbeat_ms; /* 0: as configured */
+    char *heartbeat_event; /* their type; NULL: as configured */
     struct grant *grant;   /* a reference; NULL: without authentication */
     bool route_grants;     /* its topics come with its path: they need not lie within the grant */
 };

@@ -31,7 +31,8 @@ void fanout_take_page(struct fanout *fanout, struct note_read *note);
  * flush. */
 bool fanout_is_turn_full(const struct fanout *fanout);
 
-/* Ends the streams whose grants the entries concern. Borrowed. */
+/* Ends the streams whose grants the entries concern; where it was forgotten, all of the namespace.
+ * Borrowed. */
 void fanout_revoke(struct fanout *fanout, const struct note_revoked *note);
 /* Something for one of its streams ("renew", "end"); fills in the answer. Borrowed. @revoked: what
  * this worker knows: a renewal may have been on its way while its token was revoked. */

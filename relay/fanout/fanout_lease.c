@@ -67,9 +67,20 @@ static void gather_other(struct fanout *f, struct revocation *r, const struct re
         end_others(f, r);
 }
 
+/* Nobody can tell any more who was revoked there: they come again, and wait until somebody can. */
+static void end_if_there(struct lease *lease, void *arg)
+{
+    const struct revocation *r = arg;
+    struct stream *s = stream_of_lease(lease);
+    if (slice_is(subscription_ns(s->client.sub), r->note->ns))
+        stream_end(s, CLOSE_DRAIN);
+}
+
 void fanout_revoke(struct fanout *f, const struct note_revoked *note)
 {
     struct revocation r = {.note = note};
+    if (note->forgotten)
+        leases_visit(f->shared.leases, end_if_there, &r);
     for (size_t i = 0; i < note->count; i++) {
         const struct revoked_entry *entry = &note->entries[i];
         if (entry->kind != REVOKED_SUBJECT) {

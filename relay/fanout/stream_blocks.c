@@ -95,13 +95,25 @@ static bool is_position_due(const struct stream *s)
            (c->told < c->cursor || c->owes_id);
 }
 
+/* Of a route that has a type of its own for them. */
+static void put_own_heartbeat(struct stream *s, const char *type)
+{
+    struct buf frame = {0};
+    sse_put_control(&frame, 0, type, "", SLICE_LIT("{}"));
+    client_put_control(&s->client, event_new_frame(0, buf_slice(&frame)));
+    buf_reset(&frame);
+}
+
 void stream_blocks_put_heartbeat(struct stream *s)
 {
     struct stream_shared *shared = s->shared;
-    if (is_position_due(s)) {
+    const char *own = subscription_request(s->client.sub)->heartbeat_event;
+    if (is_position_due(s))
         client_put_position(&s->client);
-    } else {
-        bool held = s->client.state == CLIENT_OPENING;
-        client_put_control(&s->client, event_ref(held ? shared->comment : shared->heartbeat));
-    }
+    else if (s->client.state == CLIENT_OPENING)
+        client_put_control(&s->client, event_ref(shared->comment));
+    else if (own)
+        put_own_heartbeat(s, own);
+    else
+        client_put_control(&s->client, event_ref(shared->heartbeat));
 }

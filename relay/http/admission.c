@@ -100,12 +100,14 @@ static void accept(struct grant *grant, struct admission_verdict *out)
     out->grant = grant;
 }
 
+/* @bearer: it may be a static key. Those are no cookies, and in no URL. */
 static void judge_text(struct admission *a, struct front_call *call, const struct config *config,
-                       struct slice text, struct admission_verdict *out)
+                       struct slice text, bool bearer, struct admission_verdict *out)
 {
     uint8_t sha256[TOKEN_CACHE_KEY];
     uint64_t now_s = clock_wall_us() / 1000000;
     struct auth_refusal why = {0};
+    struct grant *key;
     digest_of(text, sha256);
     struct grant *grant = token_cache_find(a->tokens, sha256);
     if (grant && is_over(grant, config, now_s)) {
@@ -114,7 +116,9 @@ static void judge_text(struct admission *a, struct front_call *call, const struc
     } else if (grant) {
         count(a, M_TOKEN_CACHE_HIT);
         accept(grant_ref(grant), out);
-    } else if (auth_verify(a->auth, text, sha256, now_s, &grant, &why)) {
+    } else if (bearer && (key = auth_find_key(a->auth, sha256))) {
+        accept(grant_ref(key), out);
+    } else if (auth_verify(a->auth, text, now_s, &grant, &why)) {
         refuse(a, call, &why, out);
     } else {
         count(a, M_TOKEN_CACHE_MISS);
@@ -128,7 +132,7 @@ void admission_judge_token(struct admission *a, struct front_call *call,
                            struct admission_verdict *out)
 {
     *out = (struct admission_verdict){0};
-    judge_text(a, call, config, token, out);
+    judge_text(a, call, config, token, false, out);
 }
 
 /* --- requests --------------------------------------------------------------------------------- */
@@ -190,7 +194,7 @@ void admission_judge(struct admission *a, struct front_call *call, const struct 
         out->ticket = credential.text;
     } else {
         out->by_cookie = credential.kind == CREDENTIAL_COOKIE;
-        judge_text(a, call, config, credential.text, out);
+        judge_text(a, call, config, credential.text, credential.kind == CREDENTIAL_BEARER, out);
     }
 }
 

@@ -266,6 +266,18 @@ static enum err parse_heartbeat(const struct request_view *view, const struct co
     return ERR_INVALID;
 }
 
+/* How refusals come is looked at where they are made: docs/protocol.md, 14.3. */
+static enum err check_errors(const struct request_view *view, struct problem *problem)
+{
+    struct slice text;
+    enum err e = find_single(view, "errors", &text, problem);
+    if (e != OK || !text.ptr || slice_is(text, "event"))
+        return e;
+    (void)request_refuse(problem, 400, "errors: expected event, not ");
+    request_show(problem, text);
+    return ERR_INVALID;
+}
+
 enum err request_parse_stream(const struct request_view *view, const struct config *config,
                               uint64_t now_us, struct subscription_request *out,
                               struct problem *problem)
@@ -280,6 +292,8 @@ enum err request_parse_stream(const struct request_view *view, const struct conf
         e = parse_cursor(view, config, now_us, &r, problem);
     if (e == OK)
         e = parse_heartbeat(view, config, &r, problem);
+    if (e == OK)
+        e = check_errors(view, problem);
     if (e == OK)
         e = request_check_stream(view, &r, problem);
     if (e != OK) {

@@ -58,8 +58,12 @@ static void on_revoked(struct routes *r, struct routes_visit *v, struct note_cal
     struct buf body = {0};
     struct slice why = answer->answer.count ? slice_of(answer->answer.items[0]) : SLICE_LIT("");
     if (answer->error) {
-        bool full = strstr(why.ptr, ": full") != NULL;
-        routes_refuse(r, v, full ? 507 : 503, why);
+        bool judged = slice_has_prefix(why, SLICE_LIT("ERR sse_revoke: "));
+        bool full = judged && strstr(why.ptr, ": full") != NULL;
+        if (judged)
+            routes_refuse(r, v, full ? 507 : 400, why);
+        else
+            routes_refuse_later(r, v, 1, SLICE_LIT("Redis did not take the revocation; try again"));
         return;
     }
     buf_puts(&body, "{\"revoked\":true}");

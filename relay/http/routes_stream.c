@@ -104,6 +104,14 @@ static void stream_accept(struct routes *r, struct routes_visit *v,
 
 /* --- tickets ---------------------------------------------------------------------------------- */
 
+static void return_ticket(struct routes *r, const struct routes_visit *v)
+{
+    struct strings args = {0};
+    routes_put_ticket_args(r, v, &args);
+    routes_arg_add_u64(&args, "unused", 1);
+    routes_tell_store(r, "sse_ticket_end", grant_fields(v->grant)->ns, &args);
+}
+
 static void on_taken(struct routes *r, struct routes_visit *v, struct note_call *answer)
 {
     const struct strings *said = &answer->answer;
@@ -113,8 +121,13 @@ static void on_taken(struct routes *r, struct routes_visit *v, struct note_call 
         routes_refuse(r, v, 401, SLICE_LIT("the ticket has been used in between"));
         return;
     }
-    metrics_add(metrics, M_TICKETS_TAKEN, 1);
     v->taken = true;
+    if (admission_check_revoked(r->admission, v->grant)) { /* while it was taken */
+        return_ticket(r, v);
+        routes_refuse(r, v, 401, SLICE_LIT("revoked"));
+        return;
+    }
+    metrics_add(metrics, M_TICKETS_TAKEN, 1);
     if (said->items[2][0]) { /* the client has left that one, whether its node knows or not */
         metrics_add(metrics, M_TICKETS_REPLACED, 1);
         routes_tell_remote(r, slice_of(said->items[2]), "end", "{\"reason\":\"replaced\"}");
@@ -138,14 +151,6 @@ static void take_ticket(struct routes *r, struct routes_visit *v)
     free(ns);
 }
 
-static void return_ticket(struct routes *r, const struct routes_visit *v)
-{
-    struct strings args = {0};
-    routes_put_ticket_args(r, v, &args);
-    routes_arg_add_u64(&args, "unused", 1);
-    routes_tell_store(r, "sse_ticket_end", grant_fields(v->grant)->ns, &args);
-}
-
 /* --- GET /events, and routes ------------------------------------------------------------------ */
 
 void routes_serve_events(struct routes *r, struct routes_visit *v)
@@ -165,6 +170,8 @@ void routes_serve_events(struct routes *r, struct routes_visit *v)
     } else if (v->ticket[0] && !v->taken && !head) {
         take_ticket(r, v);
     } else {
+        if (v->hit.heartbeat_event)
+            request.heartbeat_event = slice_dup(slice_of(v->hit.heartbeat_event));
         request.grant = v->grant ? grant_ref(v->grant) : NULL;
         request.route_grants = view.topics_are_granted;
         stream_accept(r, v, &request, head);

@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "common/mem.h"
 #include "common/names.h"
+#include "relay/auth/members.h"
 #include "relay/http/digest.h"
 #include "relay/http/routes_parts.h"
 
@@ -53,13 +54,6 @@ static bool has_value(const struct grant_fields *f, const char *name, const char
     return false;
 }
 
-static void drop_values(struct grant_fields *f, const char *name)
-{
-    for (size_t i = 0; i < f->match_count; i++)
-        if (strcmp(f->match[i].name, name) == 0)
-            strings_reset(&f->match[i].values);
-}
-
 static bool narrow_match(const cJSON *match, const struct grant *grant, struct grant_fields *f,
                          unsigned *status, struct buf *why)
 {
@@ -69,6 +63,7 @@ static bool narrow_match(const cJSON *match, const struct grant *grant, struct g
         buf_puts(why, "match: expected an object of texts");
         return true;
     }
+    grant_claims_reset(&f->match, &f->match_count); /* it has these pairs and no others */
     cJSON_ArrayForEach(pair, match)
     {
         const char *value = cJSON_IsString(pair) ? pair->valuestring : NULL;
@@ -80,7 +75,6 @@ static bool narrow_match(const cJSON *match, const struct grant *grant, struct g
                                 : " expected a text");
             return true;
         }
-        drop_values(f, pair->string);
         grant_claims_add(&f->match, &f->match_count, slice_of(pair->string), slice_of(value));
     }
     return false;
@@ -93,8 +87,8 @@ static bool narrow(struct slice body, const struct grant *grant, struct grant_fi
     const cJSON *member;
     bool wrong = false;
     *status = 400;
-    if (json_parse(body, &tree) || !cJSON_IsObject(tree)) {
-        buf_puts(why, "body: expected nothing, or {\"topics\":[…],\"match\":{…}}");
+    if (json_parse(body, &tree) || !cJSON_IsObject(tree) || !members_are_unique(tree)) {
+        buf_puts(why, "body: expected nothing, or {\"topics\":[…],\"match\":{…}}, each once");
         wrong = true;
     }
     for (member = wrong ? NULL : tree->child; member && !wrong; member = member->next) {

@@ -153,7 +153,12 @@ enum err rig_verify(const struct auth *auth, const char *text, struct grant **ou
 {
     uint8_t sha256[EVP_MAX_MD_SIZE];
     ck_assert_int_eq(EVP_Digest(text, strlen(text), sha256, NULL, EVP_sha256(), NULL), 1);
-    return auth_verify(auth, slice_of(text), sha256, rig_now_s, out, refusal);
+    struct grant *key = auth_find_key(auth, sha256);
+    if (key) {
+        *out = grant_ref(key);
+        return OK;
+    }
+    return auth_verify(auth, slice_of(text), rig_now_s, out, refusal);
 }
 
 struct grant *auth_rig_grant(const struct auth *auth, const char *claims)

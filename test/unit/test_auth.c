@@ -178,11 +178,11 @@ START_TEST(test_claims_that_grant_nothing_are_logged_once)
     char text[4096];
     log_setup(LOG_INFO, LOG_LOGFMT);
     ck_assert_int_ge(dup2(fileno(file), STDERR_FILENO), 0);
-    grant_unref(rig_grant(auth, "{'sse': {'subscribe': ['fine']}}"));
+    grant_unref(auth_rig_grant(auth, "{'sse': {'subscribe': ['fine']}}"));
     ck_assert_int_eq(lseek(fileno(file), 0, SEEK_END), 0);
-    grant_unref(rig_grant(auth, "{'sse': {'subscribe': ['a..b', 'c d']}}"));
-    grant_unref(rig_grant(auth, "{'sse': {'subscribe': ['e..f']}}"));
-    grant_unref(rig_grant(auth, "{'iss': 'j', 'sse': {'subscribe': ['g..h']}}"));
+    grant_unref(auth_rig_grant(auth, "{'sse': {'subscribe': ['a..b', 'c d']}}"));
+    grant_unref(auth_rig_grant(auth, "{'sse': {'subscribe': ['e..f']}}"));
+    grant_unref(auth_rig_grant(auth, "{'iss': 'j', 'sse': {'subscribe': ['g..h']}}"));
     ssize_t len = pread(fileno(file), text, sizeof text, 0);
     ck_assert_int_gt(len, 0);
     struct slice all = {text, (size_t)len};

@@ -156,7 +156,7 @@ static const struct {
     {"prefix", "s a.b:c_d-1", "a{b} a* ä"},
     {"node", "n a-b_c:1", "ä a\tb a\x7f"},
     {"workers", "0 1 64", "65 -1 1.5 x 18446744073709551616"},
-    {"auth.file", "/etc/auth.json a", "a\x01"},
+    {"auth.file", "/etc/auth.json a", "a\x01 \xff"},
     {"auth.key_file", "secret.txt", "a\x01"},
     {"auth.algs", "HS256 RS384 PS512,ES256 EdDSA", "none hs256 HS257 *"},
     {"auth.issuer", "https://idp.example/realms/a", "ä"},
@@ -211,19 +211,6 @@ static const struct {
     {"control_events", "on id off true false yes no 1 0 ON", "maybe 2"},
     {"events.type_from_topic", "on off", "onn"},
     {"inbox.namespaces", "a a,b_-9", "a.b a,b*"},
-    {"auth.file", "/x ./a_b", "\x01 \xff"},
-    {"auth.key_file", "", "\x01 \xff"},
-    {"auth.algs", "", "none hs256 HS255 HS256,x"},
-    {"auth.issuer", "", "ä"},
-    {"auth.audience", "", "ä"},
-    {"auth.cookie", "", "a;b a/b ä"},
-    {"auth.query", "off", "maybe"},
-    {"auth.metrics", "off", "maybe"},
-    {"auth.leeway", "0 1s 10m", "999ms 601s"},
-    {"auth.notice", "0 1s 1h", "999ms 61m"},
-    {"auth.timeout", "100ms 20s", "0 99ms 21s"},
-    {"auth.max_token_life", "0 1m 3650d", "59s 3651d"},
-    {"ticket.reconnect_grace", "0 1s 1h", "999ms 61m"},
     {"logging.level", "debug info warn error WARN", "trace warning"},
     {"logging.format", "logfmt json", "text"},
 };
@@ -262,20 +249,6 @@ START_TEST(test_every_option_has_its_range)
     }
     free(good);
     free(bad);
-}
-END_TEST
-
-START_TEST(test_half_an_authentication_does_not_start)
-{
-    expect_error("--auth.key_file=a", "", "auth.key_file needs auth.algs");
-    expect_error("--auth.algs=HS256", "", "need auth.key_file");
-    expect_error("--auth.issuer=a", "", "need auth.key_file");
-    expect_error("--auth.file=a --auth.key_file=b --auth.algs=HS256", "", "one or the others");
-    expect_error("--auth.file=a --auth.audience=b", "", "one or the others");
-    expect_error("--auth.cookie=a", "", "need auth.file or auth.key_file");
-    expect_error("--auth.query=on", "", "need auth.file or auth.key_file");
-    expect_error("--auth.metrics=on", "", "need auth.file or auth.key_file");
-    expect_error("--auth.file=a --auth.cookie=b --cors.origins=*", "", "cors.origins=*");
 }
 END_TEST
 
@@ -648,7 +621,6 @@ int main(void)
     tcase_add_test(cases, test_file_named_by_environment_and_overruled_by_flag);
     tcase_add_loop_test(cases, test_every_option_has_its_range, 0,
                         (int)(sizeof(ranges) / sizeof(ranges[0])));
-    tcase_add_test(cases, test_half_an_authentication_does_not_start);
     tcase_add_test(cases, test_every_option_of_the_table_is_covered_by_the_ranges);
     tcase_add_test(cases, test_messages_name_option_source_value_and_what_is_allowed);
     tcase_add_test(cases, test_messages_never_show_a_password);

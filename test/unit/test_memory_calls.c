@@ -155,8 +155,10 @@ START_TEST(test_its_times)
     pass_ms(29999);
     ck_assert_str_eq(take("2", "0", "60000"), "ok|{g}|");
     pass_ms(1);
-    end("2", "60000", "1"); /* its first ttl is over */
+    end("2", "60000", "1"); /* its first ttl is over: as if it had been used */
     ck_assert(is_refused(take("3", "0", "60000")));
+    ck_assert_str_eq(take("3", "1", "60000"), "ok|{g}|");
+    end("3", "0", "0");
     issue("h", "30000", until);
     take("1", "0", "60000");
     end("1", "600000", "0");
