@@ -243,7 +243,10 @@ def test_hosts_are_checked_only_where_they_are_listed(parties, guarded):
     assert status_at(listed, EVENTS, {**bearer(parties.T()), "Host": "relay.example"}) == 200
 
 
-@pytest.mark.parametrize("path", ["/events", "/publish", "/tickets", "/revoke", "/stats", "/connections/" + "0" * 32 + "/token", "/projects/1/events"])
+PATHS = ["/events", "/publish", "/tickets", "/revoke", "/stats", "/connections/" + "0" * 32 + "/token", "/projects/1/events"]
+
+
+@pytest.mark.parametrize("path", PATHS)
 @attack(27)
 def test_preflights_need_no_credentials(parties, guarded, path):
     parties.file.write(routes=ROUTES)

@@ -94,9 +94,15 @@ def test_a_topic_that_is_not_granted_is_named(relay, parties):
 # --- errors=event ---
 
 
-@pytest.mark.parametrize(
-    "query,who,status", [("topic=orders.eu", None, 401), ("topic=orders.eu", "bad", 401), ("topic=billing", "T", 403), ("topic=orders.eu&ns=t2", "T", 403)]
-)
+REFUSED = [
+    ("topic=orders.eu", None, 401),
+    ("topic=orders.eu", "bad", 401),
+    ("topic=billing", "T", 403),
+    ("topic=orders.eu&ns=t2", "T", 403),
+]
+
+
+@pytest.mark.parametrize("query,who,status", REFUSED)
 def test_a_refusal_as_an_event(relay, parties, sse_connect, query, who, status):
     headers = {None: {}, "bad": bearer("x"), "T": bearer(parties.T())}[who]
     strict = opening(relay, f"/events?{query}", headers)
