@@ -78,7 +78,7 @@ static void log_refused(struct admission *a, const struct front_call *call,
 static bool is_over(const struct grant *grant, const struct config *config, uint64_t now_s)
 {
     uint64_t exp_s = grant_fields(grant)->exp_s;
-    return exp_s && now_s > exp_s + config->auth_leeway_ms / 1000;
+    return exp_s && now_s >= exp_s + config->auth_leeway_ms / 1000;
 }
 
 /* Of a token that was accepted once, and is no more. */

@@ -46,6 +46,7 @@ struct routes_visit {
     /* Of a stream that is opened with a ticket: */
     char ticket[ROUTES_TICKET_HASH + 1]; /* "": none */
     bool taken;                          /* it has been, under this id: */
+    bool replaced;                       /* and by another since, before the stream was open */
     struct connection_id id;
     /* Of a renewal: whose it is, borrowed of the path. */
     struct slice connection;

@@ -116,7 +116,7 @@ static void on_taken(struct routes *r, struct routes_visit *v, struct note_call 
 {
     const struct strings *said = &answer->answer;
     struct metrics *metrics = r->node->metrics[r->worker];
-    if (answer->error || said->count < 3 || strcmp(said->items[0], "ok") != 0) {
+    if (answer->error || said->count < 3 || strcmp(said->items[0], "ok") != 0 || v->replaced) {
         metrics_add(metrics, M_TICKETS_REFUSED, 1);
         routes_refuse(r, v, 401, SLICE_LIT("the ticket has been used in between"));
         return;

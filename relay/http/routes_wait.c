@@ -117,6 +117,23 @@ void routes_wait_remote(struct routes *r, struct routes_visit *v, const char *ac
     inbox_push(bus_inbox(r->node->bus), &note->note.item);
 }
 
+/* A ticket's next user may be told of by Redis before its last one has heard that he has it. */
+static bool end_waiting(struct routes *r, struct slice connection)
+{
+    struct connection_id id;
+    struct routes_exchange *x;
+    if (connection_id_parse(connection, &id))
+        return false;
+    TAILQ_FOREACH (x, &r->waits, link) {
+        if (!x->store || !x->visit.ticket[0] || x->visit.id.secret != id.secret ||
+            x->visit.id.slot != id.slot)
+            continue;
+        x->visit.replaced = true;
+        return true;
+    }
+    return false;
+}
+
 void routes_tell_store(struct routes *r, const char *function, const char *ns, struct strings *args)
 {
     inbox_push(bus_inbox(r->node->bus), &call_new(r, function, ns, args)->note.item);
@@ -213,6 +230,9 @@ void routes_take_remote(struct routes *r, struct note_remote *note)
 void routes_take_control(struct routes *r, struct note_control *note)
 {
     fanout_control(r->fanout, note, admission_revoked(r->admission));
+    bool ends = slice_is(slice_of(note->action), "end");
+    if (note->status == 404 && ends && end_waiting(r, slice_of(note->connection)))
+        note->status = 200;
     inbox_push(bus_inbox(r->node->bus), &note->note.item);
 }
 
