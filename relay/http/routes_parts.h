@@ -161,6 +161,8 @@ void routes_tell_store(struct routes *r, const char *function, const char *ns,
                        struct strings *args);
 void routes_tell_remote(struct routes *r, struct slice connection, const char *action,
                         const char *body);
+/* @connection: what had the ticket that was taken, or "". */
+void routes_end_previous(struct routes *r, const char *connection);
 void routes_wait_over(struct routes *r, struct routes_exchange *x);
 void routes_wait_start(struct routes *r);
 void routes_wait_stop(struct routes *r);

@@ -116,23 +116,19 @@ static void on_taken(struct routes *r, struct routes_visit *v, struct note_call 
 {
     const struct strings *said = &answer->answer;
     struct metrics *metrics = r->node->metrics[r->worker];
-    if (answer->error || said->count < 3 || strcmp(said->items[0], "ok") != 0 || v->replaced) {
+    v->taken = !answer->error && said->count == 3 && strcmp(said->items[0], "ok") == 0;
+    if (v->taken)
+        routes_end_previous(r, said->items[2]);
+    if (!v->taken || v->replaced) {
         metrics_add(metrics, M_TICKETS_REFUSED, 1);
         routes_refuse(r, v, 401, SLICE_LIT("the ticket has been used in between"));
-        return;
-    }
-    v->taken = true;
-    if (admission_check_revoked(r->admission, v->grant)) { /* while it was taken */
+    } else if (admission_check_revoked(r->admission, v->grant)) { /* while it was taken */
         return_ticket(r, v);
         routes_refuse(r, v, 401, SLICE_LIT("revoked"));
-        return;
+    } else {
+        metrics_add(metrics, M_TICKETS_TAKEN, 1);
+        routes_serve_events(r, v);
     }
-    metrics_add(metrics, M_TICKETS_TAKEN, 1);
-    if (said->items[2][0]) { /* the client has left that one, whether its node knows or not */
-        metrics_add(metrics, M_TICKETS_REPLACED, 1);
-        routes_tell_remote(r, slice_of(said->items[2]), "end", "{\"reason\":\"replaced\"}");
-    }
-    routes_serve_events(r, v);
 }
 
 /* The last step before the stream opens: nothing fails any more but by accident. */

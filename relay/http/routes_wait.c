@@ -181,6 +181,15 @@ void routes_wait_over(struct routes *r, struct routes_exchange *x)
     routes_visit_reset(&x->visit);
 }
 
+/* Who had the ticket before is gone, whether his node knows that or not. */
+void routes_end_previous(struct routes *r, const char *connection)
+{
+    if (!connection[0])
+        return;
+    metrics_add(r->node->metrics[r->worker], M_TICKETS_REPLACED, 1);
+    routes_tell_remote(r, slice_of(connection), "end", "{\"reason\":\"replaced\"}");
+}
+
 /* A ticket that was taken although nobody waits any more goes back as if it had not been. */
 static void return_ticket(struct routes *r, const struct note_call *note)
 {
@@ -189,6 +198,8 @@ static void return_ticket(struct routes *r, const struct note_call *note)
         strcmp(answer->items[0], "ok") != 0)
         return;
     struct strings args = {0};
+    if (answer->count > 2)
+        routes_end_previous(r, answer->items[2]);
     for (size_t i = 0; i < 3 && i < note->args.count; i++) /* the hash, and by whom */
         routes_arg_add(&args, note->args.items[i]);
     routes_arg_add_u64(&args, "grace", r->config->ticket_reconnect_grace_ms);
