@@ -194,7 +194,8 @@ void routes_end_previous(struct routes *r, const char *connection)
 static void return_ticket(struct routes *r, const struct note_call *note)
 {
     const struct strings *answer = &note->answer;
-    if (strcmp(note->function, "sse_ticket_take") != 0 || note->error || !answer->count ||
+    if (strcmp(note->function, "sse_ticket_take") != 0 ||
+        strings_have(&note->args, SLICE_LIT("peek")) || note->error || !answer->count ||
         strcmp(answer->items[0], "ok") != 0)
         return;
     struct strings args = {0};
