@@ -132,6 +132,7 @@ def test_a_resume_from_every_place(logged, parties, sse_connect, doors):
 
 def test_published_while_the_log_is_read(parties, guarded, sse_connect, doors, publishing):
     relay = guarded({"log.max_events": 100000})
+    sse_connect(relay, "g", headers=member(parties, "nobody"))  # so the namespace has that setting
     names = list(MATCHES)
     published = []
 
