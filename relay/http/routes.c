@@ -131,14 +131,18 @@ static void visit(struct routes *r, struct routes_visit *v)
         routes_admit(r, v);
 }
 
-static void on_request(void *arg, struct front_call *call)
+static void begin(struct routes *r, struct front_call *call)
 {
-    struct routes *r = arg;
-    struct routes_visit v = {.call = call};
+    struct routes_visit v = {.call = call, .rules = admission_rules(r->admission)};
     v.path = find_fixed(r, &v);
     if (v.path || !admission_auth(r->admission) || find_own(r, &v))
         visit(r, &v);
     routes_visit_reset(&v);
+}
+
+static void on_request(void *arg, struct front_call *call)
+{
+    begin(arg, call);
 }
 
 /* All that is posted here is published: so it is told that this was not. */
@@ -223,6 +227,7 @@ struct routes *routes_new(struct ev_loop *loop, struct fanout *fanout, struct no
                           unsigned worker, struct config *config)
 {
     struct routes *r = mem_zero(1, sizeof(*r));
+    r->begin = begin;
     r->loop = loop;
     r->fanout = fanout;
     r->node = node;

@@ -104,12 +104,34 @@ static void stream_accept(struct routes *r, struct routes_visit *v,
 
 /* --- tickets ---------------------------------------------------------------------------------- */
 
+/* Who brought a cursor has had it for a while, and comes again with that: he gets the grace, which
+ * may be longer than what is left of the time for a first use. */
 static void return_ticket(struct routes *r, const struct routes_visit *v)
 {
     struct strings args = {0};
+    uint64_t cursor;
     routes_put_ticket_args(r, v, &args);
-    routes_arg_add_u64(&args, "unused", 1);
+    routes_arg_add_u64(&args, "unused", !request_cursor(front_view(v->call), &cursor));
     routes_tell_store(r, "sse_ticket_end", grant_fields(v->grant)->ns, &args);
+}
+
+/* Things may have changed while it was taken. False: it goes back, and the request goes another
+ * way.
+ */
+static bool is_still_good(struct routes *r, struct routes_visit *v)
+{
+    bool outdated = routes_visit_is_outdated(r, v);
+    enum err revoked = admission_check_revoked(r->admission, v->grant);
+    if (!outdated && !revoked)
+        return true;
+    return_ticket(r, v);
+    if (outdated)
+        routes_visit_anew(r, v);
+    else if (revoked == ERR_AGAIN)
+        routes_wait_trust(r, v);
+    else
+        routes_refuse(r, v, 401, SLICE_LIT("revoked"));
+    return false;
 }
 
 static void on_taken(struct routes *r, struct routes_visit *v, struct note_call *answer)
@@ -122,11 +144,8 @@ static void on_taken(struct routes *r, struct routes_visit *v, struct note_call 
         return;
     }
     v->taken = true;
-    if (admission_check_revoked(r->admission, v->grant)) { /* while it was taken */
-        return_ticket(r, v);
-        routes_refuse(r, v, 401, SLICE_LIT("revoked"));
+    if (!is_still_good(r, v))
         return;
-    }
     metrics_add(metrics, M_TICKETS_TAKEN, 1);
     if (said->items[2][0]) { /* the client has left that one, whether its node knows or not */
         metrics_add(metrics, M_TICKETS_REPLACED, 1);
