@@ -167,7 +167,8 @@ static bool host_is_allowed(const struct routes *r, struct slice host)
     return origin_host_allowed(host, &hosts);
 }
 
-/* What need not be read is not: the host is another, or nobody may post who sends this. */
+/* What need not be read is not: the host is another, nothing is posted there, or nobody may post
+ * who sends this. */
 static void on_begin(void *arg, struct front_call *call)
 {
     struct routes *r = arg;
@@ -175,7 +176,9 @@ static void on_begin(void *arg, struct front_call *call)
     if (host_is_allowed(r, host)) {
         struct routes_visit v = {.call = call};
         v.path = find_fixed(r, &v);
-        if (v.path && takes(v.path, front_method(call)))
+        if (slice_is(front_method(call), "POST") && !(v.path && v.path->posts))
+            begin(r, call);
+        else if (v.path && takes(v.path, front_method(call)))
             routes_admit_header(r, &v);
         return;
     }
