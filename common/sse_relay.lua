@@ -32,7 +32,8 @@
 --         peek 1: the same answer, and nothing changes
 --   FCALL sse_ticket_end 1 P:{ns} HASH connection ID grace MS unused 0|1
 --       → OK. ID's stream is over, if it still has the ticket: that lives for grace more (0: it is
---         gone); or, unused, is as good as new for what is left of its first ttl, if anything is
+--         gone). Where no client was told an id yet, unused: as good as new, for grace or for what is
+--         left of its ttl
 --   FCALL sse_revoke 1 P:{ns} jti J | sub S [before T] | kid K
 --       → OK. before: the Unix second at which, or before which, the tokens were issued; default: now
 --   FCALL sse_revoked 1 P:{ns}
@@ -1183,7 +1184,8 @@ local function ticket_live(key, ms, last, now)
 end
 
 -- Fields: grant; until and fresh, by which it is worthless and no longer new (milliseconds); by, the
--- connection that has it ("": none had it yet, "-": that is over).
+-- connection that has it ("": none had it yet, "-": that is over); told, where a client of one before
+-- that was told an id.
 local function sse_ticket(keys, args)
     local space, key, o = ticket_call('sse_ticket', keys, args)
     if not space then
@@ -1203,10 +1205,10 @@ end
 
 -- Its end and the time up to which it is new, in milliseconds, and who has it; nil: it is not there.
 local function ticket_find(key)
-    local found = call('HMGET', key, 'until', 'fresh', 'by')
+    local found = call('HMGET', key, 'until', 'fresh', 'by', 'told')
     local last, fresh = integer(found[1] or '', 0, MAX_ID), integer(found[2] or '', 0, MAX_ID)
     if last and fresh and found[3] then
-        return last, fresh, found[3]
+        return last, fresh, found[3], found[4]
     end
     return nil
 end
@@ -1230,6 +1232,9 @@ local function sse_ticket_take(keys, args)
     end
     if not o.peek then
         call('HSET', key, 'by', o.connection)
+        if had then
+            call('HSET', key, 'told', '1') -- or it would have no cursor
+        end
         ticket_live(key, last - now, last, now)
     end
     return { 'ok', grant, had and by ~= '-' and by or '' }
@@ -1241,11 +1246,11 @@ local function sse_ticket_end(keys, args)
         return key
     end
     local now = clock_ms()
-    local last, fresh, by = ticket_find(key)
+    local last, fresh, by, told = ticket_find(key)
     if last and by == o.connection then
-        local unused = o.unused and fresh > now
+        local unused = o.unused and not told
         call('HSET', key, 'by', unused and '' or '-')
-        ticket_live(key, unused and fresh - now or o.grace, last, now)
+        ticket_live(key, unused and math.max(fresh - now, o.grace) or o.grace, last, now)
     end
     return redis.status_reply('OK')
 end

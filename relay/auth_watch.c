@@ -56,14 +56,31 @@ static bool look_again(struct auth_watch *w)
     return changed;
 }
 
+static const struct look *find_look(const struct auth_watch *w, const char *path)
+{
+    for (size_t i = 0; i < w->files.count; i++)
+        if (strcmp(w->files.items[i], path) == 0)
+            return &w->looks[i];
+    return NULL;
+}
+
+/* What a file looked like before it was read counts, so that a change in between shows the next
+ * time. Of one that was not known before: as if it was not there, so it is read twice. */
 static void watch_files(struct auth_watch *w, const struct auth *auth)
 {
     const struct strings *files = auth_files(auth);
+    struct strings names = {0};
+    struct look *looks = mem_zero(files->count, sizeof(*looks));
+    for (size_t i = 0; i < files->count; i++) {
+        const struct look *before = find_look(w, files->items[i]);
+        strings_add(&names, slice_of(files->items[i]));
+        if (before)
+            looks[i] = *before;
+    }
     strings_reset(&w->files);
     free(w->looks);
-    w->looks = mem_zero(files->count, sizeof(*w->looks));
-    for (size_t i = 0; i < files->count; i++)
-        strings_add(&w->files, slice_of(files->items[i]));
+    w->files = names;
+    w->looks = looks;
 }
 
 static void log_lines(struct buf *lines)
@@ -81,6 +98,7 @@ static enum err load(struct auth_watch *w, const char *failed)
 {
     struct auth *auth = NULL;
     struct buf why = {0}, warnings = {0};
+    look_again(w);
     enum err e = auth_load(w->config, &auth, &why, &warnings);
     if (e) {
         buf_putc(&why, '\0');
@@ -89,7 +107,6 @@ static enum err load(struct auth_watch *w, const char *failed)
         log_lines(&warnings);
         if (auth)
             watch_files(w, auth);
-        look_again(w);
         w->changed(w->arg, auth);
     }
     buf_reset(&why);

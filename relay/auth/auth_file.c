@@ -132,7 +132,7 @@ enum err auth_file_make(struct issuer_fields *fields, struct slice key_bytes, st
     struct auth_file file = {.serves_events = true};
     cJSON *empty = cJSON_CreateObject();
     struct place at = PLACE_FILE;
-    enum err e = auth_file_add_issuer(fields, key_bytes, &at, NULL, &file, why, warnings);
+    enum err e = auth_file_add_issuer(fields, key_bytes, NULL, &at, NULL, &file, why, warnings);
     if (e == OK)
         e = rules_new(empty, &file.rules, why);
     if (e == OK)

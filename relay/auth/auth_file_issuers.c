@@ -107,23 +107,22 @@ static enum err read_fields(struct issuer_fields *f, const struct place *at, con
 
 /* --- its keys --------------------------------------------------------------------------------- */
 
+/* *path is the caller's to free. */
 static enum err read_keys(struct auth_file_keys *keys, const struct place *at, const cJSON *value,
-                          struct buf *bytes, struct buf *why)
+                          char **path, struct buf *bytes, struct buf *why)
 {
     struct place here = place_member(at, "keys");
     struct buf reason = {0};
-    char *path = NULL;
-    enum err e = place_read_text(at, value, "keys", &path, why);
-    if (e == OK && !path)
+    enum err e = place_read_text(at, value, "keys", path, why);
+    if (e == OK && !*path)
         e = place_refuse(&here, why,
                          "expected the path of a file with a secret, a PEM public key, a JWK or a "
                          "JWKS");
-    if (e == OK && keys->read(keys->arg, path, bytes, &reason)) {
+    if (e == OK && keys->read(keys->arg, *path, bytes, &reason)) {
         buf_putc(&reason, '\0');
         e = place_refuse(&here, why, "%s", reason.ptr);
     }
     buf_reset(&reason);
-    free(path);
     return e;
 }
 
@@ -160,8 +159,8 @@ static enum err make_issuer(struct issuer_fields *fields, struct slice key_bytes
 }
 
 enum err auth_file_add_issuer(struct issuer_fields *fields, struct slice key_bytes,
-                              const struct place *at, const cJSON *claims, struct auth_file *out,
-                              struct buf *why, struct buf *warnings)
+                              const char *key_path, const struct place *at, const cJSON *claims,
+                              struct auth_file *out, struct buf *why, struct buf *warnings)
 {
     struct place here = place_member(at, "claims");
     struct auth_file_issuer new = {0};
@@ -170,7 +169,10 @@ enum err auth_file_add_issuer(struct issuer_fields *fields, struct slice key_byt
     if (e == OK && make_issuer(fields, key_bytes, &new.issuer, &reason)) {
         struct place keys = place_member(at, "keys");
         buf_putc(&reason, '\0');
-        e = place_refuse(at->above ? &keys : at, why, "%s", reason.ptr);
+        if (key_path)
+            e = place_refuse(&keys, why, "%s: %s", key_path, reason.ptr);
+        else
+            e = place_refuse(at, why, "%s", reason.ptr);
     }
     buf_reset(&reason);
     if (e) {
@@ -193,17 +195,19 @@ static enum err read_issuer(void *arg, const struct place *at, const cJSON *valu
     struct reader *reader = arg;
     struct issuer_fields fields = {0};
     struct buf bytes = {0};
+    char *path = NULL;
     enum err e = place_check_object(at, value, known, why);
     if (e == OK)
         e = read_fields(&fields, at, value, why);
     if (e == OK)
-        e = read_keys(reader->keys, at, value, &bytes, why);
+        e = read_keys(reader->keys, at, value, &path, &bytes, why);
     if (e == OK)
-        e = auth_file_add_issuer(&fields, buf_slice(&bytes), at, place_find(value, "claims"),
+        e = auth_file_add_issuer(&fields, buf_slice(&bytes), path, at, place_find(value, "claims"),
                                  reader->out, why, reader->warnings);
     if (bytes.ptr)
         explicit_bzero(bytes.ptr, bytes.cap);
     buf_reset(&bytes);
+    free(path);
     issuer_fields_reset(&fields);
     return e;
 }

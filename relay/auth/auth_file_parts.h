@@ -14,8 +14,9 @@ struct auth_file_keys {
 NODISCARD enum err auth_file_read_issuers(const cJSON *tree, struct auth_file_keys *keys,
                                           struct auth_file *out, struct buf *why,
                                           struct buf *warnings);
-/* @fields, without keys: taken over, or emptied. @claims: as in the file; NULL: as usual. */
+/* @fields, without keys: taken over, or emptied. @key_path: where the bytes are from, for errors;
+ * NULL: the caller says so. @claims: as in the file; NULL: as usual. */
 NODISCARD enum err auth_file_add_issuer(struct issuer_fields *fields, struct slice key_bytes,
-                                        const struct place *at, const cJSON *claims,
-                                        struct auth_file *out, struct buf *why,
+                                        const char *key_path, const struct place *at,
+                                        const cJSON *claims, struct auth_file *out, struct buf *why,
                                         struct buf *warnings);

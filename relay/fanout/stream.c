@@ -449,7 +449,7 @@ struct stream *stream_open(struct stream_shared *shared, void *connection,
         interest_add(shared->interest, subscription_ns(sub),
                      slice_of(subscription_request(sub)->topics.items[i]), &s->subs[i], s);
     if (s->has_lease)
-        stream_lease_open(s, kind, form);
+        stream_lease_open(s, form);
     LIST_INSERT_HEAD(&shared->all, s, all_link);
     shared->count++;
     atomic_fetch_add(&shared->node->clients, 1);

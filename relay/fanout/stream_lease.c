@@ -36,7 +36,7 @@ void stream_lease_free(struct stream *s)
 
 /* --- open and over ---------------------------------------------------------------------------- */
 
-void stream_lease_open(struct stream *s, enum cursor_kind cursor, const struct stream_form *form)
+void stream_lease_open(struct stream *s, const struct stream_form *form)
 {
     struct lease *lease = stream_lease(s);
     struct connection_id id;
@@ -48,7 +48,6 @@ void stream_lease_open(struct stream *s, enum cursor_kind cursor, const struct s
         lease->has_ticket = true;
         strcpy(ticket_of(s), form->ticket);
     }
-    lease->id_told = cursor == CURSOR_ID;
     leases_add(s->shared->leases, lease, subscription_request(s->client.sub)->grant, &id);
     stream_lease_renew(s);
 }
@@ -67,9 +66,8 @@ static void add_named(struct strings *args, const char *name, struct buf *value)
     buf_clear(value);
 }
 
-/* Nobody waits for the answer: what the ticket's next use finds is what counts. A client that has
- * no id, neither brought nor told, has no cursor to come again with, so its ticket is as good as
- * unused. */
+/* Nobody waits for the answer: what the ticket's next use finds is what counts. A client that was
+ * told no id has no cursor to come again with, so its ticket is as good as unused. */
 static void give_ticket_back(struct stream *s)
 {
     struct note_call *call = mem_zero(1, sizeof(*call));

@@ -19,7 +19,7 @@ struct stream *stream_lease_alloc(const struct subscription_request *request,
                                   const struct stream_form *form);
 void stream_lease_free(struct stream *s);
 /* Those that follow are for streams that have a lease. Enters the worker's tables. */
-void stream_lease_open(struct stream *s, enum cursor_kind cursor, const struct stream_form *form);
+void stream_lease_open(struct stream *s, const struct stream_form *form);
 /* Leaves them, and gives the ticket back. */
 void stream_lease_over(struct stream *s);
 void stream_lease_id(struct stream *s, struct connection_id *out);

@@ -35,7 +35,8 @@ void routes_header_add_cors(const struct routes *r, struct front_call *call,
         return;
     routes_header_add(h, "Access-Control-Allow-Origin", allowed);
     routes_header_add(h, "Access-Control-Expose-Headers",
-                      "Retry-After, Location, WWW-Authenticate");
+                      admission_auth(r->admission) ? "Retry-After, Location, WWW-Authenticate"
+                                                   : "Retry-After, Location");
     if (strcmp(allowed, "*") != 0)
         routes_header_add(h, "Access-Control-Allow-Credentials", "true");
 }

@@ -47,6 +47,7 @@ struct routes_visit {
     /* Of a stream that is opened with a ticket: */
     char ticket[ROUTES_TICKET_HASH + 1]; /* "": none */
     bool taken;                          /* it has been, under this id: */
+    bool replaced;                       /* and by another since, before the stream was open */
     struct connection_id id;
     /* Of a renewal: whose it is, borrowed of the path. */
     struct slice connection;
@@ -161,6 +162,8 @@ void routes_tell_store(struct routes *r, const char *function, const char *ns,
                        struct strings *args);
 void routes_tell_remote(struct routes *r, struct slice connection, const char *action,
                         const char *body);
+/* @connection: what had the ticket that was taken, or "". */
+void routes_end_previous(struct routes *r, const char *connection);
 void routes_wait_over(struct routes *r, struct routes_exchange *x);
 void routes_wait_start(struct routes *r);
 void routes_wait_stop(struct routes *r);

@@ -104,14 +104,11 @@ static void stream_accept(struct routes *r, struct routes_visit *v,
 
 /* --- tickets ---------------------------------------------------------------------------------- */
 
-/* Who brought a cursor has had it for a while, and comes again with that: he gets the grace, which
- * may be longer than what is left of the time for a first use. */
 static void return_ticket(struct routes *r, const struct routes_visit *v)
 {
     struct strings args = {0};
-    uint64_t cursor;
     routes_put_ticket_args(r, v, &args);
-    routes_arg_add_u64(&args, "unused", !request_cursor(front_view(v->call), &cursor));
+    routes_arg_add_u64(&args, "unused", 1);
     routes_tell_store(r, "sse_ticket_end", grant_fields(v->grant)->ns, &args);
 }
 
@@ -138,20 +135,16 @@ static void on_taken(struct routes *r, struct routes_visit *v, struct note_call 
 {
     const struct strings *said = &answer->answer;
     struct metrics *metrics = r->node->metrics[r->worker];
-    if (answer->error || said->count < 3 || strcmp(said->items[0], "ok") != 0) {
+    v->taken = !answer->error && said->count == 3 && strcmp(said->items[0], "ok") == 0;
+    if (v->taken)
+        routes_end_previous(r, said->items[2]);
+    if (!v->taken || v->replaced) {
         metrics_add(metrics, M_TICKETS_REFUSED, 1);
         routes_refuse(r, v, 401, SLICE_LIT("the ticket has been used in between"));
-        return;
+    } else if (is_still_good(r, v)) {
+        metrics_add(metrics, M_TICKETS_TAKEN, 1);
+        routes_serve_events(r, v);
     }
-    v->taken = true;
-    if (!is_still_good(r, v))
-        return;
-    metrics_add(metrics, M_TICKETS_TAKEN, 1);
-    if (said->items[2][0]) { /* the client has left that one, whether its node knows or not */
-        metrics_add(metrics, M_TICKETS_REPLACED, 1);
-        routes_tell_remote(r, slice_of(said->items[2]), "end", "{\"reason\":\"replaced\"}");
-    }
-    routes_serve_events(r, v);
 }
 
 /* The last step before the stream opens: nothing fails any more but by accident. */

@@ -130,6 +130,23 @@ void routes_wait_remote(struct routes *r, struct routes_visit *v, const char *ac
     inbox_push(bus_inbox(r->node->bus), &note->note.item);
 }
 
+/* A ticket's next user may be told of by Redis before its last one has heard that he has it. */
+static bool end_waiting(struct routes *r, struct slice connection)
+{
+    struct connection_id id;
+    struct routes_exchange *x;
+    if (connection_id_parse(connection, &id))
+        return false;
+    TAILQ_FOREACH (x, &r->waits, link) {
+        if (!x->store || !x->visit.ticket[0] || x->visit.id.secret != id.secret ||
+            x->visit.id.slot != id.slot)
+            continue;
+        x->visit.replaced = true;
+        return true;
+    }
+    return false;
+}
+
 void routes_tell_store(struct routes *r, const char *function, const char *ns, struct strings *args)
 {
     inbox_push(bus_inbox(r->node->bus), &call_new(r, function, ns, args)->note.item);
@@ -177,28 +194,30 @@ void routes_wait_over(struct routes *r, struct routes_exchange *x)
     routes_visit_reset(&x->visit);
 }
 
-/* The arguments of routes_put_ticket_args(). */
-enum { TAKEN_BY = 5 };
-
-static bool brought_cursor(const struct strings *args)
+/* Who had the ticket before is gone, whether his node knows that or not. */
+void routes_end_previous(struct routes *r, const char *connection)
 {
-    for (size_t i = TAKEN_BY; i + 1 < args->count; i += 2)
-        if (strcmp(args->items[i], "cursor") == 0)
-            return strcmp(args->items[i + 1], "1") == 0;
-    return false;
+    if (!connection[0])
+        return;
+    metrics_add(r->node->metrics[r->worker], M_TICKETS_REPLACED, 1);
+    routes_tell_remote(r, slice_of(connection), "end", "{\"reason\":\"replaced\"}");
 }
 
 /* A ticket that was taken although nobody waits any more goes back as if it had not been. */
 static void return_ticket(struct routes *r, const struct note_call *note)
 {
     const struct strings *answer = &note->answer;
-    if (strcmp(note->function, "sse_ticket_take") != 0 || note->error || !answer->count ||
+    if (strcmp(note->function, "sse_ticket_take") != 0 ||
+        strings_have(&note->args, SLICE_LIT("peek")) || note->error || !answer->count ||
         strcmp(answer->items[0], "ok") != 0)
         return;
     struct strings args = {0};
-    for (size_t i = 0; i < TAKEN_BY && i < note->args.count; i++)
+    if (answer->count > 2)
+        routes_end_previous(r, answer->items[2]);
+    for (size_t i = 0; i < 3 && i < note->args.count; i++) /* the hash, and by whom */
         routes_arg_add(&args, note->args.items[i]);
-    routes_arg_add_u64(&args, "unused", !brought_cursor(&note->args));
+    routes_arg_add_u64(&args, "grace", r->config->ticket_reconnect_grace_ms);
+    routes_arg_add_u64(&args, "unused", 1);
     routes_tell_store(r, "sse_ticket_end", note->ns, &args);
 }
 
@@ -236,6 +255,9 @@ void routes_take_remote(struct routes *r, struct note_remote *note)
 void routes_take_control(struct routes *r, struct note_control *note)
 {
     fanout_control(r->fanout, note, admission_revoked(r->admission));
+    bool ends = slice_is(slice_of(note->action), "end");
+    if (note->status == 404 && ends && end_waiting(r, slice_of(note->connection)))
+        note->status = 200;
     inbox_push(bus_inbox(r->node->bus), &note->note.item);
 }
 

@@ -18,7 +18,8 @@ struct ticket {
     char *grant;
     uint64_t expires_ms, fresh_ms, until_ms;
     enum holder holder;
-    char *by; /* the connection; NULL: none had it yet */
+    bool told; /* a client of a connection before that had it was told an id */
+    char *by;  /* the connection; NULL: none had it yet */
     TAILQ_ENTRY(ticket) link;
     UT_hash_handle hh;
     size_t len;
@@ -118,6 +119,7 @@ enum err memory_tickets_take(struct memory_tickets *tickets, struct slice ns, st
     tickets->previous = ticket->by;
     ticket->by = slice_dup(connection);
     ticket->holder = HOLDER_OPEN;
+    ticket->told |= had; /* or it would have no cursor */
     ticket_live(ticket, ticket->until_ms);
     return OK;
 }
@@ -128,11 +130,12 @@ void memory_tickets_end(struct memory_tickets *tickets, struct slice ns, struct 
     struct ticket *ticket = ticket_find(tickets, ns, hash, now_ms);
     if (!ticket || ticket->holder != HOLDER_OPEN || !slice_is(connection, ticket->by))
         return;
-    unused = unused && ticket->fresh_ms > now_ms;
+    unused = unused && !ticket->told;
     ticket->holder = unused ? HOLDER_NONE : HOLDER_OVER;
     free(ticket->by);
     ticket->by = NULL;
-    ticket_live(ticket, unused ? ticket->fresh_ms : now_ms + grace_ms);
+    uint64_t until_ms = now_ms + grace_ms;
+    ticket_live(ticket, unused && ticket->fresh_ms > until_ms ? ticket->fresh_ms : until_ms);
     if (ticket->expires_ms <= now_ms)
         ticket_drop(tickets, ticket);
 }

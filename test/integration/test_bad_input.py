@@ -21,7 +21,8 @@ CALM = 20  # commands per second: probes, checks and a try now and then, but no 
 
 
 def complaints(relay, since=0):
-    return [li for li in relay.log[since:] if re.search(r"level=(warn|error)", li)]
+    """But for the warning that there is no authentication."""
+    return [li for li in relay.log[since:] if re.search(r"level=(warn|error)", li) and "everybody on this machine" not in li]
 
 
 def invalid(relay):

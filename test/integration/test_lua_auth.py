@@ -169,13 +169,16 @@ def test_only_who_has_it_can_end_it(raw, r):
 def test_a_stream_that_told_nothing_gives_its_ticket_back(r):
     issue(r, ttl=20000)
     take(r)
-    end(r, unused=1)
-    assert 0 < r.pttl(TICKET) <= 20000
+    end(r, grace=1000, unused=1)
+    assert 1000 < r.pttl(TICKET) <= 20000
     assert take(r, TWO) == ["ok", GRANT, ""]
     r.hset(TICKET, "fresh", now_s(r) * 1000 - 1)  # its first ttl is over
-    end(r, TWO, unused=1)  # as if it had been used
+    end(r, TWO, unused=1)  # and still nobody was told anything
     assert 20000 < r.pttl(TICKET) <= 60000
-    assert refused(take(r, THREE)) and take(r, THREE, cursor=1) == ["ok", GRANT, ""]
+    assert take(r, THREE) == ["ok", GRANT, ""]
+    assert take(r, ONE, cursor=1) == ["ok", GRANT, THREE]  # so that of THREE was
+    end(r, ONE, unused=1)
+    assert refused(take(r, TWO)) and take(r, TWO, cursor=1) == ["ok", GRANT, ""]
 
 
 def test_the_grace_ends_with_the_token(r):

@@ -838,24 +838,6 @@ START_TEST(test_a_ticket_whose_client_knows_no_id_has_not)
 }
 END_TEST
 
-/* It may be older than the time for a first use: then that would be shorter than the grace. */
-START_TEST(test_a_ticket_whose_client_brought_an_id_has_been_used)
-{
-    struct peer a;
-    struct connection_id id;
-    struct subscription_request request = request_for(grant_for("t1", "42", 0));
-    rig_start("");
-    request.cursor = CURSOR_ID;
-    request.cursor_value = 1000;
-    fanout_make_id(fanout, &id);
-    peer_open(&a, &request, &(struct stream_form){.id = &id, .ticket = hash});
-    fanout_start(a.stream, a.ours);
-    peer_close(&a);
-    expect_given_back(&id, "60000", "0");
-    rig_stop();
-}
-END_TEST
-
 /* Then the first block that has an id tells it. */
 START_TEST(test_a_ticket_without_control_events_has_been_used_with_the_first_id)
 {
@@ -974,7 +956,6 @@ int main(void)
     tcase_add_test(cases, test_the_id_that_was_made_before_is_the_one_that_is_told);
     tcase_add_test(cases, test_a_ticket_whose_client_knows_an_id_has_been_used);
     tcase_add_test(cases, test_a_ticket_whose_client_knows_no_id_has_not);
-    tcase_add_test(cases, test_a_ticket_whose_client_brought_an_id_has_been_used);
     tcase_add_test(cases, test_a_ticket_without_control_events_has_been_used_with_the_first_id);
     tcase_add_test(cases, test_an_id_is_known_when_its_frame_is_whole);
     tcase_add_test(cases, test_a_drain_gives_tickets_back);

@@ -151,14 +151,18 @@ START_TEST(test_its_times)
     ck_assert(is_refused(take("1", "0", "60000"))); /* nobody used it */
     issue("h", "30000", until);
     take("1", "0", "60000");
-    end("1", "60000", "1"); /* nobody was told anything */
+    end("1", "1000", "1"); /* nobody was told anything */
     pass_ms(29999);
     ck_assert_str_eq(take("2", "0", "60000"), "ok|{g}|");
     pass_ms(1);
-    end("2", "60000", "1"); /* its first ttl is over: as if it had been used */
-    ck_assert(is_refused(take("3", "0", "60000")));
-    ck_assert_str_eq(take("3", "1", "60000"), "ok|{g}|");
-    end("3", "0", "0");
+    end("2", "1000", "1"); /* its first ttl is over, and still nobody was: as long as a grace */
+    pass_ms(999);
+    ck_assert_str_eq(take("3", "0", "60000"), "ok|{g}|");
+    ck_assert_str_eq(take("4", "1", "60000"), "ok|{g}|3");
+    end("4", "1000", "1"); /* that of "3" was, as it came again with a cursor */
+    ck_assert(is_refused(take("5", "0", "60000")));
+    ck_assert_str_eq(take("5", "1", "60000"), "ok|{g}|");
+    end("5", "0", "0");
     issue("h", "30000", until);
     take("1", "0", "60000");
     end("1", "600000", "0");
