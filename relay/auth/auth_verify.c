@@ -77,12 +77,16 @@ static char *choose_ns(const struct auth_file_issuer *issuer, const cJSON *claim
     return slice_dup(slice_of(fields->namespaces.items[0]));
 }
 
-static void fill_identity(const struct jws *jws, struct grant_fields *f)
+/* The key is the one that has signed: a token that does not name it is revoked with it all the
+ * same.
+ */
+static void fill_identity(const struct issuer_fields *issuer, const struct jws *jws,
+                          struct grant_fields *f)
 {
     f->issuer = claim_text(jws->claims, "iss");
     f->subject = claim_text(jws->claims, "sub");
     f->jti = claim_text(jws->claims, "jti");
-    f->kid = slice_dup(slice_of(jws->kid));
+    f->kid = slice_dup(slice_of(keys_kid(issuer->keys, jws)));
     if (claims_time(jws->claims, "iat", &f->iat_s))
         f->iat_s = 0;
     if (claims_time(jws->claims, "exp", &f->exp_s))
@@ -105,15 +109,29 @@ static void fill_roles(const struct route_map *routes, const cJSON *claims, stru
     }
 }
 
+/* Somebody of no namespace administrates all of them: only an issuer that may speak for all says
+ * so, and not by a claim that names none. */
+static void check_admin(const struct auth_file_issuer *issuer, const cJSON *claims, struct draft *d)
+{
+    bool is_of_all =
+        issuer_fields(issuer->issuer)->any_namespace && !claim_form_ns(issuer->form, claims);
+    if (!d->fields.admin || d->fields.ns || is_of_all)
+        return;
+    d->fields.admin = false;
+    draft_tell(d, "nothing", SLICE_LIT("admin"), NULL,
+               "of no namespace, which its issuer may not say");
+}
+
 void auth_fill_draft(const struct auth *a, const struct auth_file_issuer *issuer,
                      const struct jws *jws, struct draft *d)
 {
-    fill_identity(jws, &d->fields);
+    fill_identity(issuer_fields(issuer->issuer), jws, &d->fields);
     d->fields.ns = choose_ns(issuer, jws->claims, d);
     if (claim_form_is_used(issuer->form, jws->claims))
         claim_form_put(issuer->form, jws->claims, d);
     else
         rules_put(a->file.rules, jws->claims, d);
+    check_admin(issuer, jws->claims, d);
     fill_roles(a->file.routes, jws->claims, &d->fields);
 }
 

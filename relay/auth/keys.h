@@ -32,3 +32,6 @@ uint32_t keys_algs(const struct keys *keys);
  * among those that serve the algorithm (where none has this `kid`, among those without any);
  * without `kid` it must be the only one. Any thread, also several at once. Up to 400 µs. */
 const char *keys_verify(const struct keys *keys, const struct jws *jws);
+/* The kid of the key that verifies it, also where the token does not name it; where the key has
+ * none, what the token says. NULL: neither. Borrowed. */
+const char *keys_kid(const struct keys *keys, const struct jws *jws);

@@ -153,6 +153,12 @@ static bool verify(const struct keys *keys, const struct key *key, const struct 
     return false;
 }
 
+const char *keys_kid(const struct keys *keys, const struct jws *jws)
+{
+    const struct key *key = NULL;
+    return !find(keys, jws, &key) && key->kid ? key->kid : jws->kid;
+}
+
 const char *keys_verify(const struct keys *keys, const struct jws *jws)
 {
     const struct key *key = NULL;

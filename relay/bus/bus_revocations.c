@@ -49,7 +49,7 @@ struct bus_revocations {
     struct trusted_list by_age, queue;
     size_t loads, awaited;
     bool up, beginning;
-    struct log_limit invalid_limit;
+    struct log_limit invalid_limit, failed_limit;
     ev_timer again;
 };
 
@@ -204,6 +204,7 @@ static void on_loaded(struct trusted *t)
 static void on_failed(struct trusted *t, enum err e)
 {
     struct bus_revocations *r = t->all;
+    uint64_t held;
     if (!r->up)
         return; /* bus_revocations_begin() */
     if (e != ERR_DENIED && ++t->tries < TRIES_MAX) {
@@ -211,9 +212,11 @@ static void on_failed(struct trusted *t, enum err e)
         timer_once(r->base->loop, &r->again, AGAIN_S);
         return;
     }
-    log_put(LOG_ERROR, "cannot load what was revoked; the namespace's streams cannot start", "ns",
-            t->name.ns, "reply", t->call.answer.count ? t->call.answer.items[0] : err_text(e),
-            NULL);
+    if (log_limit_pass(&r->failed_limit, clock_mono_us(), &held)) /* each request asks again */
+        log_put(LOG_ERROR, "cannot load what was revoked; the namespace's streams cannot start",
+                "ns", t->name.ns, "reply",
+                t->call.answer.count ? t->call.answer.items[0] : err_text(e), "not_logged",
+                log_u64(held), NULL);
     forget(t);
 }
 

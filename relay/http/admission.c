@@ -16,6 +16,7 @@ struct admission {
     struct node *node;
     unsigned worker;
     struct auth *auth;
+    unsigned rules;
     struct token_cache *tokens;
     struct revoked *revoked;
     struct log_limit refused_limit;
@@ -45,12 +46,18 @@ void admission_set_auth(struct admission *a, struct auth *auth)
 {
     auth_unref(a->auth);
     a->auth = auth;
+    a->rules++;
     token_cache_clear(a->tokens); /* their keys or rules may be other ones now */
 }
 
 const struct auth *admission_auth(const struct admission *a)
 {
     return a->auth;
+}
+
+unsigned admission_rules(const struct admission *a)
+{
+    return a->rules;
 }
 
 static void count(const struct admission *a, enum metric which)
@@ -200,7 +207,7 @@ void admission_judge(struct admission *a, struct front_call *call, const struct 
 
 /* --- revocations ------------------------------------------------------------------------------ */
 
-enum err admission_check_known(struct admission *a, struct slice ns)
+static enum err check_known(struct admission *a, struct slice ns)
 {
     if (revoked_is_known(a->revoked, ns))
         return OK;
@@ -222,7 +229,7 @@ enum err admission_check_revoked(struct admission *a, const struct grant *grant)
     const struct grant_fields *f = grant_fields(grant);
     if (!is_revocable(f))
         return OK;
-    if (admission_check_known(a, slice_of(f->ns)))
+    if (check_known(a, slice_of(f->ns)))
         return ERR_AGAIN;
     return revoked_has(a->revoked, grant) ? ERR_DENIED : OK;
 }

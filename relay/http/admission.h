@@ -15,6 +15,7 @@ void admission_free(struct admission *a);
 /* Takes the reference over. NULL: everybody may everything. */
 void admission_set_auth(struct admission *a, struct auth *auth);
 const struct auth *admission_auth(const struct admission *a); /* borrowed */
+unsigned admission_rules(const struct admission *a);          /* another number for each auth */
 
 enum admission_outcome {
     ADMISSION_GRANTED,
@@ -47,8 +48,6 @@ void admission_judge_token(struct admission *a, struct front_call *call,
 /* Whether @grant was revoked: ERR_DENIED. ERR_AGAIN: nobody knows yet; the bus has been asked, and
  * admission_take_revoked() is when to ask again. */
 NODISCARD enum err admission_check_revoked(struct admission *a, const struct grant *grant);
-/* The same for a namespace, before its ticket says what it grants: OK or ERR_AGAIN. */
-NODISCARD enum err admission_check_known(struct admission *a, struct slice ns);
 const struct revoked *admission_revoked(const struct admission *a);                /* borrowed */
 void admission_take_revoked(struct admission *a, const struct note_revoked *note); /* borrowed */
 /* Now and then: forgets what is over. */

@@ -102,6 +102,8 @@ const struct discipline_refusal *front_body_begin(struct front_call *call)
 void front_body_add(struct front_call *call, const char *bytes, size_t len)
 {
     struct front_request *request = call->request;
+    if (strcmp(request->method, "POST") != 0)
+        return; /* nobody looks at it */
     request->too_large |= request->body.len + len > max_bytes(call);
     request->too_many |= len > room(call->front);
     if (request->too_large || request->too_many) {
@@ -140,7 +142,6 @@ const struct discipline_refusal *front_body_end(struct front_call *call)
         return refuse_large(call);
     if (request->too_many)
         return refuse_many(call->front);
-    /* Nobody looks at the body of anything but a POST. */
     bool coded = request->has_body && request->facts.coding != DISCIPLINE_PLAIN;
     return coded && strcmp(request->method, "POST") == 0 ? decode(call) : NULL;
 }

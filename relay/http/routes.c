@@ -131,14 +131,18 @@ static void visit(struct routes *r, struct routes_visit *v)
         routes_admit(r, v);
 }
 
-static void on_request(void *arg, struct front_call *call)
+static void begin(struct routes *r, struct front_call *call)
 {
-    struct routes *r = arg;
-    struct routes_visit v = {.call = call};
+    struct routes_visit v = {.call = call, .rules = admission_rules(r->admission)};
     v.path = find_fixed(r, &v);
     if (v.path || !admission_auth(r->admission) || find_own(r, &v))
         visit(r, &v);
     routes_visit_reset(&v);
+}
+
+static void on_request(void *arg, struct front_call *call)
+{
+    begin(arg, call);
 }
 
 /* All that is posted here is published: so it is told that this was not. */
@@ -163,7 +167,8 @@ static bool host_is_allowed(const struct routes *r, struct slice host)
     return origin_host_allowed(host, &hosts);
 }
 
-/* What need not be read is not: the host is another, or nobody may post who sends this. */
+/* What need not be read is not: the host is another, nothing is posted there, or nobody may post
+ * who sends this. */
 static void on_begin(void *arg, struct front_call *call)
 {
     struct routes *r = arg;
@@ -171,7 +176,9 @@ static void on_begin(void *arg, struct front_call *call)
     if (host_is_allowed(r, host)) {
         struct routes_visit v = {.call = call};
         v.path = find_fixed(r, &v);
-        if (v.path && takes(v.path, front_method(call)))
+        if (slice_is(front_method(call), "POST") && !(v.path && v.path->posts))
+            begin(r, call);
+        else if (v.path && takes(v.path, front_method(call)))
             routes_admit_header(r, &v);
         return;
     }
@@ -223,6 +230,7 @@ struct routes *routes_new(struct ev_loop *loop, struct fanout *fanout, struct no
                           unsigned worker, struct config *config)
 {
     struct routes *r = mem_zero(1, sizeof(*r));
+    r->begin = begin;
     r->loop = loop;
     r->fanout = fanout;
     r->node = node;

@@ -111,30 +111,32 @@ static enum err parse_grant(struct slice json, const char *ns, struct grant **ou
 static void on_ticket(struct routes *r, struct routes_visit *v, struct note_call *answer)
 {
     const struct strings *said = &answer->answer;
+    if (routes_visit_is_outdated(r, v)) {
+        routes_visit_anew(r, v);
+        return;
+    }
     if (answer->error || said->count < 2 || strcmp(said->items[0], "ok") != 0 ||
         parse_grant(slice_of(said->items[1]), answer->ns, &v->grant)) {
         refuse_ticket(r, v, SLICE_LIT("the ticket is not valid, has been used, or is too old"));
         return;
     }
-    if (admission_check_revoked(r->admission, v->grant)) { /* known: it was asked about before */
+    enum err revoked = admission_check_revoked(r->admission, v->grant);
+    if (revoked == ERR_AGAIN)
+        routes_wait_trust(r, v);
+    else if (revoked)
         refuse_ticket(r, v, SLICE_LIT("revoked"));
-        return;
-    }
-    if (pass_needs(r, v, v->grant))
+    else if (pass_needs(r, v, v->grant))
         let_in(r, v);
 }
 
-/* Looks, and takes nothing: what is refused later spends no ticket. */
+/* Looks, and takes nothing: what is refused later spends no ticket. The namespace is a stranger's
+ * word until the store has said that there is such a ticket: nothing is kept of it before. */
 static void look_at_ticket(struct routes *r, struct routes_visit *v, struct slice ticket)
 {
     struct buf hash = {0};
     struct slice ns;
     if (credential_ticket_ns(ticket, &ns)) {
         refuse_ticket(r, v, SLICE_LIT("the ticket is not valid, has been used, or is too old"));
-        return;
-    }
-    if (admission_check_known(r->admission, ns)) {
-        routes_wait_trust(r, v, routes_admit);
         return;
     }
     digest_put_hex(&hash, ticket);
@@ -157,7 +159,7 @@ static void enter(struct routes *r, struct routes_visit *v)
 {
     enum err revoked = admission_check_revoked(r->admission, v->grant);
     if (revoked == ERR_AGAIN)
-        routes_wait_trust(r, v, routes_admit);
+        routes_wait_trust(r, v);
     else if (revoked)
         routes_refuse(r, v, 401, SLICE_LIT("revoked"));
     else if (pass_needs(r, v, v->grant))
@@ -167,8 +169,6 @@ static void enter(struct routes *r, struct routes_visit *v)
 void routes_admit(struct routes *r, struct routes_visit *v)
 {
     struct admission_verdict verdict;
-    grant_unref(v->grant); /* it has waited, and is judged anew */
-    v->grant = NULL;
     if (!needs_credentials(r, v) || v->path->needs == NEEDS_TOKEN) {
         if (v->hit.is_public) /* whoever comes, whatever he shows */
             v->grant = grant_ref(auth_anonymous(admission_auth(r->admission)));

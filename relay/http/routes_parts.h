@@ -42,6 +42,7 @@ struct routes_visit {
     struct front_call *call;
     const struct routes_path *path;
     struct route_hit hit; /* of a route of the auth file; hit.route NULL: a path of our own */
+    unsigned rules;       /* admission_rules() when hit was found: it is of those */
     struct grant *grant;  /* a reference; NULL: without authentication */
     /* Of a stream that is opened with a ticket: */
     char ticket[ROUTES_TICKET_HASH + 1]; /* "": none */
@@ -57,6 +58,7 @@ struct routes_exchange;
 TAILQ_HEAD(routes_waits, routes_exchange);
 
 struct routes {
+    void (*begin)(struct routes *r, struct front_call *call); /* routes.c: with the first step */
     struct fanout *fanout;
     struct node *node;
     unsigned worker;
@@ -79,10 +81,10 @@ struct routes_exchange {
     struct routes_visit visit;
     struct note_call *store;
     struct note_remote *remote;
-    void (*again)(struct routes *r, struct routes_visit *v);
     void (*resume)(struct routes *r, struct routes_visit *v, struct note_call *answer);
     void (*told)(struct routes *r, struct routes_visit *v, struct note_remote *answer);
-    bool waits; /* it is in routes.waits */
+    bool waits;  /* it is in routes.waits … */
+    bool trusts; /* … for what was revoked in its namespace */
     uint64_t deadline_ms;
     TAILQ_ENTRY(routes_exchange) link;
 };
@@ -142,10 +144,9 @@ void routes_refuse_undecided(struct routes *r, const struct routes_visit *v);
 /* --- routes_wait.c: what was let in waits here, for auth.timeout, and is undecided then --------
  */
 
-/* Has the visit (taken over) wait until the revocations of a namespace are known; then @again takes
- * it over. */
-void routes_wait_trust(struct routes *r, struct routes_visit *v,
-                       void (*again)(struct routes *r, struct routes_visit *v));
+/* Has the visit (taken over) wait until the revocations of its grant's namespace are known, for
+ * which admission_check_revoked() has asked; then it begins anew. */
+void routes_wait_trust(struct routes *r, struct routes_visit *v);
 /* …until the store has answered @function, whose arguments (taken over) are @args. @resume gets the
  * answer, borrowed, with error OK or ERR_DENIED. */
 void routes_wait_store(struct routes *r, struct routes_visit *v, const char *function,
@@ -167,6 +168,10 @@ void routes_wait_over(struct routes *r, struct routes_exchange *x);
 void routes_wait_start(struct routes *r);
 void routes_wait_stop(struct routes *r);
 void routes_visit_reset(struct routes_visit *v);
+/* Whether the auth file has been read again since: what the visit borrows of it is gone. */
+bool routes_visit_is_outdated(const struct routes *r, const struct routes_visit *v);
+/* As if the request had come now. The visit (taken over) holds no ticket. */
+void routes_visit_anew(struct routes *r, struct routes_visit *v);
 /* "name value" pairs and single texts for an FCALL. */
 void routes_arg_add(struct strings *args, const char *text);
 void routes_arg_add_u64(struct strings *args, const char *name, uint64_t value);

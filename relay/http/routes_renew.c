@@ -63,7 +63,7 @@ void routes_serve_renew(struct routes *r, struct routes_visit *v)
         return;
     enum err revoked = admission_check_revoked(r->admission, v->grant);
     if (revoked == ERR_AGAIN) {
-        routes_wait_trust(r, v, routes_admit);
+        routes_wait_trust(r, v);
     } else if (revoked) {
         routes_refuse(r, v, 401, SLICE_LIT("revoked"));
     } else {

@@ -112,6 +112,25 @@ static void return_ticket(struct routes *r, const struct routes_visit *v)
     routes_tell_store(r, "sse_ticket_end", grant_fields(v->grant)->ns, &args);
 }
 
+/* Things may have changed while it was taken. False: it goes back, and the request goes another
+ * way.
+ */
+static bool is_still_good(struct routes *r, struct routes_visit *v)
+{
+    bool outdated = routes_visit_is_outdated(r, v);
+    enum err revoked = admission_check_revoked(r->admission, v->grant);
+    if (!outdated && !revoked)
+        return true;
+    return_ticket(r, v);
+    if (outdated)
+        routes_visit_anew(r, v);
+    else if (revoked == ERR_AGAIN)
+        routes_wait_trust(r, v);
+    else
+        routes_refuse(r, v, 401, SLICE_LIT("revoked"));
+    return false;
+}
+
 static void on_taken(struct routes *r, struct routes_visit *v, struct note_call *answer)
 {
     const struct strings *said = &answer->answer;
@@ -122,10 +141,7 @@ static void on_taken(struct routes *r, struct routes_visit *v, struct note_call 
     if (!v->taken || v->replaced) {
         metrics_add(metrics, M_TICKETS_REFUSED, 1);
         routes_refuse(r, v, 401, SLICE_LIT("the ticket has been used in between"));
-    } else if (admission_check_revoked(r->admission, v->grant)) { /* while it was taken */
-        return_ticket(r, v);
-        routes_refuse(r, v, 401, SLICE_LIT("revoked"));
-    } else {
+    } else if (is_still_good(r, v)) {
         metrics_add(metrics, M_TICKETS_TAKEN, 1);
         routes_serve_events(r, v);
     }

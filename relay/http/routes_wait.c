@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests that wait for what the bus knows: suspended, within auth.timeout, as nothing else tells
  * that nobody will answer. Each waits for one thing, and goes on as if it had never waited. */
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,18 @@ void routes_visit_reset(struct routes_visit *v)
     route_hit_reset(&v->hit);
     free(v->secret);
     *v = (struct routes_visit){0};
+}
+
+bool routes_visit_is_outdated(const struct routes *r, const struct routes_visit *v)
+{
+    return v->rules != admission_rules(r->admission);
+}
+
+void routes_visit_anew(struct routes *r, struct routes_visit *v)
+{
+    struct front_call *call = v->call;
+    routes_visit_reset(v);
+    r->begin(r, call);
 }
 
 void routes_arg_add(struct strings *args, const char *text)
@@ -61,10 +74,10 @@ static struct routes_exchange *wait(struct routes *r, struct routes_visit *v)
     return x;
 }
 
-void routes_wait_trust(struct routes *r, struct routes_visit *v,
-                       void (*again)(struct routes *r, struct routes_visit *v))
+void routes_wait_trust(struct routes *r, struct routes_visit *v)
 {
-    wait(r, v)->again = again; /* admission_check_known() has asked */
+    assert(v->grant && grant_fields(v->grant)->ns);
+    wait(r, v)->trusts = true;
 }
 
 static struct note_call *call_new(const struct routes *r, const char *function, const char *ns,
@@ -248,31 +261,34 @@ void routes_take_control(struct routes *r, struct note_control *note)
     inbox_push(bus_inbox(r->node->bus), &note->note.item);
 }
 
-/* Those that waited for it look again. */
-void routes_take_revoked(struct routes *r, struct note_revoked *note)
+/* Those that waited for the namespace begin anew. They are taken out of the list first, as some may
+ * come to wait again. */
+static void go_on(struct routes *r, struct slice ns)
 {
-    admission_take_revoked(r->admission, note);
-    fanout_revoke(r->fanout, note);
-    bool loaded = note->loaded;
-    note_revoked_free(note);
-    if (!loaded)
-        return;
     struct routes_waits turn = TAILQ_HEAD_INITIALIZER(turn);
     struct routes_exchange *x, *next;
     for (x = TAILQ_FIRST(&r->waits); x; x = next) {
         next = TAILQ_NEXT(x, link);
-        if (!x->again)
+        if (!x->trusts || !slice_is(ns, grant_fields(x->visit.grant)->ns))
             continue;
         TAILQ_REMOVE(&r->waits, x, link);
+        x->waits = false;
         TAILQ_INSERT_TAIL(&turn, x, link);
     }
     while ((x = TAILQ_FIRST(&turn))) {
         TAILQ_REMOVE(&turn, x, link);
-        x->waits = false;
-        void (*again)(struct routes *, struct routes_visit *) = x->again;
         struct routes_visit v = finish(r, x);
-        again(r, &v);
+        routes_visit_anew(r, &v);
     }
+}
+
+void routes_take_revoked(struct routes *r, struct note_revoked *note)
+{
+    admission_take_revoked(r->admission, note);
+    fanout_revoke(r->fanout, note);
+    if (note->loaded)
+        go_on(r, slice_of(note->ns));
+    note_revoked_free(note);
 }
 
 /* --- time ------------------------------------------------------------------------------------- */

@@ -136,6 +136,25 @@ def test_a_body_without_credentials_is_not_read(guarded, credentials):
     assert held == 0 and relay.metric("sse_relay_http_body_bytes") == 0
 
 
+NOWHERE = ["POST /nowhere", "POST /events?topic=orders.eu", "POST /projects/x/events", "POST /stats", "GET /health", "GET /events?topic=orders.eu", "PUT /publish"]
+
+
+@pytest.mark.parametrize("line", NOWHERE)
+@attack(23)
+def test_a_body_that_nobody_wants_is_not_held(routed, line):
+    """Nor is it read where the answer is known: the room for bodies is for those who may publish."""
+    with open_socket(routed) as s:
+        s.sendall(f"{line} HTTP/1.1\r\nHost: x\r\nContent-Length: 7000000\r\n\r\n".encode())
+        if line.startswith("POST"):
+            assert status_of(read_all(s)) in (404, 405)
+            return
+        s.sendall(b"x" * 3_000_000)
+        assert routed.metric("sse_relay_http_body_bytes") == 0
+        s.sendall(b"x" * 4_000_000)
+        assert status_of(read_head(s)) in (200, 401, 405)
+        assert routed.metric("sse_relay_http_body_bytes") == 0
+
+
 @attack(23)
 def test_a_body_without_credentials_that_is_sent_all_the_same(guarded, doors):
     relay = guarded()

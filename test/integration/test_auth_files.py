@@ -3,11 +3,13 @@
 
 import json
 import signal
+import threading
 
 import pytest
 
-from auth_rig import COOKIE, PAGE, assert_forbidden, assert_invalid, assert_nobody, bearer, opening, status_at
+from auth_rig import COOKIE, PAGE, assert_forbidden, assert_invalid, assert_nobody, bearer, opening, status_at, ticket_of
 from relay_process import run_relay, wait_until
+from tcp_proxy import TcpProxy
 from tokens import Issuer, Key, replace, static_key
 
 EVENTS = "/events?topic=orders.eu"
@@ -380,3 +382,32 @@ def test_an_issuer_for_all_namespaces_is_the_short_form_only(parties, guarded, t
     for wrong in ({"iss": "you"}, {"aud": "me"}):
         assert_invalid(opening(relay, EVENTS, bearer(key.sign({**claims, **wrong, "sse": {"ns": "a", **rights}}))))
     assert_nobody(opening(relay, EVENTS))
+
+
+# --- what waits meanwhile ---
+
+
+def test_routes_that_change_while_a_request_waits(redis, guarded, parties, doors):
+    """What waits for Redis goes on by the routes that there are then."""
+    proxy = TcpProxy(redis.port)
+    calls = lambda: doors.redis.info("commandstats")["cmdstat_fcall"]["calls"]  # noqa: E731
+    route = {"path": "/mine/{id}", "topics": ["orders.{id}"], "require": {"/roles": "viewer"}, "grants": True, "heartbeat_event": "beat"}
+    parties.file.write(routes=[route])
+    try:
+        relay = guarded({"auth.timeout": "20s"}, redis=proxy.url)
+        ticket = ticket_of(relay, parties.T(roles=["viewer"]))
+        proxy.freeze("commands", "answers")
+        answers, before = [], calls()
+        threads = [threading.Thread(target=lambda: answers.append(status_at(relay, f"/mine/eu?ticket={ticket}"))) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: calls() >= before + 5, "the requests at Redis")
+        parties.file.write(routes=[{**route, "path": "/other/{id}"}])
+        relay.wait_log("keys and rules read again")
+        proxy.thaw("commands")
+        for thread in threads:
+            thread.join()
+        assert answers == [404] * 5
+        assert status_at(relay, f"/other/eu?ticket={ticket}") == 200  # nobody has spent it
+    finally:
+        proxy.close()

@@ -94,6 +94,17 @@ def test_all_that_a_key_has_signed(nodes, parties, sse_connect, revoking):
     assert not [s for s in others if s.closed]
 
 
+def test_a_key_is_revoked_also_where_tokens_do_not_name_it(nodes, parties, sse_connect, revoking):
+    """Without kid in the header the only key that fits is meant: to leave it out is no way around."""
+    token = parties.T(headers={"kid": None})
+    stream = sse_connect(nodes[1], "orders.eu", headers=bearer(token))
+    revoking(kid=parties.I.key.kid)
+    assert_ended(stream, "revoked")
+    for node in nodes:
+        assert_out(node, token)
+        assert_out(node, parties.T(headers={"kid": None}))
+
+
 def test_only_one_namespace_is_concerned(nodes, parties, sse_connect, revoking):
     theirs = sse_connect(nodes[1], "orders.eu", headers=bearer(parties.X(jti="same")))
     mine = sse_connect(nodes[1], "orders.eu", headers=bearer(parties.T(jti="same")))

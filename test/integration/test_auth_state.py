@@ -54,6 +54,18 @@ def test_what_a_tenant_may_not_learn_of_others_from_stats(parties, guarded, sse_
     assert before["topics"] == after["topics"] == []
 
 
+@pytest.mark.parametrize("rights", [{"ns": "t2"}, {"ns": "no such name"}, {}], ids=["another's", "none", "unsaid"])
+def test_an_admin_of_no_namespace_is_none_of_all(guarded, parties, rights):
+    """A token without a namespace that its issuer may speak for administrates nothing, and so not that of others."""
+    parties.file.write(issuers=[parties.I.entry(namespaces=["t1", "t3"]), parties.J.entry()])
+    relay = guarded()
+    token = parties.I.token(sub="a", sse={"admin": True, "subscribe": ["orders.*"], **rights})
+    assert_forbidden(relay.get("/stats", headers=bearer(token)), "admin")
+    for ns in ("t1", "t2"):
+        assert_forbidden(relay.post(f"/revoke?ns={ns}", json={"sub": "42"}, headers=bearer(token)), "admin")
+    assert status_at(relay, EVENTS, bearer(parties.X())) == 200
+
+
 def test_metrics_are_open_by_default_and_have_no_names(parties, guarded, sse_connect):
     relay = guarded()
     sse_connect(relay, "orders.hidden", headers=bearer(parties.X()))

@@ -101,6 +101,15 @@ def test_a_ticket_issued_by_a_backend(relay, parties, sse_connect, doors):
     sse_connect(relay, "orders.eu", **with_ticket(ticket))
 
 
+def test_a_made_up_ticket_leaves_nothing(relay, doors):
+    """Whoever shows one names any namespace: neither Redis nor a node remembers it."""
+    before = set(doors.redis.keys("*"))
+    for n in range(50):
+        assert_invalid(opening(relay, f"{EVENTS}&ticket=guess{n}~{'A' * 32}"))
+    assert set(doors.redis.keys("*")) == before
+    assert not doors.redis.pubsub_channels("*guess*")
+
+
 # --- narrowed ---
 
 

@@ -44,6 +44,30 @@ START_TEST(test_namespaces_are_those_of_the_issuer)
 }
 END_TEST
 
+static void expect_admin(const struct auth *auth, const char *claims, bool admin)
+{
+    struct grant *grant = auth_rig_grant(auth, claims);
+    ck_assert_msg(grant_fields(grant)->admin == admin, "%s", claims);
+    grant_unref(grant);
+}
+
+/* Somebody of no namespace administrates all: no issuer of some may make him one. */
+START_TEST(test_an_admin_of_all_is_of_an_issuer_for_all)
+{
+    struct auth *auth = rig_auth("{'issuers': [" ISSUER("i", "['t1', 't3']") ", " ISSUER(
+        "k", "'*'") "], 'rules': [{'if': {'/r': 1}, 'admin': true}]}");
+    expect_admin(auth, "{'sse': {'ns': 't1', 'admin': true}}", true);
+    expect_admin(auth, "{'sse': {'admin': true}}", false);
+    expect_admin(auth, "{'sse': {'ns': 't2', 'admin': true}}", false);
+    expect_admin(auth, "{'sse': {'ns': 'a.b', 'admin': true}}", false);
+    expect_admin(auth, "{'r': 1}", false);
+    expect_admin(auth, "{'iss': 'k', 'sse': {'admin': true}}", true);
+    expect_admin(auth, "{'iss': 'k', 'r': 1}", true);
+    expect_admin(auth, "{'iss': 'k', 'sse': {'ns': 'a.b', 'admin': true}}", false);
+    auth_unref(auth);
+}
+END_TEST
+
 START_TEST(test_a_grant_has_all_of_its_token)
 {
     struct auth *auth = rig_auth_with(
@@ -282,6 +306,7 @@ int main(void)
     TCase *tests = tcase_create("auth");
     log_setup(LOG_ERROR, LOG_LOGFMT);
     tcase_add_test(tests, test_namespaces_are_those_of_the_issuer);
+    tcase_add_test(tests, test_an_admin_of_all_is_of_an_issuer_for_all);
     tcase_add_test(tests, test_a_grant_has_all_of_its_token);
     tcase_add_test(tests, test_rules_are_for_tokens_that_say_nothing);
     tcase_add_test(tests, test_subjects_open_their_own_topic_only);
