@@ -7,7 +7,7 @@
 #include "common/hash.h"
 #include "common/mem.h"
 
-enum { BUCKETS_START = 64, LEASES_PER_BUCKET = 2 };
+enum { BUCKETS_START = 64, LEASES_PER_BUCKET = 4 };
 
 LIST_HEAD(lease_list, lease);
 
