@@ -67,10 +67,31 @@ struct slice slice_cut(struct slice *rest, char mark)
     return (struct slice){whole.ptr, len};
 }
 
+static bool is_control(char c)
+{
+    return (unsigned char)c < 0x20 || c == 0x7F;
+}
+
+/* Whether one of the eight bytes is one. */
+static bool word_has_control(uint64_t word)
+{
+    const uint64_t ones = UINT64_MAX / 255, highs = ones << 7;
+    uint64_t del = word ^ (ones * 0x7F);
+    return (((word - ones * 0x20) & ~word) | ((del - ones) & ~del)) & highs;
+}
+
+/* Eight bytes at a time: a header with a token in it has many, and a request is looked through
+ * before anything else. */
 bool slice_has_control(struct slice s)
 {
-    for (size_t i = 0; i < s.len; i++)
-        if ((unsigned char)s.ptr[i] < 0x20 || s.ptr[i] == 0x7F)
+    size_t i = 0;
+    for (uint64_t word; s.len - i >= sizeof(word); i += sizeof(word)) {
+        memcpy(&word, s.ptr + i, sizeof(word));
+        if (word_has_control(word))
+            return true;
+    }
+    for (; i < s.len; i++)
+        if (is_control(s.ptr[i]))
             return true;
     return false;
 }

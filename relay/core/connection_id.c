@@ -4,10 +4,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+static char *put_hex(char *at, uint64_t value, size_t digits)
+{
+    static const char hex[] = "0123456789abcdef";
+    for (size_t i = digits; i-- > 0; value >>= 4)
+        at[i] = hex[value & 15];
+    return at + digits;
+}
+
+/* By hand: each stream is told its own, and printf() takes ten times as long. */
 void connection_id_put(struct buf *b, const struct connection_id *id)
 {
-    buf_printf(b, "%08x%02x%06x%016llx", id->tag, id->worker, id->slot,
-               (unsigned long long)id->secret);
+    char text[CONNECTION_ID_CHARS], *at = text;
+    at = put_hex(at, id->tag, 8);
+    at = put_hex(at, id->worker, 2);
+    at = put_hex(at, id->slot, 6);
+    put_hex(at, id->secret, 16);
+    buf_put(b, text, sizeof(text));
 }
 
 static uint64_t take_hex(const char **at, size_t digits)

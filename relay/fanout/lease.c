@@ -6,9 +6,8 @@
 
 #include "common/hash.h"
 #include "common/mem.h"
-#include "common/names.h"
 
-enum { BUCKETS_START = 64, LEASES_PER_BUCKET = 2 };
+enum { BUCKETS_START = 64, LEASES_PER_BUCKET = 4 };
 
 LIST_HEAD(lease_list, lease);
 
@@ -65,11 +64,8 @@ static void grow(struct leases *leases)
 
 static uint32_t hash_subject(struct slice ns, struct slice subject)
 {
-    struct buf key = {0};
-    name_put_lookup(&key, ns, subject);
-    uint32_t hash = (uint32_t)XXH3_64bits_withSeed(key.ptr, key.len, hash_seed);
-    buf_reset(&key);
-    return hash;
+    uint64_t seed = XXH3_64bits_withSeed(ns.ptr, ns.len, hash_seed);
+    return (uint32_t)XXH3_64bits_withSeed(subject.ptr, subject.len, seed);
 }
 
 /* --- the tables ------------------------------------------------------------------------------- */

@@ -117,6 +117,17 @@ static bool is_name_with_tail(struct slice name)
     return false;
 }
 
+/* Other than a tab. */
+static bool has_control(struct slice value)
+{
+    if (!slice_has_control(value))
+        return false;
+    for (size_t i = 0; i < value.len; i++)
+        if (value.ptr[i] != '\t' && slice_has_control((struct slice){value.ptr + i, 1}))
+            return true;
+    return false;
+}
+
 static enum discipline_fault judge_field(const struct discipline_field *field)
 {
     struct slice name = field->name, value = field->value;
@@ -126,12 +137,7 @@ static enum discipline_fault judge_field(const struct discipline_field *field)
         return DISCIPLINE_NAME;
     if (is_name_with_tail(name))
         return DISCIPLINE_NAME_FOLDED;
-    for (size_t i = 0; i < value.len; i++) {
-        unsigned char c = (unsigned char)value.ptr[i];
-        if ((c < ' ' && c != '\t') || c == 0x7f)
-            return DISCIPLINE_VALUE;
-    }
-    return DISCIPLINE_FINE;
+    return has_control(value) ? DISCIPLINE_VALUE : DISCIPLINE_FINE;
 }
 
 static enum discipline_fault judge_version(struct slice v)

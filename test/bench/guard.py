@@ -30,6 +30,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import peers  # noqa: E402
+from credentials import Credentials, tokens  # noqa: E402
 
 LIMIT = 0.05
 FIGURES = Path(__file__).resolve().with_name("guard.figures")
@@ -40,14 +41,18 @@ PATIENCE_S = 60  # until something moves: valgrind is slow, and machines are bus
 VALGRIND = ["valgrind", "--command-line-only=yes", "--tool=callgrind"]  # nobody's own settings
 
 # Its name; what each stream asks for, and the topic of each event (%d: the stream's number, streams in turn); how
-# many events a POST publishes, all at once; how many such POSTs the short run makes, and the long one.
-Scenario = namedtuple("Scenario", "name asks topic batch short long")
-SCENARIOS = [
-    Scenario("one-in-flight", "guard", "guard", 1, 10, 210),
-    Scenario("sixteen-in-flight", "guard", "guard", 16, 10, 60),
+# many events a POST publishes, all at once; how many such POSTs the short run makes, and the long one; whether the
+# relay asks streams for tokens: then each has one of its own. Whoever publishes needs none, as looking at it is no part
+# of a delivery.
+Scenario = namedtuple("Scenario", "name asks topic batch short long auth", defaults=[False])
+OFF = [
+    Scenario("one-in-flight", "bench", "bench", 1, 10, 210),
+    Scenario("sixteen-in-flight", "bench", "bench", 16, 10, 60),
     # What an event costs rather than its delivery: to be published, to be found a receiver for.
-    Scenario("one-receiver", "guard.%d.*", "guard.%d.a", 16, 10, 510),
+    Scenario("one-receiver", "bench.%d.*", "bench.%d.a", 16, 10, 510),
 ]
+SCENARIOS = OFF + [s._replace(name=f"{s.name}-auth", auth=True) for s in OFF]
+ALG, ANONYMOUS = "HS256", {"publish": ["bench.>", "bench"]}
 
 # The C library chooses its string functions by the processor: without these all processors count alike.
 AVOID = "AVX2 AVX2_Usable AVX512F AVX512VL AVX512BW AVX_Fast_Unaligned_Load ERMS FSRM"
@@ -69,9 +74,9 @@ class Failed(Exception):
 class Relay(peers.Relay):
     """The relay under callgrind."""
 
-    def __init__(self, profile):
+    def __init__(self, profile, config):
         # io_uring, because not every machine that counts allows it.
-        super().__init__(None, peers.CORES.all, heartbeat=0, io_uring="off", **{"accept.rate": 0})
+        super().__init__(None, peers.CORES.all, heartbeat=0, io_uring="off", **{"accept.rate": 0}, **config)
         self.profile = profile
 
     def command(self):
@@ -98,15 +103,16 @@ class Streams:
     They are opened one after the other, so that each run does the same in the same order, and with the id of an
     event: where many begin without one, the relay lets them wait for each other."""
 
-    def __init__(self, port, asks, cursor):
+    def __init__(self, port, asks, cursor, shown=None):
         self.epoll = select.epoll()
-        self.sockets = [self._open(port, named(asks, i), cursor) for i in range(STREAMS)]
+        self.sockets = [self._open(port, named(asks, i), cursor, shown and shown[i]) for i in range(STREAMS)]
         self.number = {s.fileno(): i for i, s in enumerate(self.sockets)}
 
-    def _open(self, port, topic, cursor):
+    def _open(self, port, topic, cursor, token):
         s = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
-        request = [f"GET /events?topic={topic} HTTP/1.1", "Host: localhost", f"Last-Event-ID: {cursor}", "", ""]
-        s.sendall("\r\n".join(request).encode())
+        request = [f"GET /events?topic={topic} HTTP/1.1", "Host: localhost", f"Last-Event-ID: {cursor}"]
+        request += [f"Authorization: Bearer {token}"] if token else []
+        s.sendall("\r\n".join([*request, "", ""]).encode())
         head = b""
         while not re.search(rb"\nevent: relay\.connected\n.*\n\n\r\n", head):
             chunk = s.recv(4096)
@@ -176,10 +182,11 @@ def publish(connection, streams, events):
 
 def run(scenario, posts, profile):
     """Instructions and deliveries of one run."""
-    with Relay(profile) as relay:
+    shown = tokens(ALG, STREAMS) if scenario.auth else None
+    with Credentials(ALG, ANONYMOUS) as made, Relay(profile, made.config() if scenario.auth else {}) as relay:
         connection = http.client.HTTPConnection("127.0.0.1", relay.port, timeout=PATIENCE_S)
-        (cursor,) = post(connection, [("guard", "the first", None)])
-        streams = Streams(relay.port, scenario.asks, cursor)
+        (cursor,) = post(connection, [("bench", "the first", None)])
+        streams = Streams(relay.port, scenario.asks, cursor, shown)
         deliveries = sum(publish(connection, streams, [*make_events(scenario, n)]) for n in range(posts))
         connection.close()
         streams.close()
@@ -238,7 +245,7 @@ def read_figures(path):
 def write_figures(path, figures):
     text = HEADER
     for name, values in sorted(figures.items()):
-        text += f"\n[{name}]\n" + "".join(f"{k:18} {v}\n" for k, v in values.items())
+        text += f"\n[{name}]\n" + "".join(f"{k:22} {v}\n" for k, v in values.items())
     path.write_text(text)
 
 
@@ -247,7 +254,7 @@ def judge(measured, committed):
     have: @committed is None where all have nothing."""
     failed = fell = 0
     for name, value in measured.items():
-        line = f"  {name:18} {value:9.1f} instructions per delivery"
+        line = f"  {name:22} {value:9.1f} instructions per delivery"
         before = (committed or {}).get(name)
         if before is None:
             print(line)

@@ -42,6 +42,9 @@ static const struct row rows[] = {
      "bind to these addresses in turn, so that ports do not run out\n"
      "(for loopback targets 127.0.0.1-127.0.0.8)"},
     {"header", 'H', T_LIST, AT(headers), NULL, "LINE", "add to each request; repeatable"},
+    {"tokens", 0, T_TEXT, AT(tokens_path), NULL, "FILE",
+     "a token on each line: streams show them in turn, and whoever\n"
+     "publishes over HTTP shows the first (Authorization: Bearer)"},
     {"concurrency", 0, T_COUNT, AT(concurrency), NULL, "N",
      "at most this many connects under way (1000)"},
     {"ready", 0, T_ENUM, AT(ready), ready_words, "WHEN",
@@ -404,7 +407,8 @@ bool options_parse(struct options *o, int argc, char **argv)
         return false;
     if (o->help || o->version)
         return true;
-    return find_addresses(o) && find_topics(o) && complete(o);
+    return find_addresses(o) && find_topics(o) && complete(o) &&
+           (!o->tokens_path || tokens_read(&o->tokens, o->tokens_path));
 }
 
 void options_reset(struct options *o)
@@ -422,4 +426,5 @@ void options_reset(struct options *o)
     free(o->publish_host);
     free(o->publish_path);
     free(o->topic_template);
+    tokens_reset(&o->tokens);
 }

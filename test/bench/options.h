@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "address.h"
+#include "tokens.h"
 #include "topics.h"
 
 enum publish_kind { PUBLISH_FCALL, PUBLISH_INBOX, PUBLISH_CHANNEL, PUBLISH_HTTP, PUBLISH_NONE };
@@ -23,6 +24,7 @@ struct options {
     uint64_t clients, concurrency;
     const char *url;
     struct text_list target_texts, source_texts, headers;
+    const char *tokens_path;
     uint64_t ready;
     bool gzip;
     /* topics */
@@ -48,6 +50,7 @@ struct options {
     struct address_list targets, sources, publish_target;
     char *host, *path, *publish_host, *publish_path; /* "HOST:PORT" and the rest of the URLs */
     struct topics topics;
+    struct tokens tokens;
     char *topic_template;
 };
 

@@ -67,6 +67,7 @@ static void put_post(struct buf *out, const struct options *o, uint32_t topic,
     topics_put_target_of(&o->topics, o->publish_path, topic, out);
     buf_printf(out, " HTTP/1.1\r\nHost: %s\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n",
                o->publish_host, data->len);
+    tokens_put(&o->tokens, 0, out);
     for (uint32_t i = 0; i < o->headers.count; i++)
         buf_printf(out, "%s\r\n", o->headers.items[i]);
     buf_puts(out, "\r\n");

@@ -184,6 +184,7 @@ static void put_request(struct stream *st, struct buf *out)
         buf_printf(out, "Last-Event-ID: %llu\r\n", (unsigned long long)last->id);
     if (o->gzip)
         buf_puts(out, "Accept-Encoding: gzip\r\n");
+    tokens_put(&o->tokens, st->number, out);
     for (uint32_t i = 0; i < o->headers.count; i++)
         buf_printf(out, "%s\r\n", o->headers.items[i]);
     buf_puts(out, "\r\n");

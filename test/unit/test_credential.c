@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a request presents: which of several things counts, and what is no credential at all. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "relay/http/credential.h"
 #include "test/unit/tests_run.h"
@@ -78,6 +79,26 @@ START_TEST(test_a_bad_header_never_falls_back)
 }
 END_TEST
 
+START_TEST(test_each_byte_wherever_it_stands)
+{
+    static const char marks[] = "-._~+/=";
+    for (int c = 0; c < 256; c++) {
+        bool letter = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+        bool is_one = letter || (c >= '0' && c <= '9') || (c && strchr(marks, c));
+        for (size_t at = 0; at < 20; at++) {
+            char header[] = "Bearer 01234567890123456789";
+            struct credential_sources from = sources();
+            struct credential out;
+            header[sizeof("Bearer ") - 1 + at] = (char)c;
+            from.authorization = (struct slice){header, sizeof(header) - 1};
+            /* White space in front of it, and behind, does not belong to it. */
+            bool trimmed = (c == ' ' || c == '\t') && (at == 0 || at == 19);
+            ck_assert_int_eq(find(&from, &out), is_one || trimmed ? OK : ERR_INVALID);
+        }
+    }
+}
+END_TEST
+
 START_TEST(test_what_stands_twice_is_refused)
 {
     struct credential c;
@@ -132,6 +153,7 @@ int main(void)
     tcase_add_test(t, test_the_first_that_is_there_counts);
     tcase_add_test(t, test_what_is_not_asked_for_does_not_count);
     tcase_add_test(t, test_a_bad_header_never_falls_back);
+    tcase_add_test(t, test_each_byte_wherever_it_stands);
     tcase_add_test(t, test_what_stands_twice_is_refused);
     tcase_add_test(t, test_cookies_are_told_apart_by_their_whole_name);
     tcase_add_test(t, test_a_ticket_begins_with_its_namespace);

@@ -7,11 +7,15 @@
 
 START_TEST(test_known_digests)
 {
-    /* FIPS 180-2, B.1; and of nothing. */
+    /* FIPS 180-2, B.1 and B.2; and of nothing. */
     struct buf b = {0};
     digest_put_hex(&b, SLICE_LIT("abc"));
     ck_assert(slice_is(buf_slice(&b), "ba7816bf8f01cfea414140de5dae2223"
                                       "b00361a396177a9cb410ff61f20015ad"));
+    buf_clear(&b);
+    digest_put_hex(&b, SLICE_LIT("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq"));
+    ck_assert(slice_is(buf_slice(&b), "248d6a61d20638b8e5c026930c3e6039"
+                                      "a33ce45964ff2167f6ecedd419db06c1"));
     buf_clear(&b);
     digest_put_hex(&b, SLICE_LIT(""));
     ck_assert(slice_is(buf_slice(&b), "e3b0c44298fc1c149afbf4c8996fb924"

@@ -67,10 +67,18 @@ END_TEST
 
 START_TEST(test_control_bytes)
 {
-    for (int c = 0; c < 256; c++) {
-        char bytes[] = {'a', (char)c, 'b'};
-        ck_assert(slice_has_control((struct slice){bytes, 3}) == (c < 0x20 || c == 0x7F));
-    }
+    /* Neighbours of all kinds, as bytes are looked at together. */
+    static const char around[] = {'a', ' ', '\x21', '\x7e', '\x80', '\xa0', '\xff'};
+    char bytes[20];
+    for (size_t k = 0; k < sizeof(around); k++)
+        for (size_t len = 1; len <= sizeof(bytes); len++)
+            for (size_t at = 0; at < len; at++)
+                for (int c = 0; c < 256; c++) {
+                    memset(bytes, around[k], sizeof(bytes));
+                    bytes[at] = (char)c;
+                    ck_assert(slice_has_control((struct slice){bytes, len}) ==
+                              (c < 0x20 || c == 0x7F));
+                }
     ck_assert(!slice_has_control(SLICE_NONE));
     ck_assert(slice_has_control(SLICE_LIT("\t")));
     ck_assert(!slice_has_control(SLICE_LIT("\xC2\x80 \xC2\x9F")));
