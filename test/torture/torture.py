@@ -21,13 +21,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.append(str(Path(__file__).resolve().parents[1] / "integration"))
 
 import faults  # noqa: E402
+from access import ACCESS, LEAK, TWO_STREAMS  # noqa: E402
 from checker import DUPLICATE, FALSE_GAP, FORGOTTEN, HOLE, LOST, Client, Event, Judge, Ledger, Violation  # noqa: E402
 from checker import judge_log, outstanding, show  # noqa: E402
+from logins import GROUPS, Logins  # noqa: E402
 from publishers import Publishers, fields  # noqa: E402
 from wire import Redis, RedisError, Stream, data_of, key_of  # noqa: E402
 from world import PREFIX, World, knows_sentinel, pairs, until  # noqa: E402
 
 SETTLE_S = 30
+GHOSTS_S = 3  # how long the old stream of a ticket may go on beside its new one
 MAX_BAD_ROUNDS = 3
 MARKER = "marker"
 MAX_EVENTS = 200
@@ -44,7 +47,8 @@ class Stuck(Exception):
 # --- who listens ---
 
 
-def make_streams(count, world, rng):
+def make_streams(count, world, rng, visas):
+    """@visas: one for each, None for those who need none."""
     streams = []
     direct = [r.port for r in world.relays]
     for i in range(count):
@@ -52,8 +56,11 @@ def make_streams(count, world, rng):
         query = "&".join([f"topic={n}" for n in names] + [f"event={t}" for t in types])
         # A third goes through the proxy; the others come back to any node.
         targets = [world.front] if rng.random() < 0.34 else direct
-        client = Client(f"client-{i}", names, types)
-        streams.append(Stream(client, query, targets, rng, slow, roving=rng.random() < 0.2))
+        visa = visas[i]
+        client = Client(f"client-{i}", names, types, visa and visa.match)
+        if visa:
+            visa.take_wishes(names)
+        streams.append(Stream(client, query, targets, rng, slow, roving=rng.random() < 0.2, visa=visa))
     return streams
 
 
@@ -99,6 +106,8 @@ class Round:
         self.notes = []
         self.violations = []
         self.base = run.base
+        self.started = time.time()
+        self.ghosts_since = None
 
     def note(self, text):
         self.notes.append(text)
@@ -123,7 +132,8 @@ class Round:
                 values = pairs(flat)
                 id = int(entry.split("-")[0])
                 topics = found[id].topics + (topic,) if id in found else (topic,)
-                found[id] = Event(id, key_of(values["data"].encode()), topics, values.get("event"))
+                match = json.loads(values["match"]) if "match" in values else None
+                found[id] = Event(id, key_of(values["data"].encode()), topics, values.get("event"), match=match)
         self.known.update(found)
         return found
 
@@ -183,6 +193,7 @@ class Round:
         deadline = ended + SETTLE_S
         publishers = self.run.publishers
         await publishers.pause()
+        await self._settle_logins()
         await until(self._inbox_empty, "the inbox to be emptied", max(1, deadline - time.monotonic()))
         # Without a marker, a lost tail must be found by the relays alone.
         if self.rng.random() < 0.5:
@@ -193,14 +204,51 @@ class Round:
         late_for_marks = None
         while True:
             ledger = await self._ledger()
-            late = [s for s in late if not s.live or outstanding(s.judged, s.records, ledger)]
+            late = [s for s in late if self._is_late(s, ledger)]
             if not late:
-                late = [s for s in self.run.streams if not s.live or outstanding(s.judged, s.records, ledger)]
-                if not late:
+                late = [s for s in self.run.streams if self._is_late(s, ledger)]
+                if not late and self._ghosts_are_gone():
                     return
             if time.monotonic() > deadline:
                 raise Stuck(self._describe(late, ledger))
             await asyncio.sleep(0.05)
+
+    def _is_late(self, stream, ledger):
+        logins = self.run.logins
+        return (
+            not stream.live
+            or outstanding(stream.judged, stream.records, ledger)
+            or (logins and logins.overdue(stream))
+        )
+
+    def _ghosts_are_gone(self):
+        """Whether each ticket has one stream only, or never will."""
+        logins = self.run.logins
+        ghosts = logins.ghosts_left() if logins else []
+        if not ghosts:
+            return True
+        now = time.monotonic()
+        self.ghosts_since = self.ghosts_since or now
+        if now < self.ghosts_since + GHOSTS_S:
+            return False
+        logins.let_go(ghosts)
+        return True
+
+    async def _settle_logins(self):
+        """From here on it is known who was revoked, as far as it ever will be."""
+        logins = self.run.logins
+        if not logins:
+            return
+        try:
+            await logins.pause()
+        finally:
+            self._forget_logins()
+
+    def _forget_logins(self):
+        """What Redis has lost of them: after a failover what the old primary took, up to now."""
+        if self.loss and self.loss.reset:
+            since = 0.0 if self.loss.state == LOST else self.started
+            self.run.logins.law.forget(since, time.time())
 
     def _describe(self, late, ledger):
         lines = [f"{len(late)} of {len(self.run.streams)} clients have not caught up after {SETTLE_S} s"]
@@ -211,6 +259,8 @@ class Round:
                 f"{stream.judged.name} ({stream.query}): {'live' if stream.live else 'not live'}, waits for {len(owed)} "
                 f"events, first {owed[:1]}; its last record: {last}"
             )
+            if self.run.logins and self.run.logins.overdue(stream):
+                lines[-1] += f"; should have ended: {self.run.logins.overdue(stream)}"
         return "\n      ".join(lines)
 
     async def _inbox_empty(self):
@@ -243,13 +293,14 @@ class Round:
         events = dict(self.known)
         for key, (outcome, id, topics) in publishers.outcomes.items():
             if id and id not in events:
-                events[id] = Event(id, key, topics, publishers.published[key][1])
+                known = publishers.published[key]
+                events[id] = Event(id, key, topics, known.type, match=known.match)
         for stream in self.run.streams:
             for record in stream.records:
                 if record[0] == "event" and record[1] and record[1] > self.base and record[1] not in events:
                     known = publishers.published.get(record[3])
                     if known:
-                        events[record[1]] = Event(record[1], record[3], known[0], known[1])
+                        events[record[1]] = Event(record[1], record[3], known.topics, known.type, match=known.match)
         self.lost = [e for e in events.values() if e.id not in self.final]
         if not self.loss:
             # Nothing may be missing. What is missing is told by judge_log(), and by clients that had it as strays.
@@ -266,6 +317,7 @@ class Round:
             forked=bool(self.loss and self.loss.state == FORGOTTEN),
             publishes=publishers.published,
             older=self.run.ledger,
+            law=self.run.logins and self.run.logins.law,
         )
 
     def _reset(self, events):
@@ -287,6 +339,14 @@ class Round:
         run.rewound = bool(self.loss and self.loss.reset)
         table = run.table.setdefault(self.kind, Counter())
         table["rounds"] += 1
+        if run.logins:
+            run.logins.law.settle(time.time() + 1)
+            self._forget_logins()
+            found = run.logins.judge(ledger)
+            tolerated = [v for v in found if v.kind in run.options.tolerate]
+            table["tolerated"] += len(tolerated)
+            self.violations += [v for v in found if v not in tolerated]
+            run.logins.count_into(table)
         bad = []
         for stream in run.streams:
             judge = Judge(stream.judged, stream.records, ledger)
@@ -351,9 +411,28 @@ class Run:
             "log.max_events": MAX_EVENTS,
             "max_lifetime": self.rng.choice(["0", "20s"]),
         }
-        self.world = World(self.dir, {"sentinel": use_sentinel, "relay": relay})
-        self.publishers = Publishers(self.world, SINGLE + PAIRS, PAIRS, f"{seed}/publishers", options.rate)
-        self.streams = make_streams(options.clients, self.world, random.Random(f"{seed}/clients"))
+        with_auth = {"on": True, "off": False, "mix": random.Random(f"{seed}/auth").random() < 0.5}[options.auth]
+        self.logins = Logins(self.dir, seed) if with_auth else None
+        self.world = World(self.dir, {"sentinel": use_sentinel, "relay": {**relay, **self._auth_options()}})
+        self.match_rng = random.Random(f"{seed}/match")
+        key = self.logins and self.logins.keys[1]
+        self.publishers = Publishers(
+            self.world, SINGLE + PAIRS, PAIRS, f"{seed}/publishers", options.rate, self._choose_match, key
+        )
+        visas = list(self.logins.issue_visas(options.clients)) if with_auth else [None] * options.clients
+        self.streams = make_streams(options.clients, self.world, random.Random(f"{seed}/clients"), visas)
+
+    def _auth_options(self):
+        return self.logins.options() if self.logins else {}
+
+    def _choose_match(self):
+        """For whom an event is. Without authentication one that is for some reaches nobody."""
+        rng = self.match_rng
+        if rng.random() > (0.3 if self.logins else 0.05):
+            return None
+        names = [s.name for s in self.logins.subjects] if self.logins else ["user-1"]
+        whole = {"group": rng.choice(GROUPS), "user": rng.choice(names)}
+        return {k: whole[k] for k in rng.choice((("group",), ("group",), ("user",), ("group", "user")))}
 
     def schedule(self):
         """All kinds in a new order each time."""
@@ -370,6 +449,8 @@ class Run:
             tasks = [asyncio.create_task(s.run()) for s in self.streams]
             tasks += self.publishers.start()
             tasks.append(asyncio.create_task(self._rove()))
+            if self.logins:
+                tasks += self.logins.start(self.world, self.publishers.running)
             await until(self._all_live, "all clients to be connected", 30)
             end = time.monotonic() + self.options.seconds
             for number, kind in enumerate(self.schedule(), 1):
@@ -389,6 +470,7 @@ class Run:
             for stream in self.streams:
                 stream.stop()
             self.problems += await self.world.stop()
+            self.problems += self.logins.spilled() if self.logins else []
         if self.ok:
             shutil.rmtree(self.dir)
         return self.ok
@@ -401,7 +483,7 @@ class Run:
         round = Round(self, number, kind)
         started = time.monotonic()
         await round.go()
-        for task in tasks:
+        for task in [*tasks, *(self.logins.tasks if self.logins else ())]:
             if task.done() and task.exception():
                 raise task.exception()
         self.bad_rounds += bool(round.violations)
@@ -467,7 +549,7 @@ def print_table(table):
         row = [kind]
         for name, _ in COLUMNS:
             if name == "other":
-                row.append(str(sum(count[k] for k in ("order", "stray", "log", "stuck", "process"))))
+                row.append(str(sum(count[k] for k in ("order", "stray", "log", "stuck", "process", LEAK, ACCESS, TWO_STREAMS))))
             elif name == "told":
                 row.append(f"{count['forgotten-told']}/{count['forgotten-late']}/{count['forgotten-silent']}/{count['forgotten-stranded']}")
             elif name in ("recovery", "silence"):
@@ -475,6 +557,30 @@ def print_table(table):
             else:
                 row.append(str(count[name]))
         rows.append(row)
+    print_rows(rows)
+
+
+AUTH_COLUMNS = [
+    ("with-auth", "times"), ("tokens", "tokens"), ("tickets", "tickets"), ("renewed", "renewed"),
+    ("not renewed", "not"), ("revocations", "revocations"), ("rotations", "rotations"), ("ended revoked", "ended: revoked"),
+    ("ended token-expired", "expired"), ("ended replaced", "replaced"), ("refused", "refused"), (LEAK, "leaks"),
+    (ACCESS, "access"), (TWO_STREAMS, "two streams"), ("tolerated", "tolerated"), ("revoked-s", "revoked s"),
+]  # fmt: skip
+LONGEST = ("recovery", "silence", "revoked-s")
+
+
+def print_auth_table(table):
+    """Of the rounds with authentication, if there were any."""
+    kinds = [k for k in faults.FAULTS if table.get(k, {}).get("with-auth")]
+    rows = [["fault", *(title for _, title in AUTH_COLUMNS)]]
+    for kind in kinds:
+        values = [table[kind][name] for name, _ in AUTH_COLUMNS]
+        rows.append([kind, *(f"{v:.1f}" if isinstance(v, float) else str(v) for v in values)])
+    if kinds:
+        print_rows(rows)
+
+
+def print_rows(rows):
     widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
     for row in rows:
         print("  ".join([row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:])]))
@@ -484,7 +590,7 @@ def merge(total, table):
     for kind, count in table.items():
         into = total.setdefault(kind, Counter())
         for name, value in count.items():
-            into[name] = max(into[name], value) if name in ("recovery", "silence") else into[name] + value
+            into[name] = max(into[name], value) if name in LONGEST else into[name] + value
 
 
 def regression_seeds():
@@ -503,6 +609,8 @@ def main():
     parser.add_argument("--rate", type=float, default=1.0, help="1: about 100 events a second")
     parser.add_argument("--faults", type=lambda t: t.split(","), help="only these kinds: " + ", ".join(faults.FAULTS))
     parser.add_argument("--sentinel", choices=["auto", "yes", "no"], default="auto", help="relays use redis+sentinel://")
+    parser.add_argument("--auth", choices=["mix", "on", "off"], default="mix", help="mix: in half of the seeds")
+    parser.add_argument("--tolerate", type=lambda t: t.split(","), default=[], help="count it, and go on: " + TWO_STREAMS)
     parser.add_argument("--verbose", action="store_true", help="a line for each round")
     options = parser.parse_args()
     for kind in options.faults or []:
@@ -518,6 +626,7 @@ def main():
     for seed, options.faults in seeds:
         run = Run(seed, options)
         how = "Sentinel" if run.world.use_sentinel else "forwarders"
+        how += ", tokens" if run.logins else ""
         print(f"seed {seed}: {options.seconds:g} s, {len(run.streams)} clients, {how}, logs in {run.dir}", flush=True)
         if not asyncio.run(run.go()):
             failed.append(seed)
@@ -526,6 +635,7 @@ def main():
             print(f"seed {seed}: FAILED, kept {run.dir}", flush=True)
         merge(total, run.table)
     print_table(total)
+    print_auth_table(total)
     if failed:
         print(f"FAILED: seeds {','.join(failed)}")
     return 1 if failed else 0
