@@ -249,11 +249,11 @@ class Passport:
 
 
 def overdue(tokens, law, now):
-    """Why a stream that lives by @tokens should have ended, or None."""
+    """Since when a stream that lives by @tokens should have ended, and why; or None."""
     if not tokens:
         return None
     end, why = max(law.end_of(t) for t in tokens)
-    return why if end < now else None
+    return (end, why) if end < now else None
 
 
 def judge_ticket(ticket, publishes, law):

@@ -91,8 +91,8 @@ class Logins:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    def complain(self, who, what, kind=ACCESS):
-        self.complaints.append(Violation(kind, who, what))
+    def complain(self, who, what):
+        self.complaints.append(Violation(ACCESS, who, what))
 
     # --- tokens ---
 
@@ -254,11 +254,28 @@ class Logins:
             await asyncio.sleep(0.01)
         raise TimeoutError("a revocation still waits for its answer")
 
-    def overdue(self, stream):
-        """Why a stream that is open should not be, or None."""
-        return overdue(stream.visa.tokens, self.law, time.time()) if stream.visa and stream.live else None
+    def left_open(self, streams, since, patience_s):
+        """Whether there are connections that should have ended. After so many seconds, from @since on at the earliest,
+        they are violations, and are ended."""
+        left = False
+        now = time.time()
+        for connection, kind, began, what in [*self._overdue(streams), *self._ghosts_left()]:
+            if now < max(since, began) + patience_s:
+                left = True
+                continue
+            client = connection.judged
+            self.complaints.append(Violation(kind, client.name, f"still has a connection since {began:.2f}: {what}"))
+            if connection.transport:
+                connection.transport.abort()
+        return left
 
-    def ghosts_left(self):
+    def _overdue(self, streams):
+        for stream in streams:
+            found = overdue(stream.visa.tokens, self.law, time.time()) if stream.visa and stream.live else None
+            if found:
+                yield stream, ACCESS, found[0], f"{found[1]} ({stream.visa.tokens})"
+
+    def _ghosts_left(self):
         """Those that should have ended, as another has their ticket. The others are let go."""
         left = []
         for ghost in self.ghosts:
@@ -267,24 +284,17 @@ class Logins:
             ticket, use = ghost.credential.use.ticket, ghost.credential.use
             later = [u for u in ticket.uses if u.connected and use.connected and u.at > use.connected]
             if later and self.law.lost_at <= ticket.issued:
-                left.append(ghost)
+                left.append((ghost, TWO_STREAMS, max(u.connected for u in later), "its ticket has another"))
             elif ghost.transport:
                 ghost.transport.abort()
         return left
-
-    def let_go(self, ghosts):
-        """Of those that had time enough to end."""
-        for ghost in ghosts:
-            self.complain(ghost.client.name, "left a stream whose ticket has another now, and it is still open", TWO_STREAMS)
-            if ghost.transport:
-                ghost.transport.abort()
 
     def judge(self, ledger):
         """What is wrong beside the clients' transcripts."""
         found, self.complaints = self.complaints, []
         for ghost in self.ghosts:
-            for kind, what, record in judge_ghost(ghost.client, ghost.records, ghost.credential, ghost.began, ledger):
-                found.append(Violation(kind, f"{ghost.client.name}, a connection that it left", f"{what} ({record})"))
+            for kind, what, record in judge_ghost(ghost.judged, ghost.records, ghost.credential, ghost.began, ledger):
+                found.append(Violation(kind, f"{ghost.judged.name}, a connection that it left", f"{what} ({record})"))
             ghost.records, ghost.began = [], ghost.tokens
         self.ghosts = [g for g in self.ghosts if not g.gone]
         for ticket in self.tickets:
@@ -499,7 +509,7 @@ class Ghost(Connection):
     """A connection that its client has left open, or one of a rival for its ticket."""
 
     def __init__(self, visa, credential, tokens):
-        self.client = visa.stream.judged
+        self.judged = visa.stream.judged
         self.logins = visa.logins
         self.credential = credential
         self.began = self.tokens = tokens  # of the round, and now
