@@ -292,6 +292,23 @@ def test_a_ticket_that_is_refused():
     assert ticket_refused(used(one), cursor=1, law=lost) == []
 
 
+def test_a_spent_ticket_without_a_cursor():
+    def again(cursor, *uses, law=None):
+        ticket = used(*uses)
+        use = Use(ticket, cursor, 40)
+        use.connected = 40.1
+        return kinds(start(at=40, cursor=cursor, use=use), ledger(law=law))
+
+    one = (None, 20, 20.1, 30, [])
+    assert again(None) == [] and again(1, one) == []
+    assert again(None, one) == [ACCESS]
+    assert again(None, (None, 20, None, 30, [])) == []  # that one was told no id
+    assert again(None, (None, 39.9, 40.2, None, [])) == [ACCESS]  # two at the same time, and both were let in
+    lost = Law(leeway_s=2)
+    lost.forget(0, 35)
+    assert again(None, one, law=lost) == []
+
+
 def test_replaced_needs_another_one():
     alone, two = used(), used()
     Use(two, None, 19)

@@ -84,6 +84,15 @@ class Ticket:
         self.issued = issued
         self.uses = []
 
+    def must_refuse(self, use, law):
+        """Why it should have been refused for @use; None: it need not."""
+        if use.cursor is not None or law.lost_at > self.issued:
+            return None
+        others = [u for u in self.uses if u is not use and u.connected is not None]
+        if any(u.cursor is None or u.connected < use.at for u in others):
+            return "it has opened another, and there is no cursor"
+        return None
+
     def may_refuse(self, use, when, law):
         """Why it may be worthless for @use: not known to be good is enough."""
         before = [u for u in self.uses if u is not use]
@@ -207,7 +216,9 @@ class Passport:
         gone = self.law.gone.get(token.kid)
         if gone is not None and gone < at and not self.credential.use:
             return ACCESS, f"let in with {self.credential}, whose key was gone at {gone:.2f}"
-        return None
+        use = self.credential.use
+        spent = use and use.ticket.must_refuse(use, self.law)
+        return (ACCESS, f"let in with {self.credential}, but {spent}") if spent else None
 
     def event(self, published):
         """@published: when whoever published it began to."""

@@ -21,70 +21,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.append(str(Path(__file__).resolve().parents[1] / "integration"))
 
 import faults  # noqa: E402
-from access import ACCESS, LEAK, TWO_STREAMS  # noqa: E402
-from checker import DUPLICATE, FALSE_GAP, FORGOTTEN, HOLE, LOST, Client, Event, Judge, Ledger, Violation  # noqa: E402
+from audience import MARKER, PAIRS, SINGLE, TOPICS, make_streams  # noqa: E402
+from access import TWO_STREAMS  # noqa: E402
+from checker import FORGOTTEN, LOST, Event, Judge, Ledger, Violation  # noqa: E402
 from checker import judge_log, outstanding, show  # noqa: E402
 from logins import GROUPS, Logins  # noqa: E402
 from publishers import Publishers, fields  # noqa: E402
-from wire import Redis, RedisError, Stream, data_of, key_of  # noqa: E402
+from report import merge, print_auth_table, print_table  # noqa: E402
+from wire import Redis, RedisError, data_of, key_of  # noqa: E402
 from world import PREFIX, World, knows_sentinel, pairs, until  # noqa: E402
 
 SETTLE_S = 30
 PATIENCE_S = 3  # how long a stream may go on, when all else has settled, that should have ended
 MAX_BAD_ROUNDS = 3
-MARKER = "marker"
 MAX_EVENTS = 200
-
-SINGLE = [f"g{i}.t{j}" for i in range(4) for j in range(4)] + ["g0.t0.deep", "solo"]
-PAIRS = [f"pair.p{i}" for i in range(4)]
-TOPICS = SINGLE + PAIRS + [faults.BIG_TOPIC, faults.TRIM_TOPIC]
-
 
 class Stuck(Exception):
     pass
-
-
-# --- who listens ---
-
-
-def make_streams(count, world, rng, visas):
-    """@visas: one for each, None for those who need none."""
-    streams = []
-    direct = [r.port for r in world.relays]
-    for i in range(count):
-        names, types, slow = choose_wishes(i, rng)
-        query = "&".join([f"topic={n}" for n in names] + [f"event={t}" for t in types])
-        # A third goes through the proxy; the others come back to any node.
-        targets = [world.front] if rng.random() < 0.34 else direct
-        visa = visas[i]
-        client = Client(f"client-{i}", names, types, visa and visa.match)
-        if visa:
-            visa.take_wishes(names)
-        streams.append(Stream(client, query, targets, rng, slow, roving=rng.random() < 0.2, visa=visa))
-    return streams
-
-
-def choose_wishes(i, rng):
-    """(topics and patterns, types, slow)"""
-    place = i % 20
-    exact = SINGLE + PAIRS
-    if place < 9:
-        return [rng.choice(TOPICS)], [], False
-    if place < 12:
-        return rng.sample(exact, rng.randint(2, 5)), [], False
-    if place < 14:
-        return [rng.choice(["g0.*", "g1.*", "g2.*", "g3.>", "pair.*", "*.t1", "burst.*"])], [], False
-    if place == 14:
-        return ["g0.>", rng.choice(exact), "pair.*"], [], False
-    if place == 15:
-        return [">"], [], False
-    if place == 16:
-        return [rng.choice(exact)], ["created", MARKER], False
-    if place == 17:
-        return [rng.choice(["g1.*", "pair.*", "*.*"])], ["updated", MARKER], False
-    if place == 18:
-        return rng.sample(exact, 3), [], False
-    return [rng.choice([">", "*.*", "burst.>"])], [], True
 
 
 # --- one round ---
@@ -521,64 +474,6 @@ class Run:
                 for record in records:
                     print(" ", show(record), file=out)
         print(f"  everything about it: {path}", flush=True)
-
-
-COLUMNS = [
-    ("rounds", "times"), ("delivered", "delivered"), (HOLE, "holes"), (DUPLICATE, "twice"), (FALSE_GAP, "false gaps"),
-    ("other", "other"), ("gaps", "gaps told"), ("lost", "lost"), ("forgotten", "forgotten"), ("told", "told/late/silent/stranded"),
-    ("recovery", "caught up s"), ("silence", "silence s"),
-]  # fmt: skip
-
-
-def print_table(table):
-    rows = [["fault", *(title for _, title in COLUMNS)]]
-    for kind in [k for k in faults.FAULTS if k in table]:
-        count = table[kind]
-        row = [kind]
-        for name, _ in COLUMNS:
-            if name == "other":
-                row.append(str(sum(count[k] for k in ("order", "stray", "log", "stuck", "process", LEAK, ACCESS, TWO_STREAMS))))
-            elif name == "told":
-                row.append(f"{count['forgotten-told']}/{count['forgotten-late']}/{count['forgotten-silent']}/{count['forgotten-stranded']}")
-            elif name in ("recovery", "silence"):
-                row.append(f"{count[name]:.1f}")
-            else:
-                row.append(str(count[name]))
-        rows.append(row)
-    print_rows(rows)
-
-
-AUTH_COLUMNS = [
-    ("with-auth", "times"), ("tokens", "tokens"), ("tickets", "tickets"), ("renewed", "renewed"),
-    ("not renewed", "not"), ("revocations", "revocations"), ("rotations", "rotations"), ("ended revoked", "ended: revoked"),
-    ("ended token-expired", "expired"), ("ended replaced", "replaced"), ("refused", "refused"), (LEAK, "leaks"),
-    (ACCESS, "access"), (TWO_STREAMS, "two streams"), ("tolerated", "tolerated"), ("revoked-s", "revoked s"),
-]  # fmt: skip
-LONGEST = ("recovery", "silence", "revoked-s")
-
-
-def print_auth_table(table):
-    """Of the rounds with authentication, if there were any."""
-    kinds = [k for k in faults.FAULTS if table.get(k, {}).get("with-auth")]
-    rows = [["fault", *(title for _, title in AUTH_COLUMNS)]]
-    for kind in kinds:
-        values = [table[kind][name] for name, _ in AUTH_COLUMNS]
-        rows.append([kind, *(f"{v:.1f}" if isinstance(v, float) else str(v) for v in values)])
-    if kinds:
-        print_rows(rows)
-
-
-def print_rows(rows):
-    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join([row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:])]))
-
-
-def merge(total, table):
-    for kind, count in table.items():
-        into = total.setdefault(kind, Counter())
-        for name, value in count.items():
-            into[name] = max(into[name], value) if name in LONGEST else into[name] + value
 
 
 def regression_seeds():
