@@ -15,8 +15,9 @@ SEED = 3
 
 
 @pytest.mark.slow
-def test_nothing_lost_nothing_twice():
-    command = [sys.executable, ROOT / "test/torture/torture.py", "--seconds", SECONDS, "--seed", SEED]
+@pytest.mark.parametrize("auth", ["off", "on"])
+def test_nothing_lost_nothing_twice(auth):
+    command = [sys.executable, ROOT / "test/torture/torture.py", "--seconds", SECONDS, "--seed", SEED, "--auth", auth]
     command += ["--clients", 30 if sanitized(BINARY) else 100, "--verbose"]
     run = subprocess.run(
         [str(c) for c in command],

@@ -9,7 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "torture"))
 
 from checker import DUPLICATE, FALSE_GAP, FORGOTTEN, HOLE, LOG, LOST, ORDER, STRAY  # noqa: E402
-from checker import Client, Event, Judge, Ledger, judge_log, outstanding, pattern_matches  # noqa: E402
+from checker import Client, Event, Judge, Ledger, Publish, judge_log, outstanding, pattern_matches  # noqa: E402
 from conftest import load_vectors  # noqa: E402
 
 
@@ -290,7 +290,7 @@ def test_late_events_of_a_server_that_was_not_followed_yet():
 
 def test_stray_events():
     client = Client("c", ["t"], ["a"])
-    published = {"t#f1": (("t",), "a"), "u#f2": (("u",), "a"), "t#f3": (("t",), "b")}
+    published = {"t#f1": Publish(("t",), "a"), "u#f2": Publish(("u",), "a"), "t#f3": Publish(("t",), "b")}
     ledger = Ledger(
         events(1, type="a") + events(2, topic="u", type="a") + events(3, type="b"), publishes=published
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Judges what clients were sent. Knows docs/protocol.md (sections 3, 4, 6, 7, 13) and nothing else.
+"""Judges what clients were sent. Knows docs/protocol.md (sections 3, 4, 6, 7, 13; 14 in access.py) and nothing else.
 
 It gets three things for each round of a run (a round ends when everything has settled):
 
@@ -15,16 +15,22 @@ It gets three things for each round of a run (a round ends when everything has s
     ("gap", id, from, to, reason)           relay.gap; id None: the block had none; from None: null
     ("close", why)                          the connection ended
 
-A client's state goes on from round to round, as its life does.
+A client's state goes on from round to round, as its life does. What concerns tokens is in access.py.
 """
 
 from bisect import bisect_right
+from collections import namedtuple
+
+from access import ACCESS, LEAK, TWO_STREAMS, Law, Passport
 
 KEPT, LOST, FORGOTTEN = "kept", "lost", "forgotten"
 # What a verdict can be. The first three are what the issue counts by name.
 HOLE, DUPLICATE, FALSE_GAP = "hole", "duplicate", "false-gap"
 ORDER, STRAY, LOG = "order", "stray", "log"
-KINDS = (HOLE, DUPLICATE, FALSE_GAP, ORDER, STRAY, LOG)
+KINDS = (HOLE, DUPLICATE, FALSE_GAP, ORDER, STRAY, LOG, LEAK, ACCESS, TWO_STREAMS)
+
+# What anybody tried to publish. @at: when it began.
+Publish = namedtuple("Publish", "topics type match at", defaults=(None, None, 0.0))
 
 
 def pattern_matches(pattern, topic):
@@ -39,14 +45,15 @@ def pattern_matches(pattern, topic):
 
 
 class Event:
-    __slots__ = ("id", "key", "topics", "type", "state")
+    __slots__ = ("id", "key", "topics", "type", "state", "match")
 
-    def __init__(self, id, key, topics, type=None, state=KEPT):
+    def __init__(self, id, key, topics, type=None, state=KEPT, match=None):
         self.id = id
         self.key = key
         self.topics = tuple(topics)
         self.type = type
         self.state = state
+        self.match = match
 
     def __repr__(self):
         return f"{self.key}={self.id} ({self.state})"
@@ -68,15 +75,16 @@ class Ledger:
     """The events of a round. @losses: [(low, high)]: Redis lost its data (or a part of it, by an asynchronous
     failover) somewhere between these ids. @rewound: the position may have gone back in this round. @forked: for a while
     two servers took events, so that ids may have become known in another order than they were given. @older: a ledger
-    of before, for what comes late."""
+    of before, for what comes late. @law: what is known of tokens, from access.py."""
 
-    def __init__(self, events=(), losses=(), rewound=False, forked=False, publishes=None, older=None):
+    def __init__(self, events=(), losses=(), rewound=False, forked=False, publishes=None, older=None, law=None):
+        self.law = law or Law()
         self.forked = forked
         self.older = older
         self.events = sorted(events, key=lambda e: e.id)
         self.losses = list(losses)
         self.rewound = rewound
-        # key → (topics, type) of everything anybody tried to publish, raw events included.
+        # key → Publish, for everything anybody tried to publish, raw events included.
         self.publishes = publishes
         self._ids = [e.id for e in self.events]
         self._by_id = {e.id: e for e in self.events}
@@ -105,10 +113,12 @@ class Ledger:
 class Client:
     """What a client asked for, and what of its life matters to the next round."""
 
-    def __init__(self, name, names, types=()):
+    def __init__(self, name, names, types=(), match=None):
         self.name = name
         self.names = tuple(names)
         self.types = frozenset(types)
+        self.match = match or {}  # of its grant: name → values
+        self.passport = Passport()
         self.last_id = 0  # of an event: those must go up over the whole life
         self.since = None  # what is above it is owed; None: no stream has been complete yet
         self.missed = []  # ids of lost events it has not had: what may justify a gap
@@ -128,8 +138,16 @@ class Client:
             self._matches[topic] = any(pattern_matches(n, topic) for n in self.names)
         return self._matches[topic]
 
+    def may_have(self, match):
+        """Whether an event with this `match` is for it: every pair must be among those of its grant."""
+        return all(value in self.match.get(name, ()) for name, value in (match or {}).items())
+
     def wants(self, event):
-        return (not self.types or event.type in self.types) and self.wants_topics(event.topics)
+        return (
+            (not self.types or event.type in self.types)
+            and self.wants_topics(event.topics)
+            and self.may_have(event.match)
+        )
 
 
 class Account:
@@ -207,7 +225,13 @@ class Judge:
 
     # --- in the order in which it came ---
 
+    def _try(self, at, found):
+        """What the passport says."""
+        if found:
+            self._fault(found[0], found[1], at)
+
     def _walk(self):
+        self.client.passport.law = self.ledger.law
         self.undelivered = set(self.client.missed)
         self.undelivered |= {e.id for e in self.ledger.of(self.client) if e.state == LOST}
         self.owed = {e.id for e in self.ledger.of(self.client) if self.client.wants(e)} if self.ledger.forked else set()
@@ -215,7 +239,8 @@ class Judge:
             getattr(self, "_on_" + record[0])(at, *record[1:])
         self.client.missed = sorted(self.undelivered)
 
-    def _on_open(self, at, cursor):
+    def _on_open(self, at, cursor, credential=None):
+        self.client.passport.open(credential)
         self.client.cursor = None
         self.client.opened_with = cursor
         if cursor is None:
@@ -225,6 +250,18 @@ class Judge:
 
     def _on_close(self, at, why):
         self.client.cursor = None
+
+    def _on_right(self, at, tokens):
+        self.client.passport.tokens = tokens
+
+    def _on_expiring(self, at, milliseconds):
+        self._try(at, self.client.passport.block() or self.client.passport.expiring())
+
+    def _on_shutdown(self, at, reason, when):
+        self._try(at, self.client.passport.block() or self.client.passport.shutdown(reason, when))
+
+    def _on_refused(self, at, status, when):
+        self._try(at, self.client.passport.refused(status, when))
 
     def _move(self, at, id, what):
         """A block with an id: within a connection, ids go up."""
@@ -236,9 +273,11 @@ class Judge:
         self.client.cursor = id if self.client.cursor is None else max(self.client.cursor, id)
 
     def _on_position(self, at, id):
+        self._try(at, self.client.passport.block())
         self._move(at, id, "position")
 
     def _on_connected(self, at, id):
+        self._try(at, self.client.passport.block() or self.client.passport.let_in())
         if self.client.cursor is not None:
             self._fault(ORDER, "relay.connected is not the first block", at)
         if id is None:
@@ -249,6 +288,7 @@ class Judge:
         self.client.cursor = id
 
     def _on_event(self, at, id, type, key):
+        self._try(at, self.client.passport.block())
         if id is None:
             self._ephemeral(at, key)
         else:
@@ -292,13 +332,16 @@ class Judge:
         if known is None:
             self._fault(STRAY, f"nobody published {key}", at)
             return
-        topics, its_type = known
-        if not self.client.wants_topics(topics):
-            self._fault(STRAY, f"{key} is on {','.join(topics)}, which was not asked for", at)
-        if self.client.types and its_type not in self.client.types:
-            self._fault(STRAY, f"{key} is of type {its_type}, which was not asked for", at)
+        if not self.client.wants_topics(known.topics):
+            self._fault(STRAY, f"{key} is on {','.join(known.topics)}, which was not asked for", at)
+        if self.client.types and known.type not in self.client.types:
+            self._fault(STRAY, f"{key} is of type {known.type}, which was not asked for", at)
+        if not self.client.may_have(known.match):
+            self._fault(LEAK, f"{key} is for {known.match}, and the client has {self.client.match}", at)
+        self._try(at, self.client.passport.event(known.at))
 
     def _on_gap(self, at, id, low, high, reason):
+        self._try(at, self.client.passport.block())
         self.gaps += 1
         if id is not None and id != high:
             self._fault(ORDER, f"the gap's id {id} is not its end {high}", at)
@@ -417,10 +460,14 @@ def show(record):
     what, *rest = record
     names = {
         "position": ("id",),
-        "open": ("last-event-id",),
+        "open": ("last-event-id", "with"),
         "connected": ("id",),
         "event": ("id", "type", "key"),
         "gap": ("id", "from", "to", "reason"),
         "close": ("why",),
+        "right": ("tokens",),
+        "expiring": ("in",),
+        "shutdown": ("reason", "when"),
+        "refused": ("status", "when"),
     }[what]
     return what + " " + " ".join(f"{n}={v}" for n, v in zip(names, rest) if v is not None or what == "gap")

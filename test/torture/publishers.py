@@ -5,7 +5,9 @@ became of it is kept: acked (with its id), queued (in the inbox), refused, or un
 import asyncio
 import json
 import random
+import time
 
+from checker import Publish
 from wire import Redis, RedisError, data_of, http
 from world import PREFIX
 
@@ -15,13 +17,15 @@ PAUSE_S = 0.05  # after a failure
 
 
 class Publishers:
-    def __init__(self, world, topics, pairs, seed, rate):
+    def __init__(self, world, topics, pairs, seed, rate, choose_match=lambda: None, key=None):
         self.world = world
+        self.choose_match = choose_match  # for whom an event is; None: for all
+        self.headers = (f"Authorization: Bearer {key}",) if key else ()
         self.topics = topics
         self.pairs = pairs  # topics that may share an event
         self.rng = random.Random(seed)
         self.rate = rate
-        self.published = {}  # key → (topics, type), of the whole run's last rounds
+        self.published = {}  # key → Publish, of the whole run's last rounds
         self.outcomes = {}  # key → (outcome, id, topics), of this round; raw events excluded
         self.running = asyncio.Event()
         self.in_flight = 0
@@ -46,11 +50,12 @@ class Publishers:
             await self.running.wait()
             topics = self._choose_topics(door)
             type = None if door == "r" else self.rng.choice(TYPES)
-            key = self.new_key(topics, door, type)
+            match = self.choose_match()
+            key = self.new_key(topics, door, type, match)
             data = data_of(key, self.rng.choice((0, 60, 200)) if self.rng.random() > 0.03 else 8000)
             self.in_flight += 1
             try:
-                outcome, id = await publish(topics, type, data)
+                outcome, id = await publish(topics, type, data, match)
             finally:
                 self.in_flight -= 1
             if door != "r":
@@ -63,10 +68,10 @@ class Publishers:
             return tuple(self.rng.sample(self.pairs, 2))
         return (self.rng.choice(self.topics),)
 
-    def new_key(self, topics, door, type):
+    def new_key(self, topics, door, type, match=None):
         self.number += 1
         key = f"{topics[0]}#{door}{self.number}"
-        self.published[key] = (topics, type)
+        self.published[key] = Publish(topics, type, match, time.time())
         return key
 
     def forget_old(self):
@@ -96,26 +101,28 @@ class Publishers:
         except OSError:
             return "unknown", None
 
-    async def _fcall(self, topics, type, data):
-        outcome, id = await self._redis("f", "FCALL", "sse_publish", 1, PREFIX, *fields(topics, type, data))
+    async def _fcall(self, topics, type, data, match):
+        outcome, id = await self._redis("f", "FCALL", "sse_publish", 1, PREFIX, *fields(topics, type, data, match))
         return outcome, id and int(id)
 
-    async def _xadd(self, topics, type, data):
-        outcome, _ = await self._redis("x", "XADD", f"{PREFIX}:inbox", "*", *fields(topics, type, data))
+    async def _xadd(self, topics, type, data, match):
+        outcome, _ = await self._redis("x", "XADD", f"{PREFIX}:inbox", "*", *fields(topics, type, data, match))
         return "queued" if outcome == "acked" else outcome, None
 
-    async def _raw(self, topics, type, data):
+    async def _raw(self, topics, type, data, match):
+        if match:  # only an envelope can say so
+            data = json.dumps({"sse": 1, "topic": topics[0], "data": data, "match": match})
         return await self._redis("r", "PUBLISH", f"{PREFIX}:ch:{topics[0]}", data)
 
-    async def _post(self, topics, type, data):
-        body = {"topics": topics, "data": data, **({"event": type} if type else {})}
+    async def _post(self, topics, type, data, match):
+        body = {"topics": topics, "data": data, **({"event": type} if type else {}), **({"match": match} if match else {})}
         try:
             status, answer = await http(
                 self.world.front,
                 "POST",
                 "/publish",
                 json.dumps(body).encode(),
-                ("Content-Type: application/json",),
+                ("Content-Type: application/json", *self.headers),
             )
         except (OSError, EOFError, asyncio.TimeoutError):
             return "unknown", None
@@ -128,6 +135,6 @@ class Publishers:
         raise AssertionError(f"POST /publish: {status} {answer[:200]!r}")
 
 
-def fields(topics, type, data):
+def fields(topics, type, data, match=None):
     names = [part for topic in topics for part in ("topic", topic)] + ["data", data]
-    return names + (["event", type] if type else [])
+    return names + (["event", type] if type else []) + (["match", json.dumps(match)] if match else [])

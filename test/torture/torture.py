@@ -21,63 +21,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.append(str(Path(__file__).resolve().parents[1] / "integration"))
 
 import faults  # noqa: E402
-from checker import DUPLICATE, FALSE_GAP, FORGOTTEN, HOLE, LOST, Client, Event, Judge, Ledger, Violation  # noqa: E402
+from audience import MARKER, PAIRS, SINGLE, TOPICS, make_streams  # noqa: E402
+from access import TWO_STREAMS  # noqa: E402
+from checker import FORGOTTEN, LOST, Event, Judge, Ledger, Violation  # noqa: E402
 from checker import judge_log, outstanding, show  # noqa: E402
+from logins import GROUPS, Logins  # noqa: E402
 from publishers import Publishers, fields  # noqa: E402
-from wire import Redis, RedisError, Stream, data_of, key_of  # noqa: E402
+from report import merge, print_auth_table, print_table  # noqa: E402
+from wire import Redis, RedisError, data_of, key_of  # noqa: E402
 from world import PREFIX, World, knows_sentinel, pairs, until  # noqa: E402
 
 SETTLE_S = 30
+PATIENCE_S = 3  # how long a stream may go on, when all else has settled, that should have ended
 MAX_BAD_ROUNDS = 3
-MARKER = "marker"
 MAX_EVENTS = 200
-
-SINGLE = [f"g{i}.t{j}" for i in range(4) for j in range(4)] + ["g0.t0.deep", "solo"]
-PAIRS = [f"pair.p{i}" for i in range(4)]
-TOPICS = SINGLE + PAIRS + [faults.BIG_TOPIC, faults.TRIM_TOPIC]
-
 
 class Stuck(Exception):
     pass
-
-
-# --- who listens ---
-
-
-def make_streams(count, world, rng):
-    streams = []
-    direct = [r.port for r in world.relays]
-    for i in range(count):
-        names, types, slow = choose_wishes(i, rng)
-        query = "&".join([f"topic={n}" for n in names] + [f"event={t}" for t in types])
-        # A third goes through the proxy; the others come back to any node.
-        targets = [world.front] if rng.random() < 0.34 else direct
-        client = Client(f"client-{i}", names, types)
-        streams.append(Stream(client, query, targets, rng, slow, roving=rng.random() < 0.2))
-    return streams
-
-
-def choose_wishes(i, rng):
-    """(topics and patterns, types, slow)"""
-    place = i % 20
-    exact = SINGLE + PAIRS
-    if place < 9:
-        return [rng.choice(TOPICS)], [], False
-    if place < 12:
-        return rng.sample(exact, rng.randint(2, 5)), [], False
-    if place < 14:
-        return [rng.choice(["g0.*", "g1.*", "g2.*", "g3.>", "pair.*", "*.t1", "burst.*"])], [], False
-    if place == 14:
-        return ["g0.>", rng.choice(exact), "pair.*"], [], False
-    if place == 15:
-        return [">"], [], False
-    if place == 16:
-        return [rng.choice(exact)], ["created", MARKER], False
-    if place == 17:
-        return [rng.choice(["g1.*", "pair.*", "*.*"])], ["updated", MARKER], False
-    if place == 18:
-        return rng.sample(exact, 3), [], False
-    return [rng.choice([">", "*.*", "burst.>"])], [], True
 
 
 # --- one round ---
@@ -99,6 +59,8 @@ class Round:
         self.notes = []
         self.violations = []
         self.base = run.base
+        self.started = time.time()
+        self.caught_up = None
 
     def note(self, text):
         self.notes.append(text)
@@ -123,7 +85,8 @@ class Round:
                 values = pairs(flat)
                 id = int(entry.split("-")[0])
                 topics = found[id].topics + (topic,) if id in found else (topic,)
-                found[id] = Event(id, key_of(values["data"].encode()), topics, values.get("event"))
+                match = json.loads(values["match"]) if "match" in values else None
+                found[id] = Event(id, key_of(values["data"].encode()), topics, values.get("event"), match=match)
         self.known.update(found)
         return found
 
@@ -183,6 +146,7 @@ class Round:
         deadline = ended + SETTLE_S
         publishers = self.run.publishers
         await publishers.pause()
+        await self._settle_logins()
         await until(self._inbox_empty, "the inbox to be emptied", max(1, deadline - time.monotonic()))
         # Without a marker, a lost tail must be found by the relays alone.
         if self.rng.random() < 0.5:
@@ -193,14 +157,39 @@ class Round:
         late_for_marks = None
         while True:
             ledger = await self._ledger()
-            late = [s for s in late if not s.live or outstanding(s.judged, s.records, ledger)]
+            late = [s for s in late if self._is_late(s, ledger)]
             if not late:
-                late = [s for s in self.run.streams if not s.live or outstanding(s.judged, s.records, ledger)]
-                if not late:
+                late = [s for s in self.run.streams if self._is_late(s, ledger)]
+                if not late and not self._is_left_open():
                     return
             if time.monotonic() > deadline:
                 raise Stuck(self._describe(late, ledger))
             await asyncio.sleep(0.05)
+
+    def _is_late(self, stream, ledger):
+        return not stream.live or outstanding(stream.judged, stream.records, ledger)
+
+    def _is_left_open(self):
+        """Whether there are streams that should have ended, and may be about to."""
+        logins = self.run.logins
+        self.caught_up = self.caught_up or time.time()
+        return logins and logins.left_open(self.run.streams, self.caught_up, PATIENCE_S)
+
+    async def _settle_logins(self):
+        """From here on it is known who was revoked, as far as it ever will be."""
+        logins = self.run.logins
+        if not logins:
+            return
+        try:
+            await logins.pause()
+        finally:
+            self._forget_logins()
+
+    def _forget_logins(self):
+        """What Redis has lost of them: after a failover what the old primary took, up to now."""
+        if self.loss and self.loss.reset:
+            since = 0.0 if self.loss.state == LOST else self.started
+            self.run.logins.law.forget(since, time.time())
 
     def _describe(self, late, ledger):
         lines = [f"{len(late)} of {len(self.run.streams)} clients have not caught up after {SETTLE_S} s"]
@@ -243,13 +232,14 @@ class Round:
         events = dict(self.known)
         for key, (outcome, id, topics) in publishers.outcomes.items():
             if id and id not in events:
-                events[id] = Event(id, key, topics, publishers.published[key][1])
+                known = publishers.published[key]
+                events[id] = Event(id, key, topics, known.type, match=known.match)
         for stream in self.run.streams:
             for record in stream.records:
                 if record[0] == "event" and record[1] and record[1] > self.base and record[1] not in events:
                     known = publishers.published.get(record[3])
                     if known:
-                        events[record[1]] = Event(record[1], record[3], known[0], known[1])
+                        events[record[1]] = Event(record[1], record[3], known.topics, known.type, match=known.match)
         self.lost = [e for e in events.values() if e.id not in self.final]
         if not self.loss:
             # Nothing may be missing. What is missing is told by judge_log(), and by clients that had it as strays.
@@ -266,6 +256,7 @@ class Round:
             forked=bool(self.loss and self.loss.state == FORGOTTEN),
             publishes=publishers.published,
             older=self.run.ledger,
+            law=self.run.logins and self.run.logins.law,
         )
 
     def _reset(self, events):
@@ -287,6 +278,14 @@ class Round:
         run.rewound = bool(self.loss and self.loss.reset)
         table = run.table.setdefault(self.kind, Counter())
         table["rounds"] += 1
+        if run.logins:
+            run.logins.law.settle(time.time() + 1)
+            self._forget_logins()
+            found = run.logins.judge(ledger)
+            tolerated = [v for v in found if v.kind in run.options.tolerate]
+            table["tolerated"] += len(tolerated)
+            self.violations += [v for v in found if v not in tolerated]
+            run.logins.count_into(table)
         bad = []
         for stream in run.streams:
             judge = Judge(stream.judged, stream.records, ledger)
@@ -326,6 +325,7 @@ class Round:
 
 class Run:
     def __init__(self, seed, options):
+        seed, with_auth, _ = seed.partition("+auth")
         self.seed = seed
         self.options = options
         self.rng = random.Random(seed)
@@ -351,9 +351,29 @@ class Run:
             "log.max_events": MAX_EVENTS,
             "max_lifetime": self.rng.choice(["0", "20s"]),
         }
-        self.world = World(self.dir, {"sentinel": use_sentinel, "relay": relay})
-        self.publishers = Publishers(self.world, SINGLE + PAIRS, PAIRS, f"{seed}/publishers", options.rate)
-        self.streams = make_streams(options.clients, self.world, random.Random(f"{seed}/clients"))
+        mixed = random.Random(f"{seed}/auth").random() < 0.5
+        with_auth = bool(with_auth) or {"on": True, "off": False, "mix": mixed}[options.auth]
+        self.logins = Logins(self.dir, seed) if with_auth else None
+        self.world = World(self.dir, {"sentinel": use_sentinel, "relay": {**relay, **self._auth_options()}})
+        self.match_rng = random.Random(f"{seed}/match")
+        key = self.logins and self.logins.keys[1]
+        self.publishers = Publishers(
+            self.world, SINGLE + PAIRS, PAIRS, f"{seed}/publishers", options.rate, self._choose_match, key
+        )
+        visas = list(self.logins.issue_visas(options.clients)) if with_auth else [None] * options.clients
+        self.streams = make_streams(options.clients, self.world, random.Random(f"{seed}/clients"), visas)
+
+    def _auth_options(self):
+        return self.logins.options() if self.logins else {}
+
+    def _choose_match(self):
+        """For whom an event is. Without authentication one that is for some reaches nobody."""
+        rng = self.match_rng
+        if rng.random() > (0.3 if self.logins else 0.05):
+            return None
+        names = [s.name for s in self.logins.subjects] if self.logins else ["user-1"]
+        whole = {"group": rng.choice(GROUPS), "user": rng.choice(names)}
+        return {k: whole[k] for k in rng.choice((("group",), ("group",), ("user",), ("group", "user")))}
 
     def schedule(self):
         """All kinds in a new order each time."""
@@ -370,6 +390,8 @@ class Run:
             tasks = [asyncio.create_task(s.run()) for s in self.streams]
             tasks += self.publishers.start()
             tasks.append(asyncio.create_task(self._rove()))
+            if self.logins:
+                tasks += self.logins.start(self.world, self.publishers.running)
             await until(self._all_live, "all clients to be connected", 30)
             end = time.monotonic() + self.options.seconds
             for number, kind in enumerate(self.schedule(), 1):
@@ -389,6 +411,7 @@ class Run:
             for stream in self.streams:
                 stream.stop()
             self.problems += await self.world.stop()
+            self.problems += self.logins.spilled() if self.logins else []
         if self.ok:
             shutil.rmtree(self.dir)
         return self.ok
@@ -401,7 +424,7 @@ class Run:
         round = Round(self, number, kind)
         started = time.monotonic()
         await round.go()
-        for task in tasks:
+        for task in [*tasks, *(self.logins.tasks if self.logins else ())]:
             if task.done() and task.exception():
                 raise task.exception()
         self.bad_rounds += bool(round.violations)
@@ -453,42 +476,8 @@ class Run:
         print(f"  everything about it: {path}", flush=True)
 
 
-COLUMNS = [
-    ("rounds", "times"), ("delivered", "delivered"), (HOLE, "holes"), (DUPLICATE, "twice"), (FALSE_GAP, "false gaps"),
-    ("other", "other"), ("gaps", "gaps told"), ("lost", "lost"), ("forgotten", "forgotten"), ("told", "told/late/silent/stranded"),
-    ("recovery", "caught up s"), ("silence", "silence s"),
-]  # fmt: skip
-
-
-def print_table(table):
-    rows = [["fault", *(title for _, title in COLUMNS)]]
-    for kind in [k for k in faults.FAULTS if k in table]:
-        count = table[kind]
-        row = [kind]
-        for name, _ in COLUMNS:
-            if name == "other":
-                row.append(str(sum(count[k] for k in ("order", "stray", "log", "stuck", "process"))))
-            elif name == "told":
-                row.append(f"{count['forgotten-told']}/{count['forgotten-late']}/{count['forgotten-silent']}/{count['forgotten-stranded']}")
-            elif name in ("recovery", "silence"):
-                row.append(f"{count[name]:.1f}")
-            else:
-                row.append(str(count[name]))
-        rows.append(row)
-    widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join([row[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(row[1:], widths[1:])]))
-
-
-def merge(total, table):
-    for kind, count in table.items():
-        into = total.setdefault(kind, Counter())
-        for name, value in count.items():
-            into[name] = max(into[name], value) if name in ("recovery", "silence") else into[name] + value
-
-
 def regression_seeds():
-    """[(seed, faults or None for all)]"""
+    """[(seed, faults or None for all)]; a seed that ends in +auth is one with tokens, the others have none."""
     lines = (Path(__file__).parent / "seeds").read_text().splitlines()
     found = [line.split()[:2] for line in lines if line.strip() and not line.startswith("#")]
     return [(seed, None if names == "all" else names.split(",")) for seed, names in found]
@@ -503,11 +492,14 @@ def main():
     parser.add_argument("--rate", type=float, default=1.0, help="1: about 100 events a second")
     parser.add_argument("--faults", type=lambda t: t.split(","), help="only these kinds: " + ", ".join(faults.FAULTS))
     parser.add_argument("--sentinel", choices=["auto", "yes", "no"], default="auto", help="relays use redis+sentinel://")
+    parser.add_argument("--auth", choices=["mix", "on", "off"], help="mix, the default: in half of the seeds")
+    parser.add_argument("--tolerate", type=lambda t: t.split(","), default=[], help="count it, and go on: " + TWO_STREAMS)
     parser.add_argument("--verbose", action="store_true", help="a line for each round")
     options = parser.parse_args()
     for kind in options.faults or []:
         if kind not in faults.FAULTS:
             parser.error(f"unknown fault {kind}")
+    options.auth = options.auth or ("off" if options.seeds == "regression" else "mix")
     if options.seeds == "regression":
         seeds = regression_seeds()
     elif options.seeds:
@@ -518,6 +510,7 @@ def main():
     for seed, options.faults in seeds:
         run = Run(seed, options)
         how = "Sentinel" if run.world.use_sentinel else "forwarders"
+        how += ", tokens" if run.logins else ""
         print(f"seed {seed}: {options.seconds:g} s, {len(run.streams)} clients, {how}, logs in {run.dir}", flush=True)
         if not asyncio.run(run.go()):
             failed.append(seed)
@@ -526,6 +519,7 @@ def main():
             print(f"seed {seed}: FAILED, kept {run.dir}", flush=True)
         merge(total, run.table)
     print_table(total)
+    print_auth_table(total)
     if failed:
         print(f"FAILED: seeds {','.join(failed)}")
     return 1 if failed else 0

@@ -108,88 +108,30 @@ async def http(port, method, path, body=b"", headers=(), timeout=30):
 # --- an EventSource ---
 
 
-class Stream(asyncio.Protocol):
-    """One client over its whole life. It keeps `records`, the transcript of the round, in the form of checker.py."""
+class Connection(asyncio.Protocol):
+    """A response with a stream of events, in whole blocks, and what they say as records of checker.py."""
 
-    def __init__(self, judged, query, targets, rng, slow=False, roving=False):
-        self.judged = judged  # checker.Client
-        self.query = query
-        self.targets = targets  # ports; the first is tried first
-        self.rng = random.Random(rng.random())
-        self.slow = slow
-        self.roving = roving
-        self.records = []
-        self.log = None  # of everything that came, for the kept directory
-        self.cursor = None
-        self.retry = 0.2
-        self.transport = None
-        self.live = False  # relay.connected has come on this connection
-        self.stopping = False
-        self.hurry = False  # a slow client reads on: the round wants to end
-        self.last_delivery = time.monotonic()
-        self.silence = 0.0
-        self._closed = None
-        self._rove = None
-
-    # --- its life ---
-
-    async def run(self):
-        loop = asyncio.get_running_loop()
-        while not self.stopping:
-            port = self.rng.choice(self.targets)
-            self._closed = loop.create_future()
-            sock = socket.socket()
-            sock.setblocking(False)
-            if self.slow:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-            try:
-                await asyncio.wait_for(loop.sock_connect(sock, ("127.0.0.1", port)), 3)
-                await loop.create_connection(lambda: self, sock=sock)
-            except (OSError, asyncio.TimeoutError):
-                sock.close()
-                await asyncio.sleep(0.1)
-                continue
-            await self._closed
-            if self.stopping:
-                return
-            await asyncio.sleep(0 if self.rng.random() < 0.2 else self.retry)
-
-    def stop(self):
-        self.stopping = True
-        if self.transport:
-            self.transport.abort()
-
-    def rove(self):
-        """Leaves for another node; sometimes as somebody else, who was never there."""
-        if self.transport and self.live and not self.hurry:
-            if self.rng.random() < 0.15:
-                self.cursor = None
-            self._end("left")
-            self.transport.abort()
-
-    def connection_made(self, transport):
+    def reset(self, transport):
         self.transport = transport
         self._buffer = b""
         self._head = True
-        self.live = False
         self._over = False
-        self.records.append(("open", self.cursor))
-        extra = "" if self.cursor is None else f"Last-Event-ID: {self.cursor}\r\n"
-        transport.write(f"GET /events?{self.query} HTTP/1.1\r\nHost: localhost\r\n{extra}\r\n".encode())
+        self._body = None
+
+    def adopt(self, other):
+        """Goes on reading where @other has stopped; that has nothing to do with the connection any more."""
+        self.transport, self._buffer, self._head = other.transport, other._buffer, other._head
+        self._over, self._body = other._over, other._body
+        self.transport.set_protocol(self)
 
     def connection_lost(self, exc):
-        self._end("reset" if exc else "closed")
-        self.transport = None
-        if not self._closed.done():
-            self._closed.set_result(None)
+        self.end("reset" if exc else "closed")
 
-    def _end(self, why):
+    def end(self, why):
         if not self._over:
             self._over = True
-            self.live = False
-            self.records.append(("close", why))
-
-    # --- what it is sent ---
+            self.record("close", why)
+            self.ended()
 
     def data_received(self, chunk):
         if self._over:
@@ -204,28 +146,24 @@ class Stream(asyncio.Protocol):
         blocks = self._buffer.split(b"\n\n")
         self._buffer = blocks.pop()
         if blocks:
-            now = time.monotonic()
-            self.silence = max(self.silence, now - self.last_delivery)
-            self.last_delivery = now
+            self.came()
             for block in blocks:
                 self._take(block)
         if self._body.ended:
-            self._end("complete")
+            self.end("complete")
             self.transport.close()
-        elif self.slow and not self.hurry and self.rng.random() < 0.05:
-            self.transport.pause_reading()
-            asyncio.get_running_loop().call_later(self.rng.uniform(0.2, 4), self.read_on)
-
-    def read_on(self):
-        if self.transport and not self.transport.is_closing():
-            self.transport.resume_reading()
 
     def _take_head(self):
         head, end, rest = self._buffer.partition(b"\r\n\r\n")
         if not end:
             return None
         if not head.startswith(b"HTTP/1.1 200 "):  # a full node, a proxy without nodes: it comes again
-            self._end(head.split(b"\r\n", 1)[0].decode("latin-1"))
+            status = int(head.split(None, 2)[1])
+            if status in (401, 403):
+                self.record("refused", status, time.time())
+                self.refused()
+            why = head.split(b"\r\n", 1)[0] + (b" " + rest if rest else b"")
+            self.end(why.decode("latin-1"))
             self.transport.abort()
             return None
         lines = head.lower().split(b"\r\n")
@@ -249,17 +187,193 @@ class Stream(asyncio.Protocol):
             self.cursor = id
         if data is None:
             if id is not None:
-                self.records.append(("position", id))
-            return
-        if type is None or not type.startswith("relay."):
-            self.records.append(("event", id, type, key_of(data)))
-        elif type == "relay.connected":
-            self.live = True
-            self.records.append(("connected", id))
+                self.record("position", id)
+        elif type is None or not type.startswith("relay."):
+            key = key_of(data)
+            self.record("event", id, type, key)
+            self.event(key)
+        else:
+            self._control(id, type, json.loads(data))
+
+    def _control(self, id, type, data):
+        if type == "relay.connected":
+            self.record("connected", id)
+            self.connected(data["connection_id"])
         elif type == "relay.gap":
-            gap = json.loads(data)
-            low = None if gap["from"] is None else int(gap["from"])
-            self.records.append(("gap", id, low, int(gap["to"]), gap["reason"]))
+            low = None if data["from"] is None else int(data["from"])
+            self.record("gap", id, low, int(data["to"]), data["reason"])
+        elif type == "relay.expiring":
+            self.record("expiring", data["in"])
+            self.expiring()
+        elif type == "relay.shutdown":
+            self.record("shutdown", data["reason"], time.time())
+            self.shutdown(data["reason"])
+
+    def record(self, *record):
+        self.records.append(record)
+
+    # --- what may be of interest ---
+
+    def ended(self):
+        pass
+
+    def came(self):
+        pass
+
+    def refused(self):
+        pass
+
+    def event(self, key):
+        pass
+
+    def connected(self, connection_id):
+        pass
+
+    def expiring(self):
+        pass
+
+    def shutdown(self, reason):
+        pass
+
+
+class Stream(Connection):
+    """One client over its whole life. It keeps `records`, the transcript of the round, in the form of checker.py."""
+
+    def __init__(self, judged, query, targets, rng, slow=False, roving=False, visa=None):
+        self.judged = judged  # checker.Client
+        self.query = query
+        self.targets = targets  # ports; the first is tried first
+        self.rng = random.Random(rng.random())
+        self.slow = slow
+        self.roving = roving
+        self.visa = visa  # logins.Visa: how it may read; None: nobody asks
+        self.records = []
+        self.cursor = None
+        self.retry = 0.2
+        self.transport = None
+        self.live = False  # relay.connected has come on this connection
+        self.connection_id = None
+        self.stopping = False
+        self.hurry = False  # a slow client reads on: the round wants to end
+        self.last_delivery = time.monotonic()
+        self.silence = 0.0
+        self._closed = None
+
+    # --- its life ---
+
+    async def run(self):
+        while not self.stopping:
+            if self.visa and not await self.visa.prepare(self):
+                await asyncio.sleep(0.1)
+                continue
+            self._closed = asyncio.get_running_loop().create_future()
+            if not await connect(self.rng.choice(self.targets), lambda: self, self.slow):
+                await asyncio.sleep(0.1)
+                continue
+            await self._closed
+            if self.stopping:
+                return
+            await asyncio.sleep(0 if self.rng.random() < 0.2 else self.retry)
+
+    def stop(self):
+        self.stopping = True
+        if self.transport:
+            self.transport.abort()
+
+    def rove(self):
+        """Leaves for another node; sometimes as somebody else, who was never there."""
+        if self.transport and self.live and not self.hurry:
+            if self.visa and self.visa.leave_ghost(self):
+                return
+            if self.rng.random() < 0.15:
+                self.cursor = None
+            self.end("left")
+            self.transport.abort()
+
+    def detached(self):
+        """Its connection belongs to somebody else now, and it connects anew."""
+        self.end("left")
+        self.transport = None
+        self._closed.set_result(None)
+
+    def connection_made(self, transport):
+        self.reset(transport)
+        self.live = False
+        extra = "" if self.cursor is None else f"Last-Event-ID: {self.cursor}\r\n"
+        query = self.query
+        if self.visa:
+            credential, more, headers = self.visa.show(self.cursor)
+            self.record("open", self.cursor, credential)
+            query, extra = query + more, extra + headers
+        else:
+            self.record("open", self.cursor)
+        transport.write(f"GET /events?{query} HTTP/1.1\r\nHost: localhost\r\n{extra}\r\n".encode())
+
+    def connection_lost(self, exc):
+        super().connection_lost(exc)
+        self.transport = None
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    def ended(self):
+        self.live = False
+        if self.visa:
+            self.visa.ended()
+
+    # --- what it is sent ---
+
+    def data_received(self, chunk):
+        super().data_received(chunk)
+        if self.slow and not self._over and not self.hurry and self.rng.random() < 0.05:
+            self.transport.pause_reading()
+            asyncio.get_running_loop().call_later(self.rng.uniform(0.2, 4), self.read_on)
+
+    def read_on(self):
+        if self.transport and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def came(self):
+        now = time.monotonic()
+        self.silence = max(self.silence, now - self.last_delivery)
+        self.last_delivery = now
+
+    def event(self, key):
+        if self.visa:
+            self.visa.event(key)
+
+    def connected(self, connection_id):
+        self.live = True
+        self.connection_id = connection_id
+        if self.visa:
+            self.visa.connected()
+
+    def refused(self):
+        if self.visa:
+            self.visa.refused()
+
+    def expiring(self):
+        if self.visa:
+            self.visa.expiring(self)
+
+    def shutdown(self, reason):
+        if self.visa:
+            self.visa.shutdown(reason)
+
+
+async def connect(port, protocol, slow=False):
+    """False: nobody answers there."""
+    loop = asyncio.get_running_loop()
+    sock = socket.socket()
+    sock.setblocking(False)
+    if slow:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    try:
+        await asyncio.wait_for(loop.sock_connect(sock, ("127.0.0.1", port)), 3)
+        await loop.create_connection(protocol, sock=sock)
+    except (OSError, asyncio.TimeoutError):
+        sock.close()
+        return False
+    return True
 
 
 def data_of(key, size):
