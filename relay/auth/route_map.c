@@ -215,6 +215,7 @@ enum route_find route_map_find(const struct route_map *map, struct slice raw_pat
         return ROUTE_NONE;
     *hit = (struct route_hit){.is_public = route->is_public,
                               .grants = route->grants,
+                              .needs_roles = route->condition_count > 0,
                               .heartbeat_event = route->heartbeat_event,
                               .route = route};
     if (take_captures(route, segments, &hit->captures, why) && fill_topics(hit, why))

@@ -20,6 +20,7 @@ struct route_hit {
     struct strings topics;       /* filled with what was captured; valid patterns */
     bool is_public;              /* nobody is asked who he is */
     bool grants;                 /* its topics need not lie within the grant */
+    bool needs_roles;            /* it has `require` */
     const char *heartbeat_event; /* borrowed; NULL: as configured */
     const struct route *route;   /* borrowed; route_map.c's own, as are: */
     struct strings captures;     /* values, in the order of the path */

@@ -24,6 +24,7 @@ struct subscription_request {
     char *heartbeat_event; /* their type; NULL: as configured */
     struct grant *grant;   /* a reference; NULL: without authentication */
     bool route_grants;     /* its topics come with its path: they need not lie within the grant */
+    bool route_requires;   /* its path asks for roles of the grant */
 };
 
 void subscription_request_reset(struct subscription_request *r);

@@ -166,18 +166,18 @@ static void renew(struct stream *s, struct note_control *note, struct grant *gra
                   const struct revoked *revoked)
 {
     const char *uncovered = NULL;
-    bool route_grants = subscription_request(s->client.sub)->route_grants;
+    const struct subscription_request *asked = subscription_request(s->client.sub);
     if (!grant_is_same_subject(grant_of(s), grant)) {
         answer(note, 403,
                "the new token is not of the subject, issuer and namespace that this "
                "stream was opened with");
     } else if (revoked_has(revoked, grant)) {
         answer(note, 403, "the new token has been revoked");
-    } else if (route_grants && !has_all_roles(grant, grant_of(s))) {
+    } else if (asked->route_requires && !has_all_roles(grant, grant_of(s))) {
         answer(note, 403,
                "the new token lacks a role of the old one, and this stream's path may "
                "ask for it: connect again with the new token");
-    } else if (!route_grants && (uncovered = find_uncovered(s, grant))) {
+    } else if (!asked->route_grants && (uncovered = find_uncovered(s, grant))) {
         refuse_topic(note, uncovered);
     } else {
         stream_renew(s, grant);

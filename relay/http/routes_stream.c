@@ -186,6 +186,7 @@ void routes_serve_events(struct routes *r, struct routes_visit *v)
             request.heartbeat_event = slice_dup(slice_of(v->hit.heartbeat_event));
         request.grant = v->grant ? grant_ref(v->grant) : NULL;
         request.route_grants = view.topics_are_granted;
+        request.route_requires = v->hit.route && v->hit.needs_roles;
         stream_accept(r, v, &request, head);
     }
     buf_reset(&problem.detail);

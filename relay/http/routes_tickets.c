@@ -22,6 +22,7 @@ static bool narrow_topics(const cJSON *topics, const struct grant *grant, struct
     const cJSON *item;
     strings_reset(&f->subscribe);
     strings_reset(&f->topics);
+    grant_claims_reset(&f->roles, &f->role_count); /* by them a path may grant others */
     *status = 400;
     if (!cJSON_IsArray(topics) || !topics->child) {
         buf_puts(why, "topics: expected an array of at least one topic or pattern");

@@ -126,6 +126,24 @@ def test_nobody_on_a_route(parties, guarded):
     assert_nobody(opening(guarded(), "/api/events"))
 
 
+def test_a_narrowed_ticket_gets_no_more_by_a_route(relay, parties, sse_connect):
+    """Its topics are all that it may ask for: not what a path would grant for the roles of its token."""
+    token = parties.I.token(sub="42", roles=["viewer"], sse={"subscribe": ["item.1", "entity.orders.*"]})
+    assert status_at(relay, f"/api/events?ticket={ticket_of(relay, token)}") == 200
+    narrow = lambda: ticket_of(relay, token, topics=["item.1", "entity.orders.*"])  # noqa: E731
+    assert_forbidden(opening(relay, f"/api/events?ticket={narrow()}"))
+    assert topics_of(sse_connect(relay, path="/orders/_events", **with_ticket(narrow()))) == ["entity.orders.*"]
+
+
+def test_a_renewal_has_what_the_path_requires(relay, parties, sse_connect):
+    """Also where the path grants nothing: without it nobody could open it either."""
+    stream = sse_connect(relay, path="/projects/p1/events", headers=member(parties, "p1"))
+    without = member(parties, "p2")["Authorization"].split()[1]
+    assert_forbidden(renew(relay, connection_of(stream), without), "role")
+    assert renew(relay, connection_of(stream), member(parties, "p1", "p2")["Authorization"].split()[1]).status_code == 200
+    assert not stream.closed
+
+
 def test_tickets_on_a_route(relay, parties, sse_connect, doors):
     """The ticket has the roles that its token had."""
     token = parties.I.token(sub="42", roles=["viewer"], projects=["p1"], sse={"ns": "t1", "subscribe": ["project.*"]})
