@@ -7,6 +7,7 @@ bench.results alone, so that a report can be made of an earlier run's. `chart` i
 import json
 import subprocess
 
+from auth_scenarios import AuthConnect, AuthMemory, AuthRevoke
 from fleet import Fleet, RedisNodes
 from measure import NAMES
 from peers import BUILD, CORES
@@ -334,6 +335,9 @@ SCENARIOS = [
     Workers(),
     Publish(),
     Compressed(),
+    AuthConnect(),
+    AuthMemory(),
+    AuthRevoke(),
     RedisNodes(),
     Fleet(),
 ]

@@ -122,7 +122,23 @@ def test_storm(relay, redis, cursor):
         assert report["run"]["commands"]["fcall"] > 0
 
 
-def test_wrong_usage(relay):
+def test_tokens_are_shown_in_turn(guarded, parties, tmp_path):
+    relay = guarded(redis="memory:")
+    file = tmp_path / "tokens"
+    options = [*of_relay(relay, None), *brief(40), "-p", "http", "--topic", "orders.eu", "--tokens", file]
+    file.write_text(f"{parties.T()}\n{parties.U()}\n")  # who publishes shows the first
+    report = bench(*options)
+    assert report["ok"] and report["ready"] == 40 and report["deliveries"] == 40 * report["published"] > 0
+    file.write_text(f"{parties.T()}\r\n\nnone\n{parties.U()}\n{parties.U()}")
+    report = bench(*options, status=1)
+    assert report["ready"] == 30 and report["faults"]["status"] == 10, report
+
+
+def test_wrong_usage(relay, tmp_path):
+    empty = tmp_path / "empty"
+    empty.write_text("\n")
+    assert "there is none in it" in bench("--tokens", empty, status=2)
+    assert "No such file" in bench("--tokens", tmp_path / "missing", status=2)
     assert "not understood" in bench("-n", "many", status=2)
     assert "not an option" in bench("more", status=2)
     assert "no such process" in bench("-P", 2**31 - 1, status=2)
