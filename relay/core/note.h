@@ -149,6 +149,7 @@ struct note_remote {
     char *connection;   /* its id: node.h */
     const char *action; /* static: "renew", "end" */
     char *body;         /* JSON */
+    unsigned tries;     /* the worker's own: so many have failed */
     /* filled by the bus */
     unsigned status; /* 200, 403, 404: gone, 504: no answer within 2 s */
     char *detail;    /* why not; or NULL */

@@ -55,6 +55,8 @@ struct routes_visit {
 };
 
 struct routes_exchange;
+struct routes_retry;
+TAILQ_HEAD(routes_retries, routes_retry);
 TAILQ_HEAD(routes_waits, routes_exchange);
 
 struct routes {
@@ -64,6 +66,9 @@ struct routes {
     unsigned worker;
     struct config *config;
     struct admission *admission;
+    struct routes_retries retries; /* ends that no node has confirmed, at most RETRIES_MAX */
+    size_t retry_count;
+    struct log_limit retry_limit;
     struct routes_waits waits; /* oldest first: each has auth.timeout */
     struct bucket full_bucket; /* answers to streams for which there is no place */
     struct log_limit full_limit;

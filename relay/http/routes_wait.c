@@ -239,6 +239,68 @@ void routes_take_call(struct routes *r, struct note_call *note)
     note_call_free(note);
 }
 
+/* --- ends, again ------------------------------------------------------------------------------ */
+
+enum { RETRIES_MAX = 10000, TRIES_MAX = 5, FIRST_RETRY_MS = 1000 };
+
+/* An end that is to be asked for once more. */
+struct routes_retry {
+    struct note_remote *note;
+    uint64_t due_ms;
+    TAILQ_ENTRY(routes_retry) link;
+};
+
+static void retry_free(struct routes *r, struct routes_retry *retry)
+{
+    TAILQ_REMOVE(&r->retries, retry, link);
+    r->retry_count--;
+    free(retry);
+}
+
+/* Pub/sub promises nothing: a node whose subscriber connection has just broken hears no end, and
+ * seems to be gone. So it is asked again a few times: a ticket has one stream. */
+static bool retry_later(struct routes *r, struct note_remote *note)
+{
+    uint64_t held;
+    if (note->status == 200 || strcmp(note->action, "end") != 0 || ++note->tries > TRIES_MAX)
+        return false;
+    if (r->retry_count >= RETRIES_MAX) {
+        if (log_limit_pass(&r->retry_limit, clock_mono_us(), &held))
+            log_put(LOG_WARN, "too many streams to end on nodes that do not answer", "not_logged",
+                    log_u64(held), NULL);
+        return false;
+    }
+    struct routes_retry *retry = mem_zero(1, sizeof(*retry));
+    retry->note = note;
+    retry->due_ms = clock_mono_ms() + ((uint64_t)FIRST_RETRY_MS << (note->tries - 1));
+    free(note->detail);
+    note->detail = NULL;
+    TAILQ_INSERT_TAIL(&r->retries, retry, link);
+    r->retry_count++;
+    return true;
+}
+
+static void retry_due(struct routes *r, uint64_t now_ms)
+{
+    struct routes_retry *retry, *next;
+    for (retry = TAILQ_FIRST(&r->retries); retry; retry = next) {
+        next = TAILQ_NEXT(retry, link);
+        if (retry->due_ms > now_ms)
+            continue;
+        inbox_push(bus_inbox(r->node->bus), &retry->note->note.item);
+        retry_free(r, retry);
+    }
+}
+
+static void drop_retries(struct routes *r)
+{
+    struct routes_retry *retry;
+    while ((retry = TAILQ_FIRST(&r->retries))) {
+        note_remote_free(retry->note);
+        retry_free(r, retry);
+    }
+}
+
 void routes_take_remote(struct routes *r, struct note_remote *note)
 {
     struct routes_exchange *x = note->owner;
@@ -248,6 +310,8 @@ void routes_take_remote(struct routes *r, struct note_remote *note)
         struct routes_visit v = finish(r, x);
         told(r, &v, note);
         routes_visit_reset(&v);
+    } else if (retry_later(r, note)) {
+        return;
     }
     note_remote_free(note);
 }
@@ -304,12 +368,14 @@ static void on_tick(struct ev_loop *loop, ev_timer *w, int revents)
         routes_refuse_undecided(r, &v);
         routes_visit_reset(&v);
     }
+    retry_due(r, now_ms);
     admission_tick(r->admission);
 }
 
 void routes_wait_start(struct routes *r)
 {
     TAILQ_INIT(&r->waits);
+    TAILQ_INIT(&r->retries);
     ev_timer_init(&r->tick, on_tick, TICK_S, TICK_S);
     r->tick.data = r;
     ev_timer_start(r->loop, &r->tick);
@@ -318,4 +384,5 @@ void routes_wait_start(struct routes *r)
 void routes_wait_stop(struct routes *r)
 {
     ev_timer_stop(r->loop, &r->tick);
+    drop_retries(r);
 }

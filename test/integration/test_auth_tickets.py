@@ -305,3 +305,23 @@ def test_both_ways_to_park(guarded, parties, sse_connect, doors, park):
     assert_ended(first, "replaced")
     doors.fcall("orders.eu", "x", ns="t1")
     assert second.wait_for(1).data == ["x"]
+
+
+def test_a_replaced_stream_ends_though_its_node_heard_nothing(guarded, redis, parties, sse_connect, doors):
+    """Its node is without Redis when the ticket is taken elsewhere: it is told again when it is back."""
+    proxy = TcpProxy(redis.port)
+    try:
+        far, near = guarded(redis=proxy.url), guarded()
+        cursor = doors.fcall("orders.eu", "first", ns="t1")
+        ticket = ticket_of(near, parties.T())
+        old = sse_connect(far, "orders.eu", **with_ticket(ticket))
+        proxy.sever()
+        wait_until(lambda: far.ready()[0] == 503, "the cut")
+        new = sse_connect(near, "orders.eu", last_event_id=cursor, **with_ticket(ticket))
+        assert not old.closed
+        proxy.mend()
+        assert_ended(old, "replaced")
+        second = doors.fcall("orders.eu", "second", ns="t1")
+        assert new.wait_for(1).ids == [second] and second not in old.ids
+    finally:
+        proxy.close()
