@@ -98,6 +98,8 @@ class Ticket:
         before = [u for u in self.uses if u is not use]
         if law.lost_at > self.issued:
             return "Redis lost its data"
+        if any(u.at <= when and (u.connected or u.ended or when) >= use.at for u in before):
+            return "another asked with it at the same time, and was the later one"
         if not before:
             return "it was not used in time" if when > self.issued + law.ticket_s else None
         if use.cursor is None or law.grace_s == 0:

@@ -26,6 +26,7 @@ GROUPS = ("red", "green", "blue")
 LEEWAY_S = 2
 RECONNECT_S = 90
 FILE_S = 10  # until a node must have found out that its key file is another one
+DRAINING_S = 1.5  # the same for one that drains: it looks every second, and nobody asks it
 TIMEOUT_S = 8  # of a request: a round waits for them
 OPTIONS = {"auth.leeway": f"{LEEWAY_S}s", "auth.notice": "4s", "ticket.reconnect_grace": f"{RECONNECT_S}s"}
 SECRETS = re.compile(rb"eyJ[\w-]+\.[\w-]+\.|" + NAMESPACE.encode() + rb"~[\w-]{32}|torture-(?:admin|backend)-[0-9a-f]")
@@ -188,6 +189,7 @@ class Logins:
             old, new = self.signing, Key("HS256", f"k{number}", name=f"{self.issuer.iss} {number} {id(self)}")
             await self._publish(old, new)
             await self._probe(new, 200)
+            await asyncio.sleep(DRAINING_S)  # a node that drains is not asked, and looks at the file, too
             self.signing = new
             await asyncio.sleep(self.rng.uniform(2, 6))
             if self.rng.random() < 0.3 and self.running.is_set():
