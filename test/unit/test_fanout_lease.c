@@ -637,7 +637,7 @@ START_TEST(test_where_the_path_grants_the_roles_must_stay)
     add_roles(&more, "editor", "viewer");
     add_roles(&less, "editor", NULL);
     struct subscription_request request = request_for(grant_new(&old));
-    request.route_grants = true;
+    request.route_grants = request.route_requires = true;
     peer_open(&a, &request, NULL);
     fanout_start(a.stream, a.ours);
     peer_page(&a);
