@@ -247,7 +247,7 @@ def used(*uses, issued=15):
     return ticket
 
 
-BOOK = ledger(event(1, 22), event(2, 30), event(3, 40))
+BOOK = ledger(event(1, 22), event(2, 30), event(3, 41))
 KEYS = [e.key for e in BOOK.events]
 
 

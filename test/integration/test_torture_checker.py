@@ -131,6 +131,15 @@ def test_a_gap_may_be_told_in_a_later_round():
     assert kinds(records, events(3), client) == []
 
 
+def test_a_gap_over_what_an_earlier_round_had_for_others():
+    """Its log may be deleted before the client, which passed over it, has been told an id above it."""
+    client = Client("c", ["t"], ["a"])
+    first = Ledger(events(1, type="a") + events(2, type="b"))
+    assert kinds(start() + sent(1, type="a"), first, client) == []
+    records = [("close", "complete"), ("open", 1), ("connected", 1), gap(1, 2, "expired")] + sent(3, type="a")
+    assert kinds(records, events(3, type="a"), client) == []
+
+
 def test_what_a_failover_forgot_is_counted_apart():
     for told, how in (([], "silent"), ([gap(1, 2, "redis-lost")], "told"), (sent(2), "had")):
         ledger = Ledger(events(1) + events(2, state=FORGOTTEN) + events(3), losses=[(0, 2)])

@@ -18,6 +18,9 @@ LEAK, ACCESS, TWO_STREAMS = "leak", "access", "two-streams"
 
 # The second in which a revocation must reach everybody (14.9), and what a timer or another clock may be late.
 GRACE_S = 1.0
+# A node that is cut off from Redis is told again that a stream has been replaced: at once, and then after 1, 2 and 4
+# seconds more, each of which may take 2 to be found out.
+REPLACED_S = 15.0
 
 Token = namedtuple("Token", "sub jti kid iat exp")
 
@@ -277,7 +280,7 @@ def judge_ticket(ticket, publishes, law):
     open_ones = [u for u in ticket.uses if u.connected is not None]
     for i, old in enumerate(open_ones):
         for new in open_ones[i + 1 :]:
-            end = max(old.connected, new.connected) + GRACE_S
+            end = max(old.connected, new.connected) + REPLACED_S
             last = [max((publishes[k].at for k in u.keys if k in publishes), default=0.0) for u in (old, new)]
             # Who came when the other had already been served has taken its place. Else it may be either.
             still = last[0] if new.at > old.connected else min(last)

@@ -121,6 +121,7 @@ class Client:
         self.passport = Passport()
         self.last_id = 0  # of an event: those must go up over the whole life
         self.since = None  # what is above it is owed; None: no stream has been complete yet
+        self.passed = []  # ids of events of its topics that are not for it, above the last it had: the log may lose them, too
         self.missed = []  # ids of lost events it has not had: what may justify a gap
         self._matches = {}
         # The connection that is open.
@@ -238,6 +239,8 @@ class Judge:
         for at, record in enumerate(self.records):
             getattr(self, "_on_" + record[0])(at, *record[1:])
         self.client.missed = sorted(self.undelivered)
+        passed = [e.id for e in self.ledger.of(self.client) if not self.client.wants(e)]
+        self.client.passed = [id for id in [*self.client.passed, *passed] if id > self.client.last_id]
 
     def _on_open(self, at, cursor, credential=None):
         self.client.passport.open(credential)
@@ -370,7 +373,7 @@ class Judge:
         if reason in ("trimmed", "expired"):
             if low is None:
                 return "from null"
-            if not any(low < id <= high for id in self.undelivered):
+            if not any(low < id <= high for id in [*self.undelivered, *self.client.passed]):
                 return "no event that was lost and that this client has not had lies in it"
             return None
         if reason == "redis-lost":
