@@ -11,7 +11,7 @@ CLANG_FORMAT ?= clang-format-19
 # Added to every pytest run, for example PYTEST_ARGS='-k replay -x'.
 PYTEST_ARGS ?=
 # Tests at a time, each with processes and a Redis of its own. They mostly wait, so more than there are cores.
-PYTEST_JOBS ?= 3
+PYTEST_JOBS ?= 5
 # Which integration tests the sanitizer runs take: a browser says nothing new there.
 ASAN_SELECT ?= not browser
 TSAN_SELECT ?= not browser
