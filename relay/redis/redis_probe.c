@@ -34,7 +34,7 @@ struct redis_probe {
     uint64_t due_since_us;  /* for PROBE_DUE */
     bool came, answered;    /* since the last tick */
     unsigned missed;
-    bool held, role_asked;
+    bool held, role_asked, slow; /* slow: the commands connection was, at the last tick */
     uint64_t held_since_us, held_us; /* within this period */
     struct log_limit refused_limit, missed_limit;
     ev_timer tick;
@@ -192,13 +192,15 @@ static void on_tick(struct ev_loop *loop, ev_timer *w, int revents)
 {
     (void)loop, (void)revents;
     struct redis_probe *probe = w->data;
-    /* What was sent a period ago has no answer: that connection, or Redis itself, hangs. */
-    bool slow = probe->role_asked || probe->unanswered;
+    /* What was sent a period ago has no answer: that connection, or Redis itself, hangs. The period
+     * in which that ends is no whole one for the subscriber connection either. */
+    bool slow = probe->role_asked || probe->unanswered, was_slow = probe->slow;
+    probe->slow = slow;
     if (redis_conn_is_up(probe->commands))
         ask_role(probe);
     if (!probe->begun)
         return;
-    if (slow || was_held(probe) || !redis_conn_is_up(probe->commands))
+    if (slow || was_slow || was_held(probe) || !redis_conn_is_up(probe->commands))
         probe->missed = 0;
     else if (!check(probe))
         return;

@@ -55,7 +55,7 @@ def status_of(answer):
 
 def assert_problem(answer, status):
     """RFC 9457. Returns its detail."""
-    assert answer.status_code == status
+    assert answer.status_code == status, (answer.status_code, answer.headers)
     assert answer.headers["Content-Type"].split(";")[0] == "application/problem+json"
     problem = answer.json()
     assert problem["status"] == status
