@@ -31,6 +31,7 @@ struct config {
     uint64_t max_event_bytes, max_topics, max_clients /* 0: by the file limit */, max_header_bytes;
     uint64_t full_percent /* 0: never */, full_rate /* per second; 0: none */;
     enum config_park park;           /* of the connections of streams: front.h */
+    uint64_t socket_unsent;          /* bytes; 0: the system's */
     uint64_t accept_rate;            /* per second and address; 0: no limit */
     uint64_t http_idle_timeout_ms;   /* between requests */
     uint64_t publish_max_held_bytes; /* 0: by max_event_bytes */

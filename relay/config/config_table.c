@@ -102,6 +102,16 @@ const struct config_option config_table[] = {
      .group = "Network",
      .help = "Write to sockets through io_uring, which costs less, where the kernel allows it "
              "(Linux 6.1 on)"},
+    {.name = "socket.unsent",
+     .type = CONFIG_SIZE,
+     FIELD(socket_unsent),
+     RANGE(4 * KB, 1024 * MB),
+     .zero_ok = true,
+     .initial = "64KB",
+     .reloadable = true,
+     .group = "Network",
+     .help = "Bytes that the kernel takes for a stream beyond what it may send; the rest waits in "
+             "the queue, where it is counted; 0: as many as the system allows"},
     {.name = "cors.origins",
      .type = CONFIG_STRINGS,
      FIELD(cors_origins),

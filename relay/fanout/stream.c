@@ -2,6 +2,8 @@
 #include "relay/fanout/stream.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -461,9 +463,20 @@ struct stream *stream_open(struct stream_shared *shared, void *connection,
     return s;
 }
 
+/* Without it the kernel takes 4 MB for a client that reads nothing before the queue, and all that
+ * judges by it, sees that it does not. What is on its way is not counted, so lines of any length
+ * are kept busy. A duplicate of a socket shares it. */
+static void bound_unsent(int fd, uint64_t bytes)
+{
+    int limit = (int)bytes;
+    if (limit) /* a failure leaves the system's */
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &limit, sizeof(limit));
+}
+
 void stream_start(struct stream *s, int fd)
 {
     s->fd = fd;
+    bound_unsent(fd, s->shared->config->socket_unsent);
     ev_io_set(&s->io, fd, EV_READ);
     ev_io_start(s->shared->loop, &s->io);
     if (s->client.state == CLIENT_CLOSING)

@@ -198,6 +198,7 @@ static const struct {
     {"accept.rate", "0 1 1000000", "1000001"},
     {"http.idle_timeout", "1s 1h", "0 999ms 3601s"},
     {"park", "suspended handover", "suspend closed"},
+    {"socket.unsent", "0 4KB 64KB 1GB", "4095 1025MB -1"},
     {"io_uring", "on off", "auto"},
     {"publish.max_held_bytes", "0 64KB 64GB", "63KB 65GB"},
     {"cors.origins", "* https://a.example http://localhost:3000 http://[::1]:3000 app://x",
