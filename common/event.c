@@ -12,7 +12,8 @@
 /* One allocation: the struct, then its texts and the frame. */
 struct event {
     atomic_uint refs;
-    uint32_t match; /* where its flat form is in this allocation; 0: it has none */
+    uint32_t special; /* where its match is in this allocation, in its flat form (0: it has none),
+                         and HAS_TTL; so that one test tells both */
     uint64_t id, prev;
     uint64_t arrival_us;
     uint64_t twin;
@@ -21,6 +22,8 @@ struct event {
     struct slice chunk;                       /* the frame, and what makes a chunk of it around */
     _Atomic(const struct gzip_block *) block; /* NULL: not made yet */
 };
+
+#define HAS_TTL (UINT32_C(1) << 31)
 
 /* Stands for a block that a thread is making. */
 static const struct gzip_block block_claimed;
@@ -129,8 +132,8 @@ struct event *event_new(const struct event_fields *fields, uint64_t arrival_us)
     ev->arrival_us = arrival_us;
     ev->twin = fields->twin;
     ev->ttl_ms = fields->ttl_ms;
-    assert(match <= UINT32_MAX);
-    ev->match = (uint32_t)match;
+    assert(match < HAS_TTL);
+    ev->special = (uint32_t)match | (ev->ttl_ms ? HAS_TTL : 0);
     ev->ns = (struct slice){base + ns, topic - ns - 1};
     ev->topic = (struct slice){base + topic, type - topic};
     ev->type = type_end > type ? (struct slice){base + type, type_end - type} : SLICE_NONE;
@@ -165,6 +168,9 @@ struct event *event_new_with_id(const struct event *ev, uint64_t id)
 
     struct event *copy = event_seal(&b);
     copy->prev = EVENT_PREV_UNKNOWN;
+    copy->arrival_us = ev->arrival_us;
+    copy->ttl_ms = ev->ttl_ms;
+    copy->special = ev->special & HAS_TTL;
     if (ev->topic.ptr)
         copy->topic = (struct slice){(const char *)copy + topic, ev->topic.len};
     set_frame(copy, frame, end - frame);
@@ -214,17 +220,41 @@ uint64_t event_twin(const struct event *ev)
 
 bool event_has_match(const struct event *ev)
 {
-    return ev->match > 0;
+    return (ev->special & ~HAS_TTL) > 0;
+}
+
+bool event_is_plain(const struct event *ev)
+{
+    return ev->special == 0;
 }
 
 const char *event_match(const struct event *ev)
 {
-    return ev->match ? (const char *)ev + ev->match : NULL;
+    return event_has_match(ev) ? (const char *)ev + (ev->special & ~HAS_TTL) : NULL;
 }
 
-bool event_is_over(const struct event *ev, uint64_t now_us)
+bool event_has_ttl(const struct event *ev)
 {
-    return ev->ttl_ms && now_us > ev->id && now_us - ev->id > ev->ttl_ms * 1000;
+    return ev->special & HAS_TTL;
+}
+
+/* A clock that was set back makes nothing older. */
+static bool is_over(uint64_t id, uint64_t arrival_us, uint64_t ttl_ms,
+                    const struct event_clock *now)
+{
+    uint64_t born = id ? id : arrival_us, at = id ? now->wall_us : now->mono_us;
+    return ttl_ms && born && at > born && at - born > ttl_ms * 1000;
+}
+
+bool event_is_over(const struct event *ev, const struct event_clock *now)
+{
+    return is_over(ev->id, ev->arrival_us, ev->ttl_ms, now);
+}
+
+bool event_fields_are_over(const struct event_fields *fields, uint64_t arrival_us,
+                           const struct event_clock *now)
+{
+    return is_over(fields->id, arrival_us, fields->ttl_ms, now);
 }
 
 struct slice event_ns(const struct event *ev)

@@ -25,6 +25,12 @@ struct event_fields {
     struct slice match; /* of one that has_match: flat (match.h); SLICE_NONE: nobody has it */
 };
 
+/* What time it is for events, to know their age. */
+struct event_clock {
+    uint64_t wall_us; /* of whoever gives the ids */
+    uint64_t mono_us; /* of this machine, as times of arrival are */
+};
+
 /* Whether a type is one of those that only the relay sends: it begins with "relay.", or with
  * @prefix (control_prefix; NULL or "": none). docs/protocol.md, 6. */
 bool event_type_is_reserved(struct slice type, const char *prefix);
@@ -38,7 +44,8 @@ struct event *event_new(const struct event_fields *fields, uint64_t arrival_us);
 /* An event that is only bytes: control events, position blocks. @id moves the cursor, 0 does not.
  */
 struct event *event_new_frame(uint64_t id, struct slice frame);
-/* A copy of an event without an id, whose frame begins with the line of this one. */
+/* A copy of an event without an id, whose frame begins with the line of this one. It ages as the
+ * event does. */
 struct event *event_new_with_id(const struct event *ev, uint64_t id);
 struct event *event_ref(struct event *ev);
 void event_unref(struct event *ev); /* NULL is fine; the last one frees */
@@ -51,9 +58,15 @@ uint64_t event_twin(const struct event *ev);
 bool event_has_match(const struct event *ev);
 /* Its pairs, flat (match.h): the end alone where nobody has them. NULL: it has no match. */
 const char *event_match(const struct event *ev);
-/* Whether its own ttl has passed at @now_us of the wall clock: then nobody is sent it any more who
- * was not there. */
-bool event_is_over(const struct event *ev, uint64_t now_us);
+bool event_has_ttl(const struct event *ev);
+/* It has neither match nor ttl: one test for what most events have not. */
+bool event_is_plain(const struct event *ev);
+/* Whether its own ttl has passed: then no socket is handed it any more. By its id; one without by
+ * its arrival. */
+bool event_is_over(const struct event *ev, const struct event_clock *now);
+/* The same of one that is still to be made with event_new(@fields, @arrival_us). */
+bool event_fields_are_over(const struct event_fields *fields, uint64_t arrival_us,
+                           const struct event_clock *now);
 struct slice event_ns(const struct event *ev);
 struct slice event_topic(const struct event *ev);
 struct slice event_key(const struct event *ev);  /* ns, NUL, topic: to look its topic up by */

@@ -109,3 +109,15 @@ void sse_put_position(struct buf *b, uint64_t id)
     buf_put_u64(b, id);
     buf_put(b, "\n\n", 2);
 }
+
+bool sse_frame_id(struct slice frame, uint64_t *id)
+{
+    if (!slice_has_prefix(frame, SLICE_LIT("id: ")))
+        return false;
+    struct slice digits = skip(frame, 4);
+    const char *end = memchr(digits.ptr, '\n', digits.len);
+    if (!end)
+        return false;
+    digits.len = (size_t)(end - digits.ptr);
+    return slice_u64(digits, UINT64_MAX, id) == OK;
+}

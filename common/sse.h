@@ -17,3 +17,6 @@ void sse_put_control(struct buf *b, uint64_t id, const char *prefix, const char 
 /* Appends a block that only moves the client's cursor, to 0 as to any other id; no EventSource
  * dispatches it. */
 void sse_put_position(struct buf *b, uint64_t id);
+
+/* Whether a frame made by one of these (or a copy of one with an id) tells an id, and which. */
+bool sse_frame_id(struct slice frame, uint64_t *id);

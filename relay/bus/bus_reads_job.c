@@ -146,13 +146,13 @@ bool bus_reads_job_from_tails(struct bus_job *job)
         note->budget < note->max_events || !tails_have_all(job))
         return false;
     size_t each = (size_t)note->max_events + 1, count = 0;
-    /* By the clock that ids, from which a ttl counts, follow. */
-    uint64_t now_us = clock_wall_us() + (uint64_t)store_clock_offset_us(&base->store);
+    int64_t offset_us = store_clock_offset_us(&base->store);
+    struct event_clock now = {.wall_us = clock_wall_us() + (uint64_t)offset_us};
     struct event **events = NULL;
     for (size_t i = 0; i < names->count; i++) {
         events = mem_resize(events, (count + each) * sizeof(struct event *));
         count += tails_read(base->tails, slice_of(bus_space_ns(job->space)),
-                            slice_of(names->items[i]), note->cursor, now_us, events + count, each);
+                            slice_of(names->items[i]), note->cursor, &now, events + count, each);
     }
     if (names->count > 1 && count)
         qsort(events, count, sizeof(*events), compare_events);

@@ -14,6 +14,11 @@ static struct event *event_at(const struct client_queue *q, uint32_t i)
     return q->ring.cap ? q->slots[ring_at(&q->ring, i)] : q->one;
 }
 
+static struct event **slot_at(struct client_queue *q, uint32_t i)
+{
+    return q->ring.cap ? &q->slots[ring_at(&q->ring, i)] : &q->one;
+}
+
 static void events_grow(struct client_queue *q)
 {
     struct event *one = q->ring.cap ? NULL : q->one;
@@ -48,6 +53,17 @@ static struct event *events_take(struct client_queue *q)
         *q = (struct client_queue){0};
     }
     return ev;
+}
+
+/* Takes out the @gone slots among the first @end that are NULL. */
+static void events_close_up(struct client_queue *q, uint32_t end, size_t gone)
+{
+    uint32_t to = end;
+    for (uint32_t i = end; i-- > 0;)
+        if (*slot_at(q, i))
+            *slot_at(q, --to) = *slot_at(q, i);
+    while (gone-- > 0)
+        events_take(q);
 }
 
 static void events_clear(struct client_queue *q)
@@ -94,15 +110,20 @@ static bool is_control(const struct event *ev)
 void client_stand_at(struct client *c, uint64_t id)
 {
     c->cursor = c->told = id;
-    c->owes_id = true;
+    c->owes_id = c->carries = true;
 }
 
-/* The frame as it goes out to a client that owes an id; a reference. A comment is no block. */
-static struct event *settle_id(struct client *c, struct event *ev)
+/* Not a comment. */
+static bool is_block(const struct event *ev)
 {
     struct slice frame = event_frame(ev);
-    bool is_block = frame.len > 1 && memcmp(frame.ptr + frame.len - 2, "\n\n", 2) == 0;
-    if (!is_block)
+    return frame.len > 1 && memcmp(frame.ptr + frame.len - 2, "\n\n", 2) == 0;
+}
+
+/* The frame as it goes out to a client that owes an id; a reference. */
+static struct event *settle_id(struct client *c, struct event *ev)
+{
+    if (!is_block(ev))
         return event_ref(ev);
     c->owes_id = false;
     return event_id(ev) ? event_ref(ev) : event_new_with_id(ev, c->told);
@@ -153,13 +174,21 @@ static bool queue_fits(const struct client *c, const struct client_limits *limit
     return c->queue.ring.count < limits->max_events && c->queued_bytes + bytes <= limits->max_bytes;
 }
 
-static bool is_wanted(const struct client *c, const struct event *ev)
+/* What is wanted is about to be queued. Here, and not there, a ttl costs nothing to events that
+ * have none. */
+__attribute__((noinline)) static bool is_wanted_special(struct client *c, const struct event *ev)
+{
+    c->has_ttl |= event_has_ttl(ev);
+    return subscription_wants_event(c->sub, ev);
+}
+
+static bool is_wanted(struct client *c, const struct event *ev)
 {
     if (is_control(ev))
         return true;
-    if (c->any_type && !event_has_match(ev))
+    if (c->any_type && event_is_plain(ev))
         return true;
-    return subscription_wants_event(c->sub, ev);
+    return is_wanted_special(c, ev);
 }
 
 static enum client_push hold(struct client *c, const struct client_limits *limits, struct event *ev)
@@ -208,10 +237,107 @@ enum client_push client_push_late(struct client *c, const struct client_limits *
         return CLIENT_SKIPPED;
     if (!queue_fits(c, limits, event_frame(ev).len))
         return CLIENT_FULL;
+    c->has_ttl |= event_has_ttl(ev);
     queue_put(c, ev);
     c->cursor = cursor; /* it has not gone back */
     return CLIENT_QUEUED;
 }
+
+/* --- events that are over --------------------------------------------------------------------- */
+
+bool client_pass_over(struct client *c, const struct event *ev)
+{
+    uint64_t id = event_id(ev);
+    if (c->state == CLIENT_CLOSING || (id && id <= c->cursor))
+        return false;
+    if (c->state == CLIENT_LIVE && id)
+        c->cursor = id;
+    return is_wanted(c, ev);
+}
+
+/* The ids that went with what was taken off, until a block tells a later one. */
+struct untold {
+    bool any;
+    uint64_t first, last;
+};
+
+static void untold_add(struct untold *untold, const struct event *ev)
+{
+    uint64_t id;
+    if (!sse_frame_id(event_frame(ev), &id))
+        return;
+    if (!untold->any)
+        untold->first = id;
+    untold->last = id;
+    untold->any = true;
+}
+
+/* The block in @slot stays, and comes behind those. To a client that carries them it may be the
+ * first of the connection: without an id an EventSource would forget the one that it has. */
+static void untold_settle(struct client *c, struct untold *untold, struct event **slot)
+{
+    struct event *ev = *slot;
+    uint64_t ignored;
+    if (sse_frame_id(event_frame(ev), &ignored)) {
+        untold->any = false;
+        return;
+    }
+    if (!c->carries || !is_block(ev))
+        return;
+    *slot = event_new_with_id(ev, untold->last);
+    c->queued_bytes += event_frame(*slot).len - event_frame(ev).len;
+    event_unref(ev);
+    untold->any = false;
+}
+
+/* Nothing in the queue tells the last of them. Who carries owes it; others keep the id that they
+ * have, and a heartbeat tells how far they are. */
+static void untold_end(struct client *c, const struct untold *untold)
+{
+    if (!untold->any)
+        return;
+    if (c->carries)
+        c->owes_id = true;
+    else if (c->told >= untold->first)
+        c->told = untold->first - 1;
+}
+
+static void drop_slot(struct client *c, struct event **slot)
+{
+    c->queued_bytes -= event_frame(*slot).len;
+    event_unref(*slot);
+    *slot = NULL;
+}
+
+size_t client_expire(struct client *c, const struct event_clock *now, uint32_t max)
+{
+    struct untold untold = {0};
+    uint32_t count = c->queue.ring.count, i = c->head_sent && count, kept = 0;
+    size_t gone = 0;
+    bool has_ttl = false;
+    for (; i < count && (kept < max || untold.any); i++) {
+        struct event **slot = slot_at(&c->queue, i);
+        if (event_is_over(*slot, now)) {
+            untold_add(&untold, *slot);
+            drop_slot(c, slot);
+            gone++;
+            continue;
+        }
+        if (untold.any)
+            untold_settle(c, &untold, slot);
+        has_ttl |= event_has_ttl(*slot);
+        kept++;
+    }
+    if (i == count) {
+        c->has_ttl = has_ttl;
+        untold_end(c, &untold);
+    }
+    if (gone)
+        events_close_up(&c->queue, i, gone);
+    return gone;
+}
+
+/* --- what is no event ------------------------------------------------------------------------- */
 
 void client_put_control(struct client *c, struct event *ev)
 {
@@ -235,7 +361,7 @@ void client_room(const struct client *c, const struct client_limits *limits, uin
 }
 
 /* It was wanted when it came, but its subscription may have been renewed since. */
-static bool is_held_due(const struct client *c, const struct event *ev)
+static bool is_held_due(struct client *c, const struct event *ev)
 {
     return (!event_id(ev) || event_id(ev) > c->cursor) && is_wanted(c, ev);
 }

@@ -62,6 +62,8 @@ struct client {
     bool chunked : 1;
     bool owes_end : 1; /* its end is more than the connection's, and the socket has not all of it */
     bool owes_id : 1;  /* it stands at `told`, but has not been sent that id */
+    bool carries : 1;  /* no block of our own tells its id: client_stand_at() */
+    bool has_ttl : 1;  /* an event in its queue may have one: client_expire() */
     uint32_t head_sent; /* bytes, as sent, of the first queued frame, or of the end, that the
                            socket has */
     uint64_t cursor;    /* everything wanted up to this id has been queued */
@@ -96,6 +98,14 @@ enum client_push client_push(struct client *c, const struct client_limits *limit
  * yet, so order is kept. SKIPPED: it cannot have it any more. */
 enum client_push client_push_late(struct client *c, const struct client_limits *limits,
                                   struct event *ev);
+
+/* What becomes of a live event that is over: whoever it is for is complete without it. True: that
+ * is this client. */
+bool client_pass_over(struct client *c, const struct event *ev);
+/* Takes what is over off the queue, from the front on, until @max frames are left there that are
+ * not; never the frame that the socket has begun. Returns how many. Nothing to do where has_ttl is
+ * not set. */
+size_t client_expire(struct client *c, const struct event_clock *now, uint32_t max);
 
 /* Queues a frame of our own (control event, heartbeat) whatever the limits; callers send few. Takes
  * over the reference. An empty frame with an id: client_stand_at(). */

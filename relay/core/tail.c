@@ -395,7 +395,7 @@ bool tails_cover(struct tails *tails, struct slice ns, struct slice topic, uint6
 }
 
 size_t tails_read(struct tails *tails, struct slice ns, struct slice topic, uint64_t cursor,
-                  uint64_t now_us, struct event **out, size_t max)
+                  const struct event_clock *now, struct event **out, size_t max)
 {
     const struct tail *t = find(tails, ns, topic);
     size_t count = 0;
@@ -403,7 +403,7 @@ size_t tails_read(struct tails *tails, struct slice ns, struct slice topic, uint
         return 0;
     for (uint32_t i = events_upto(t, cursor); i < t->ring.count && count < max; i++) {
         struct event *ev = *slot_at(t, i);
-        if (!event_is_over(ev, now_us))
+        if (!event_is_over(ev, now))
             out[count++] = ev;
     }
     return count;

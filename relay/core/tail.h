@@ -39,10 +39,10 @@ char *tails_twin(struct tails *tails, struct event *ev);
 uint64_t tails_last(struct tails *tails, struct slice ns, struct slice topic);
 /* Whether everything after @cursor on the topic is here. */
 bool tails_cover(struct tails *tails, struct slice ns, struct slice topic, uint64_t cursor);
-/* The first up to @max events after @cursor that are not over at @now_us (wall clock), borrowed,
- * into @out. Returns how many. */
+/* The first up to @max events after @cursor that are not over, borrowed, into @out. Returns how
+ * many. */
 size_t tails_read(struct tails *tails, struct slice ns, struct slice topic, uint64_t cursor,
-                  uint64_t now_us, struct event **out, size_t max);
+                  const struct event_clock *now, struct event **out, size_t max);
 
 /* The topic is not heard any more, or something of it was lost. */
 void tails_drop(struct tails *tails, struct slice ns, struct slice topic);

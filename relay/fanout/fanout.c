@@ -49,8 +49,8 @@ void fanout_close_doomed(struct fanout *f)
 
 static void observe(struct fanout *f)
 {
-    uint64_t mono = clock_mono_us();
-    uint64_t wall = clock_wall_us() + (uint64_t)bus_clock_offset_us(f->shared.node->bus);
+    struct event_clock now = stream_clock(&f->shared);
+    uint64_t mono = now.mono_us, wall = now.wall_us;
     for (size_t i = 0; i < f->mark_count; i++) {
         struct fanout_mark *mark = &f->marks[i];
         if (mark->arrival_us)
@@ -124,6 +124,21 @@ struct offer {
     struct event *event;
 };
 
+static void on_hit(void *owner, void *arg);
+
+/* What is over takes up no room. It is offered once more by the same call as at first: of a second
+ * one the compiler would make a function, which costs each delivery a tenth. */
+__attribute__((noinline)) static void on_full(struct stream *s, struct offer *offer)
+{
+    struct fanout *f = offer->fanout;
+    if (!stream_make_room(s)) {
+        fanout_doom(f, s);
+        return;
+    }
+    s->stamp = f->stamp - 1;
+    on_hit(s, offer);
+}
+
 static void on_hit(void *owner, void *arg)
 {
     struct offer *offer = arg;
@@ -142,12 +157,32 @@ static void on_hit(void *owner, void *arg)
         metrics_add(f->shared.metrics, M_DROPPED_SLOW, 1);
         return;
     case CLIENT_FULL:
-        fanout_doom(f, s);
+        on_full(s, offer);
         return;
     case CLIENT_HELD:
     case CLIENT_SKIPPED:
         return;
     }
+}
+
+/* Of an event that was over when it came. */
+static void on_hit_over(void *owner, void *arg)
+{
+    struct offer *offer = arg;
+    struct stream *s = owner;
+    struct fanout *f = offer->fanout;
+    if (s->stamp == f->stamp)
+        return;
+    s->stamp = f->stamp;
+    metrics_add(f->shared.metrics, M_EVENTS_EXPIRED, client_pass_over(&s->client, offer->event));
+}
+
+static bool is_over(const struct fanout *f, const struct event *ev)
+{
+    if (!event_has_ttl(ev))
+        return false;
+    struct event_clock now = stream_clock(&f->shared);
+    return event_is_over(ev, &now);
 }
 
 /* Without authentication no stream has what an event with match asks for. (One whose match cannot
@@ -164,6 +199,7 @@ void fanout_take_events(struct fanout *f, struct note_events *note)
     for (size_t i = 0; i < note->count; i++) {
         struct event *ev = note->events[i];
         struct offer offer = {f, ev};
+        bool over = is_over(f, ev);
         /* An ephemeral event on several topics has no id to know it by; its copies come in a row.
          */
         if (!event_twin(ev) || event_twin(ev) != f->twin)
@@ -171,9 +207,10 @@ void fanout_take_events(struct fanout *f, struct note_events *note)
         f->twin = event_twin(ev);
         if (reaches_nobody(f, ev))
             metrics_add(f->shared.metrics, M_DROPPED_MATCH, 1);
-        interest_match(f->shared.interest, event_ns(ev), event_topic(ev), on_hit, &offer);
+        interest_match(f->shared.interest, event_ns(ev), event_topic(ev),
+                       over ? on_hit_over : on_hit, &offer);
         fanout_close_doomed(f);
-        if (f->mark_count < sizeof(f->marks) / sizeof(f->marks[0]))
+        if (!over && f->mark_count < sizeof(f->marks) / sizeof(f->marks[0]))
             f->marks[f->mark_count++] = (struct fanout_mark){event_arrival_us(ev), event_id(ev)};
     }
     note_events_free(note);

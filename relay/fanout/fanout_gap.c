@@ -28,7 +28,15 @@ static void offer_late(struct fanout *f, struct stream *s, const struct note_gap
     bool has_it = gap->unless && subscription_wants_topic(c->sub, slice_of(gap->unless));
     if (c->cursor < gap->to || has_it || !subscription_wants_event(c->sub, ev))
         return;
-    switch (client_push_late(c, &f->shared.limits, ev)) {
+    struct event_clock now = stream_clock(&f->shared);
+    if (event_is_over(ev, &now)) { /* its absence is no gap */
+        metrics_add(f->shared.metrics, M_EVENTS_EXPIRED, 1);
+        return;
+    }
+    enum client_push pushed = client_push_late(c, &f->shared.limits, ev);
+    if (pushed == CLIENT_FULL && stream_make_room(s))
+        pushed = client_push_late(c, &f->shared.limits, ev);
+    switch (pushed) {
     case CLIENT_QUEUED:
         stream_mark_dirty(s);
         return;

@@ -217,8 +217,31 @@ static void gzip_account(struct stream_shared *shared)
     metrics_add(shared->metrics, M_GZIP_PACKED_BYTES, counts.packed_bytes);
 }
 
+struct event_clock stream_clock(const struct stream_shared *shared)
+{
+    uint64_t offset_us = (uint64_t)bus_clock_offset_us(shared->node->bus);
+    return (struct event_clock){clock_wall_us() + offset_us, clock_mono_us()};
+}
+
+/* Among the first @max frames and those that are over. Apart from stream_offer(), which runs for
+ * each write. */
+__attribute__((noinline)) static bool expire(struct stream *s, uint32_t max)
+{
+    struct event_clock now = stream_clock(s->shared);
+    size_t gone = client_expire(&s->client, &now, max);
+    metrics_add(s->shared->metrics, M_EVENTS_EXPIRED, gone);
+    return gone > 0;
+}
+
+bool stream_make_room(struct stream *s)
+{
+    return s->client.has_ttl && expire(s, UINT32_MAX);
+}
+
 bool stream_offer(struct stream *s, struct writer_write *w)
 {
+    if (s->client.has_ttl)
+        expire(s, STREAM_FRAMES_PER_WRITE);
     if (!client_has_output(&s->client))
         return false;
     w->fd = s->fd;

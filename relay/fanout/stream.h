@@ -122,6 +122,10 @@ void stream_account(struct stream *s);
 /* It has something to send: it is flushed at the end of the turn, unless its socket is not ready.
  */
 void stream_mark_dirty(struct stream *s);
+/* What time it is for events. */
+struct event_clock stream_clock(const struct stream_shared *shared);
+/* Takes off its queue what is over, so that it takes up no room. True: something was. */
+bool stream_make_room(struct stream *s);
 /* Describes the stream's next write to w->iov, which has room for STREAM_FRAMES_PER_WRITE. False:
  * there is nothing to write now; stream_settle() then. */
 bool stream_offer(struct stream *s, struct writer_write *w);

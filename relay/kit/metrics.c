@@ -107,6 +107,7 @@ const struct metrics_row metrics_rows[METRIC_COUNT] = {
     COUNTER(M_EVENTS_PUBLISHED, "events_published_total", "Events accepted at POST /publish."),
     COUNTER(M_EVENTS_DELIVERED, "events_delivered_total", "Events handed to client sockets."),
     COUNTER(M_EVENTS_REPLAYED, "events_replayed_total", "Events read from the log for clients."),
+    COUNTER(M_EVENTS_EXPIRED, "events_expired_total", "Events whose ttl passed before the socket of a stream that wanted them took them."),
     COUNTER_OF(M_DROPPED_SLOW, "events_dropped_total", "reason", "slow", dropped_help),
     COUNTER_OF(M_DROPPED_INVALID, "events_dropped_total", "reason", "invalid", dropped_help),
     COUNTER_OF(M_DROPPED_MATCH, "events_dropped_total", "reason", "match", dropped_help),

@@ -65,6 +65,7 @@ enum metric {
     M_EVENTS_PUBLISHED,
     M_EVENTS_DELIVERED,
     M_EVENTS_REPLAYED,
+    M_EVENTS_EXPIRED,
     M_DROPPED_SLOW,
     M_DROPPED_INVALID,
     M_DROPPED_MATCH, /* sse_relay_events_dropped_total{reason=} */

@@ -191,8 +191,7 @@ static struct topic *topic_new(struct memory *m, struct memory_space *space, str
 }
 
 /* Takes over the event's reference. */
-static void topic_append(struct memory *m, struct topic *topic, struct event *ev,
-                         uint64_t expires_us, uint64_t now_us)
+static void topic_append(struct memory *m, struct topic *topic, struct event *ev, uint64_t now_us)
 {
     uint64_t id = event_id(ev);
     log_expire(m, topic, now_us);
@@ -203,7 +202,7 @@ static void topic_append(struct memory *m, struct topic *topic, struct event *ev
     TAILQ_INSERT_TAIL(&m->topics, topic, by_age);
 
     m->log_bytes -= topic->log.bytes;
-    memory_log_put(&topic->log, (struct memory_entry){ev, id, topic->last, expires_us});
+    memory_log_put(&topic->log, (struct memory_entry){ev, id, topic->last});
     memory_log_trim(&topic->log, m->config->log_max_events);
     m->log_bytes += topic->log.bytes;
     topic->last = id;
@@ -304,12 +303,11 @@ static void post_log(struct memory *m, struct memory_space *space, struct event_
 {
     /* Not the event that goes out live: what is read from a log has no time of arrival. */
     struct event *ev = store_event(m->config, fields, 0);
-    uint64_t expires_us = fields->ttl_ms ? fields->id + fields->ttl_ms * 1000 : 0;
     struct topic *topic = topic_find(space, fields->topic);
     bool is_new = !topic;
     if (is_new)
         topic = topic_new(m, space, fields->topic);
-    topic_append(m, topic, ev, expires_us, now_us);
+    topic_append(m, topic, ev, now_us);
     if (is_new)
         topics_prune(m, now_us); /* afterwards: it is the last in the list now, and stays */
 }

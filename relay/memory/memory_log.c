@@ -57,8 +57,8 @@ static uint32_t count_upto(const struct memory_log *log, uint64_t id)
 
 static struct store_entry entry_read(const struct memory_entry *entry, uint64_t now_us)
 {
-    bool expired = entry->expires_us && entry->expires_us < now_us;
-    return (struct store_entry){.event = expired ? NULL : event_ref(entry->event),
+    bool over = event_is_over(entry->event, &(struct event_clock){.wall_us = now_us});
+    return (struct store_entry){.event = over ? NULL : event_ref(entry->event),
                                 .id = entry->id,
                                 .prev = entry->prev,
                                 .has_prev = true};

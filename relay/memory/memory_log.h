@@ -11,7 +11,6 @@
 struct memory_entry {
     struct event *event; /* a reference */
     uint64_t id, prev;
-    uint64_t expires_us; /* by its own ttl; 0: never */
 };
 
 /* Zero-initialised is empty, and owns no memory then. */
@@ -25,5 +24,5 @@ struct memory_log {
 void memory_log_put(struct memory_log *log, struct memory_entry entry);
 /* Drops all but the last @keep entries. */
 void memory_log_trim(struct memory_log *log, size_t keep);
-/* Fills the range's entries, count and more. */
+/* Fills the range's entries, count and more. @now_us: by the clock that gives the ids. */
 void memory_log_read(const struct memory_log *log, struct store_range *range, uint64_t now_us);

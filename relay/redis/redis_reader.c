@@ -181,9 +181,12 @@ struct range_call {
     struct store_range *range;
 };
 
-static bool is_expired(const struct redis_reader *r, const struct event_fields *fields)
+static bool is_over(const struct redis_reader *r, const struct event_fields *fields)
 {
-    return fields->ttl_ms && fields->id + fields->ttl_ms * 1000 < redis_clock_now_us(r->clock);
+    if (!fields->ttl_ms)
+        return false;
+    struct event_clock now = {.wall_us = redis_clock_now_us(r->clock)};
+    return event_fields_are_over(fields, 0, &now);
 }
 
 static bool entry_fill(struct redis_reader *r, const struct store_range *range,
@@ -203,7 +206,7 @@ static bool entry_fill(struct redis_reader *r, const struct store_range *range,
                             slice_of(range->ns), slice_of(range->topic), &event))
         return false;
     bool hidden =
-        is_expired(r, &event) || event_type_is_reserved(event.type, r->config->control_prefix);
+        is_over(r, &event) || event_type_is_reserved(event.type, r->config->control_prefix);
     *out = (struct store_entry){.event = hidden ? NULL : store_event(r->config, &event, 0),
                                 .id = event.id,
                                 .prev = event.prev,

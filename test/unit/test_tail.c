@@ -64,7 +64,8 @@ static const char *after(struct slice topic, uint64_t cursor)
     size_t len = 0;
     if (!tails_cover(tails, ns, topic, cursor))
         return "-";
-    size_t count = tails_read(tails, ns, topic, cursor, 0, events, 20);
+    struct event_clock now = {0};
+    size_t count = tails_read(tails, ns, topic, cursor, &now, events, 20);
     text[0] = '\0';
     for (size_t i = 0; i < count; i++)
         len += (size_t)snprintf(text + len, sizeof(text) - len, "%llu ",
@@ -296,7 +297,8 @@ START_TEST(test_model_of_what_is_covered)
             struct event *events[20] = {NULL};
             if (!tails_cover(tails, ns, a, cursor))
                 continue;
-            size_t count = tails_read(tails, ns, a, cursor, 0, events, 20), seen = 0;
+            size_t count = tails_read(tails, ns, a, cursor, &(struct event_clock){0}, events, 20),
+                   seen = 0;
             for (uint64_t i = cursor + 1; i <= id; i++)
                 if (published[i])
                     ck_assert_uint_eq(event_id(events[seen++]), i);
@@ -418,6 +420,13 @@ START_TEST(test_a_twin_is_of_the_same_namespace)
 }
 END_TEST
 
+static const struct event_clock *at(uint64_t wall_us)
+{
+    static struct event_clock now;
+    now.wall_us = wall_us;
+    return &now;
+}
+
 START_TEST(test_what_is_over_is_not_read_and_takes_no_room)
 {
     struct event *events[2] = {NULL};
@@ -436,12 +445,13 @@ START_TEST(test_what_is_over_is_not_read_and_takes_no_room)
         ck_assert_int_eq(tails_add(tails, ev), TAIL_NEXT);
         event_unref(ev);
     }
-    ck_assert_uint_eq(tails_read(tails, ns, a, 0, 2000, events, 2), 2);
+    ck_assert_uint_eq(tails_read(tails, ns, a, 0, at(2000), events, 2), 2);
     ck_assert_uint_eq(event_id(events[0]), 2);
     ck_assert_uint_eq(event_id(events[1]), 4);
-    ck_assert_uint_eq(tails_read(tails, ns, a, 2, 4000, events, 2), 1);
+    ck_assert_uint_eq(tails_read(tails, ns, a, 2, at(4000), events, 2), 1);
     ck_assert_uint_eq(event_id(events[0]), 7);
-    ck_assert_uint_eq(tails_read(tails, ns, a, 2, 1001, events, 2), 2); /* not before its time */
+    ck_assert_uint_eq(tails_read(tails, ns, a, 2, at(1001), events, 2),
+                      2); /* not before its time */
     ck_assert_uint_eq(event_id(events[0]), 3);
 }
 END_TEST
