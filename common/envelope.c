@@ -95,16 +95,28 @@ static void read_match(struct envelope *env, struct slice bytes, struct event_fi
     set_match(env, raw, f);
 }
 
+/* A word that is none of ours was written by an older publisher, for whom it had no effect. */
+static void set_lane(struct slice word, struct event_fields *f)
+{
+    f->has_lane = lane_parse(word, &f->lane) == OK;
+}
+
 static enum err read_members(const cJSON *tree, struct event_fields *f)
 {
     uint64_t retry = 0;
     bool has_retry, ignored;
+    struct slice priority = SLICE_NONE, end = SLICE_NONE;
     if (member_u64(tree, "id", EVENT_ID_MAX, &ignored, &f->id) != OK ||
         member_u64(tree, "prev", EVENT_ID_MAX, &f->has_prev, &f->prev) != OK ||
         member_u64(tree, "retry", EVENT_RETRY_MS_MAX, &has_retry, &retry) != OK ||
         member_u64(tree, "ttl", TTL_MS_MAX, &ignored, &f->ttl_ms) != OK ||
         member_u64(tree, "twin", EVENT_ID_MAX, &ignored, &f->twin) != OK ||
-        member_text(tree, "event", &f->type) != OK || member_text(tree, "data", &f->data) != OK)
+        member_text(tree, "event", &f->type) != OK || member_text(tree, "data", &f->data) != OK ||
+        member_text(tree, "key", &f->key) != OK || member_text(tree, "end", &end) != OK)
+        return ERR_INVALID;
+    if (member_text(tree, "priority", &priority) == OK)
+        set_lane(priority, f);
+    if (end.ptr && topic_end_parse(end, &f->end) != OK)
         return ERR_INVALID;
     if (has_retry)
         f->retry_ms = (int64_t)retry;
@@ -166,6 +178,12 @@ static enum err read_entry_field(struct envelope *env, struct slice name, struct
         f->data = value;
     } else if (slice_is(name, "event")) {
         f->type = value;
+    } else if (slice_is(name, "priority")) {
+        set_lane(value, f);
+    } else if (slice_is(name, "key")) {
+        f->key = value;
+    } else if (slice_is(name, "end")) {
+        return topic_end_parse(value, &f->end);
     } else if (slice_is(name, "match")) {
         set_match(env, f->has_match ? SLICE_LIT("") : value, f);
     } else if (slice_is(name, "prev")) {

@@ -2,6 +2,7 @@
 #include "common/event.h"
 #include "common/buf.h"
 #include "common/chunk.h"
+#include "common/hash.h"
 #include "common/mem.h"
 #include "common/names.h"
 #include "common/sse.h"
@@ -13,17 +14,24 @@
 struct event {
     atomic_uint refs;
     uint32_t special; /* where its match is in this allocation, in its flat form (0: it has none),
-                         and HAS_TTL; so that one test tells both */
+                         and HAS_…; so that one test tells all of them */
     uint64_t id, prev;
     uint64_t arrival_us;
     uint64_t twin;
-    uint64_t ttl_ms;                          /* 0: none */
-    struct slice ns, topic, type, frame;      /* into the same allocation */
+    uint64_t ttl_ms; /* 0: none */
+    enum lane_kind lane : 8;
+    enum topic_end end : 8;
+    uint32_t slot;                            /* a hash of topic and key */
+    struct slice ns, topic, type, frame;      /* into the same allocation … */
+    struct slice key;                         /* … or `type`; of coalesced and appended events */
     struct slice chunk;                       /* the frame, and what makes a chunk of it around */
     _Atomic(const struct gzip_block *) block; /* NULL: not made yet */
 };
 
 #define HAS_TTL (UINT32_C(1) << 31)
+#define HAS_LANE (UINT32_C(1) << 30)
+#define HAS_END (UINT32_C(1) << 29)
+#define HAS_ANY (HAS_TTL | HAS_LANE | HAS_END)
 
 /* Stands for a block that a thread is making. */
 static const struct gzip_block block_claimed;
@@ -113,11 +121,13 @@ struct event *event_new(const struct event_fields *fields, uint64_t arrival_us)
 {
     struct buf b =
         event_open(fields->ns.len + fields->topic.len + 2 * fields->type.len + fields->match.len +
-                   fields->data.len + 82 + CHUNK_HEAD_MAX + CHUNK_END_BYTES);
+                   fields->key.len + fields->data.len + 82 + CHUNK_HEAD_MAX + CHUNK_END_BYTES);
     size_t ns = b.len, topic = ns + fields->ns.len + 1;
     name_put_lookup(&b, fields->ns, fields->topic); /* event_key() */
     size_t type = fields->type.len > 0 ? append_type(&b, fields->type) : b.len;
     size_t type_end = b.len;
+    bool has_slot = fields->lane == LANE_COALESCED || fields->lane == LANE_APPENDED;
+    size_t key = has_slot && fields->key.len ? append(&b, fields->key) : type, key_end = b.len;
     size_t match = append_match(&b, fields);
     open_frame(&b);
     size_t frame = b.len;
@@ -132,11 +142,19 @@ struct event *event_new(const struct event_fields *fields, uint64_t arrival_us)
     ev->arrival_us = arrival_us;
     ev->twin = fields->twin;
     ev->ttl_ms = fields->ttl_ms;
-    assert(match < HAS_TTL);
-    ev->special = (uint32_t)match | (ev->ttl_ms ? HAS_TTL : 0);
+    ev->lane = fields->lane;
+    ev->end = fields->end;
+    assert(match < HAS_END);
+    ev->special = (uint32_t)match | (ev->ttl_ms ? HAS_TTL : 0) |
+                  (ev->lane != LANE_INSTANT ? HAS_LANE : 0) | (ev->end != END_NONE ? HAS_END : 0);
     ev->ns = (struct slice){base + ns, topic - ns - 1};
     ev->topic = (struct slice){base + topic, type - topic};
     ev->type = type_end > type ? (struct slice){base + type, type_end - type} : SLICE_NONE;
+    if (has_slot) {
+        ev->key = (struct slice){base + key, key_end - key};
+        ev->slot = (uint32_t)XXH3_64bits_withSeed(ev->topic.ptr, ev->topic.len, hash_seed) ^
+                   (uint32_t)XXH3_64bits_withSeed(ev->key.ptr, ev->key.len, hash_seed + 1);
+    }
     set_frame(ev, frame, end - frame);
     return ev;
 }
@@ -175,6 +193,33 @@ struct event *event_new_with_id(const struct event *ev, uint64_t id)
         copy->topic = (struct slice){(const char *)copy + topic, ev->topic.len};
     set_frame(copy, frame, end - frame);
     return copy;
+}
+
+struct event *event_join(struct event *const *events, size_t count)
+{
+    const struct event *first = events[0], *last = events[count - 1];
+    struct slice *frames = mem_alloc(count * sizeof(*frames));
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        frames[i] = events[i]->frame;
+        bytes += frames[i].len;
+    }
+    struct buf b = event_open(first->topic.len + CHUNK_HEAD_MAX + CHUNK_END_BYTES + bytes);
+    size_t topic = append(&b, first->topic);
+    open_frame(&b);
+    size_t frame = b.len;
+    sse_put_joined(&b, frames, count);
+    size_t end = b.len;
+    close_frame(&b);
+    free(frames);
+
+    struct event *joined = event_seal(&b);
+    joined->id = last->id;
+    joined->prev = EVENT_PREV_UNKNOWN;
+    joined->arrival_us = last->arrival_us;
+    joined->topic = (struct slice){(const char *)joined + topic, first->topic.len};
+    set_frame(joined, frame, end - frame);
+    return joined;
 }
 
 struct event *event_ref(struct event *ev)
@@ -220,7 +265,7 @@ uint64_t event_twin(const struct event *ev)
 
 bool event_has_match(const struct event *ev)
 {
-    return (ev->special & ~HAS_TTL) > 0;
+    return (ev->special & ~HAS_ANY) > 0;
 }
 
 bool event_is_plain(const struct event *ev)
@@ -230,7 +275,7 @@ bool event_is_plain(const struct event *ev)
 
 const char *event_match(const struct event *ev)
 {
-    return event_has_match(ev) ? (const char *)ev + (ev->special & ~HAS_TTL) : NULL;
+    return event_has_match(ev) ? (const char *)ev + (ev->special & ~HAS_ANY) : NULL;
 }
 
 bool event_has_ttl(const struct event *ev)
@@ -255,6 +300,27 @@ bool event_fields_are_over(const struct event_fields *fields, uint64_t arrival_u
                            const struct event_clock *now)
 {
     return is_over(fields->id, arrival_us, fields->ttl_ms, now);
+}
+
+enum lane_kind event_lane(const struct event *ev)
+{
+    return ev->lane;
+}
+
+enum topic_end event_end(const struct event *ev)
+{
+    return ev->end;
+}
+
+uint32_t event_slot(const struct event *ev)
+{
+    return ev->slot;
+}
+
+bool event_has_slot_of(const struct event *ev, const struct event *other)
+{
+    return ev->slot == other->slot && !ev->id == !other->id && ev->lane == other->lane &&
+           slice_eq(ev->topic, other->topic) && slice_eq(ev->key, other->key);
 }
 
 struct slice event_ns(const struct event *ev)

@@ -6,7 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "common/gzip.h"
+#include "common/lane.h"
 #include "common/slice.h"
+#include "common/topic_end.h"
 
 #define EVENT_ID_MAX ((UINT64_C(1) << 53) - 1)
 #define EVENT_PREV_UNKNOWN UINT64_MAX
@@ -23,6 +25,10 @@ struct event_fields {
     uint64_t ttl_ms;  /* 0: none */
     struct slice ns, topic, type, data;
     struct slice match; /* of one that has_match: flat (match.h); SLICE_NONE: nobody has it */
+    enum lane_kind lane;
+    bool has_lane;      /* its publisher has said which */
+    struct slice key;   /* what it is the latest of, or goes on with; SLICE_NONE: its type */
+    enum topic_end end; /* it is the last of its topic */
 };
 
 /* What time it is for events, to know their age. */
@@ -59,7 +65,8 @@ bool event_has_match(const struct event *ev);
 /* Its pairs, flat (match.h): the end alone where nobody has them. NULL: it has no match. */
 const char *event_match(const struct event *ev);
 bool event_has_ttl(const struct event *ev);
-/* It has neither match nor ttl: one test for what most events have not. */
+/* It has neither match nor ttl nor a lane, and ends nothing: one test for what most events have
+ * not. */
 bool event_is_plain(const struct event *ev);
 /* Whether its own ttl has passed: then no socket is handed it any more. By its id; one without by
  * its arrival. */
@@ -67,6 +74,17 @@ bool event_is_over(const struct event *ev, const struct event_clock *now);
 /* The same of one that is still to be made with event_new(@fields, @arrival_us). */
 bool event_fields_are_over(const struct event_fields *fields, uint64_t arrival_us,
                            const struct event_clock *now);
+enum lane_kind event_lane(const struct event *ev);
+/* END_NONE: its topic goes on. */
+enum topic_end event_end(const struct event *ev);
+/* Of coalesced and appended events: a hash of topic and key, and whether these are the same (of two
+ * events that both have an id, or both none). */
+uint32_t event_slot(const struct event *ev);
+bool event_has_slot_of(const struct event *ev, const struct event *other);
+/* The first @count of @events as one: of the lane appended, of one slot and type, in their order.
+ * It has the last one's id, and their texts in a row as a client would have them, so that what ends
+ * one line and what begins another stay apart. */
+struct event *event_join(struct event *const *events, size_t count);
 struct slice event_ns(const struct event *ev);
 struct slice event_topic(const struct event *ev);
 struct slice event_key(const struct event *ev);  /* ns, NUL, topic: to look its topic up by */

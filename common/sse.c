@@ -110,6 +110,39 @@ void sse_put_position(struct buf *b, uint64_t id)
     buf_put(b, "\n\n", 2);
 }
 
+/* The first line that begins with @name, with its end; empty: there is none. */
+static struct slice line_of(struct slice frame, struct slice name)
+{
+    while (frame.len > 1) {
+        const char *end = memchr(frame.ptr, '\n', frame.len);
+        size_t len = end ? (size_t)(end - frame.ptr) + 1 : frame.len;
+        if (slice_has_prefix(frame, name))
+            return (struct slice){frame.ptr, len};
+        if (slice_has_prefix(frame, SLICE_LIT("data:")))
+            break;
+        frame = skip(frame, len);
+    }
+    return SLICE_NONE;
+}
+
+/* From the text of its first data line to the end of its last, without that. */
+static struct slice data_of(struct slice frame)
+{
+    struct slice first = line_of(frame, SLICE_LIT("data: "));
+    const char *text = first.ptr + 6, *end = frame.ptr + frame.len - 2;
+    return (struct slice){text, (size_t)(end - text)};
+}
+
+void sse_put_joined(struct buf *b, const struct slice *frames, size_t count)
+{
+    buf_put_slice(b, line_of(frames[count - 1], SLICE_LIT("id: ")));
+    buf_put_slice(b, line_of(frames[0], SLICE_LIT("event: ")));
+    buf_put(b, "data: ", 6);
+    for (size_t i = 0; i < count; i++)
+        buf_put_slice(b, data_of(frames[i]));
+    buf_put(b, "\n\n", 2);
+}
+
 bool sse_frame_id(struct slice frame, uint64_t *id)
 {
     if (!slice_has_prefix(frame, SLICE_LIT("id: ")))

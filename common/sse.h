@@ -18,5 +18,10 @@ void sse_put_control(struct buf *b, uint64_t id, const char *prefix, const char 
  * dispatches it. */
 void sse_put_position(struct buf *b, uint64_t id);
 
+/* Appends one frame for several that sse_put_frame() made, without retry: the id of the last, the
+ * type of the first, and their data in a row. The last line of one goes on with the first of the
+ * next. */
+void sse_put_joined(struct buf *b, const struct slice *frames, size_t count);
+
 /* Whether a frame made by one of these (or a copy of one with an id) tells an id, and which. */
 bool sse_frame_id(struct slice frame, uint64_t *id);

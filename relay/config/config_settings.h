@@ -8,6 +8,14 @@
 #include "relay/kit/log.h"
 
 enum config_control { CONTROL_ON, CONTROL_ID, CONTROL_OFF };
+/* What becomes of a stream whose client does not keep up: docs/protocol.md, 4.8. */
+enum slow_policy {
+    SLOW_BLOCK, /* it reads on from the log */
+    SLOW_DROP_OLDEST,
+    SLOW_DROP_NEWEST,
+    SLOW_DISCONNECT,
+    SLOW_COUNT,
+};
 enum config_park { PARK_SUSPENDED, PARK_HANDOVER };
 
 struct config {
@@ -21,6 +29,14 @@ struct config {
     uint64_t heartbeat_ms, heartbeat_min_ms, retry_ms, max_lifetime_ms, drain_ms;
     char *heartbeat_event; /* "" : comment heartbeats */
     uint64_t queue_max_events, queue_max_bytes;
+    uint64_t flush_ms, flush_min_ms, flush_max_ms; /* of lanes */
+    enum slow_policy slow;
+    struct strings slow_allowed; /* words of enum slow_policy */
+    uint64_t slow_reads;         /* pages per worker and second */
+    uint64_t slow_max_dropped;   /* events of one connection; 0: any number */
+    uint64_t stall_timeout_ms;   /* 0: never */
+    uint64_t memory_events;      /* bytes of frames that wait; 0: any */
+    uint64_t snapshot_max, log_max_events_limit;
     uint64_t redis_check_ms;
     uint64_t tail_max_events, tail_max_bytes;
     uint64_t log_max_events, log_ttl_ms, index_ttl_ms, once_ttl_ms;

@@ -2,6 +2,7 @@
 /* What a stream asks for: immutable once made, shared by reference count between a worker's client
  * and the bus. */
 #pragma once
+#include "relay/config/config.h"
 #include "relay/core/grant.h"
 
 enum cursor_kind {
@@ -11,6 +12,8 @@ enum cursor_kind {
     CURSOR_SINCE,   /* `value` is a time in microseconds, as ids are */
     CURSOR_LAST,    /* the last `value` events */
     CURSOR_ALL,
+    CURSOR_WHOLE,    /* the same of exact topics; what their logs lack at the beginning is told */
+    CURSOR_SNAPSHOT, /* the latest event of each topic */
 };
 
 struct subscription_request {
@@ -22,9 +25,15 @@ struct subscription_request {
     uint64_t cursor_value;
     uint64_t heartbeat_ms; /* 0: as configured */
     char *heartbeat_event; /* their type; NULL: as configured */
-    struct grant *grant;   /* a reference; NULL: without authentication */
-    bool route_grants;     /* its topics come with its path: they need not lie within the grant */
-    bool route_requires;   /* its path asks for roles of the grant */
+    uint64_t flush_ms;     /* of lanes; 0: as configured */
+    uint32_t buffer;       /* events; 0: queue.max_events */
+    enum slow_policy slow; /* where it has one of its own: */
+    bool has_slow;
+    bool finite;         /* an answer of 204 is understood */
+    bool no_controls;    /* as with control_events=off */
+    struct grant *grant; /* a reference; NULL: without authentication */
+    bool route_grants;   /* its topics come with its path: they need not lie within the grant */
+    bool route_requires; /* its path asks for roles of the grant */
 };
 
 void subscription_request_reset(struct subscription_request *r);
