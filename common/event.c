@@ -21,6 +21,7 @@ struct event {
     uint64_t ttl_ms; /* 0: none */
     enum lane_kind lane : 8;
     enum topic_end end : 8;
+    uint32_t count;                           /* events */
     uint32_t slot;                            /* a hash of topic and key */
     struct slice ns, topic, type, frame;      /* into the same allocation … */
     struct slice key;                         /* … or `type`; of coalesced and appended events */
@@ -142,6 +143,7 @@ struct event *event_new(const struct event_fields *fields, uint64_t arrival_us)
     ev->arrival_us = arrival_us;
     ev->twin = fields->twin;
     ev->ttl_ms = fields->ttl_ms;
+    ev->count = 1;
     ev->lane = fields->lane;
     ev->end = fields->end;
     assert(match < HAS_END);
@@ -188,7 +190,9 @@ struct event *event_new_with_id(const struct event *ev, uint64_t id)
     copy->prev = EVENT_PREV_UNKNOWN;
     copy->arrival_us = ev->arrival_us;
     copy->ttl_ms = ev->ttl_ms;
-    copy->special = ev->special & HAS_TTL;
+    copy->count = ev->count;
+    copy->end = ev->end;
+    copy->special = ev->special & (HAS_TTL | HAS_END);
     if (ev->topic.ptr)
         copy->topic = (struct slice){(const char *)copy + topic, ev->topic.len};
     set_frame(copy, frame, end - frame);
@@ -216,6 +220,8 @@ struct event *event_join(struct event *const *events, size_t count)
     struct event *joined = event_seal(&b);
     joined->id = last->id;
     joined->prev = EVENT_PREV_UNKNOWN;
+    for (size_t i = 0; i < count; i++)
+        joined->count += events[i]->count;
     joined->arrival_us = last->arrival_us;
     joined->topic = (struct slice){(const char *)joined + topic, first->topic.len};
     set_frame(joined, frame, end - frame);
@@ -300,6 +306,11 @@ bool event_fields_are_over(const struct event_fields *fields, uint64_t arrival_u
                            const struct event_clock *now)
 {
     return is_over(fields->id, arrival_us, fields->ttl_ms, now);
+}
+
+uint32_t event_count(const struct event *ev)
+{
+    return ev->count;
 }
 
 enum lane_kind event_lane(const struct event *ev)

@@ -74,6 +74,8 @@ bool event_is_over(const struct event *ev, const struct event_clock *now);
 /* The same of one that is still to be made with event_new(@fields, @arrival_us). */
 bool event_fields_are_over(const struct event_fields *fields, uint64_t arrival_us,
                            const struct event_clock *now);
+/* How many events it is: several where they were joined; 0: it is only bytes. */
+uint32_t event_count(const struct event *ev);
 enum lane_kind event_lane(const struct event *ev);
 /* END_NONE: its topic goes on. */
 enum topic_end event_end(const struct event *ev);

@@ -48,3 +48,14 @@ struct event *gap_event(const struct config *config, uint64_t id, uint64_t from,
     buf_reset(&json);
     return ev;
 }
+
+struct event *gap_dropped(const struct config *config, uint64_t id, uint64_t count)
+{
+    struct buf frame = {0}, json = {0};
+    buf_printf(&json, "{\"count\":%llu}", (unsigned long long)count);
+    sse_put_control(&frame, id, config->control_prefix, "dropped", buf_slice(&json));
+    struct event *ev = event_new_frame(id, buf_slice(&frame));
+    buf_reset(&frame);
+    buf_reset(&json);
+    return ev;
+}

@@ -15,3 +15,6 @@ enum metric gap_metric(enum gap_reason reason); /* which counts it */
  * untold. */
 struct event *gap_event(const struct config *config, uint64_t id, uint64_t from, uint64_t to,
                         enum gap_reason reason);
+/* The control event that tells of @count events which were dropped by the stream's own choice. @id:
+ * the highest of theirs; 0: none had one. */
+struct event *gap_dropped(const struct config *config, uint64_t id, uint64_t count);

@@ -26,13 +26,39 @@ static void close_slow(struct fanout *f, struct stream *s)
                 NULL);
 }
 
-void fanout_doom(struct fanout *f, struct stream *s)
+static void doom(struct fanout *f, struct stream *s, bool drops)
 {
-    metrics_add(f->shared.metrics, M_DROPPED_SLOW, 1);
+    metrics_add(f->shared.metrics, M_DROPPED_SLOW, drops);
     if (s->doomed || s->client.state == CLIENT_CLOSING)
         return;
     s->doomed = true;
     TAILQ_INSERT_TAIL(&f->shared.doomed, s, doomed_link);
+}
+
+/* Once per burst: most of it is in the metrics. */
+static void log_behind(struct fanout *f, const struct stream *s, enum client_push pushed)
+{
+    uint64_t held;
+    if (!log_limit_pass(&f->behind_limit, clock_mono_us(), &held))
+        return;
+    const struct subscription_request *request = subscription_request(s->client.sub);
+    log_put(LOG_INFO,
+            pushed == CLIENT_BEHIND ? "a stream reads too slowly, and goes on from the log"
+                                    : "dropped events of a stream that reads too slowly, as its "
+                                      "policy is; it is told",
+            "ns", request->ns, "topic", request->topics.items[0], "not_logged", log_u64(held),
+            NULL);
+}
+
+__attribute__((noinline)) void fanout_pushed(struct fanout *f, struct stream *s,
+                                             enum client_push pushed)
+{
+    if (pushed == CLIENT_BEHIND || pushed == CLIENT_DROPPED)
+        log_behind(f, s, pushed);
+    if (!stream_flow_pushed(s, pushed))
+        doom(f, s, pushed == CLIENT_FULL);
+    else if (s->blocked)
+        stream_account(s);
 }
 
 void fanout_close_doomed(struct fanout *f)
@@ -124,21 +150,6 @@ struct offer {
     struct event *event;
 };
 
-static void on_hit(void *owner, void *arg);
-
-/* What is over takes up no room. It is offered once more by the same call as at first: of a second
- * one the compiler would make a function, which costs each delivery a tenth. */
-__attribute__((noinline)) static void on_full(struct stream *s, struct offer *offer)
-{
-    struct fanout *f = offer->fanout;
-    if (!stream_make_room(s)) {
-        fanout_doom(f, s);
-        return;
-    }
-    s->stamp = f->stamp - 1;
-    on_hit(s, offer);
-}
-
 static void on_hit(void *owner, void *arg)
 {
     struct offer *offer = arg;
@@ -147,20 +158,22 @@ static void on_hit(void *owner, void *arg)
     if (s->stamp == f->stamp)
         return;
     s->stamp = f->stamp;
-    switch (client_push(&s->client, &f->shared.limits, offer->event)) {
+    enum client_push pushed = client_push(&s->client, &f->shared.limits, offer->event);
+    switch (pushed) {
     case CLIENT_QUEUED:
         stream_mark_dirty(s);
         if (s->blocked)
             stream_account(s);
         return;
-    case CLIENT_DROPPED:
-        metrics_add(f->shared.metrics, M_DROPPED_SLOW, 1);
-        return;
-    case CLIENT_FULL:
-        on_full(s, offer);
-        return;
     case CLIENT_HELD:
     case CLIENT_SKIPPED:
+        return;
+    case CLIENT_PENDING:
+    case CLIENT_FLUSHED:
+    case CLIENT_DROPPED:
+    case CLIENT_BEHIND:
+    case CLIENT_FULL:
+        fanout_pushed(f, s, pushed);
         return;
     }
 }
@@ -266,14 +279,24 @@ static void on_tick(struct ev_loop *loop, ev_timer *w, int revents)
     interest_tick(f->shared.interest, clock_mono_ms());
 }
 
+static struct event_clock now(void *shared)
+{
+    return stream_clock(shared);
+}
+
 void fanout_configure(struct fanout *f, struct config *config)
 {
     struct buf frame = {0};
     config_ref(config);
     config_unref(f->shared.config);
     f->shared.config = config;
-    f->shared.limits =
-        (struct client_limits){(uint32_t)config->queue_max_events, config->queue_max_bytes};
+    f->shared.limits = (struct client_limits){.max_events = (uint32_t)config->queue_max_events,
+                                              .max_bytes = config->queue_max_bytes,
+                                              .slow = config->slow,
+                                              .teller = {config, config->control_events},
+                                              .now = now,
+                                              .arg = &f->shared};
+    stream_flows_configure(f->shared.flows);
     if (config->heartbeat_event[0])
         sse_put_control(&frame, 0, config->heartbeat_event, "", SLICE_LIT("{}"));
     else
@@ -295,6 +318,7 @@ static void shared_init(struct stream_shared *shared, unsigned worker, struct no
     shared->comment = event_new_frame(0, SLICE_LIT(":\n"));
     shared->wheel = wheel_new(TICK_MS, clock_mono_ms(), stream_timer, shared);
     shared->leases = leases_new();
+    shared->flows = stream_flows_new(shared);
     LIST_INIT(&shared->all);
     TAILQ_INIT(&shared->dirty);
     TAILQ_INIT(&shared->doomed);
@@ -330,6 +354,7 @@ void fanout_free(struct fanout *f)
     writer_free(f->writer);
     wheel_free(f->shared.wheel);
     leases_free(f->shared.leases);
+    stream_flows_free(f->shared.flows);
     interest_free(f->shared.interest);
     config_unref(f->shared.config);
     free(f);

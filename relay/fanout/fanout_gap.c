@@ -34,19 +34,9 @@ static void offer_late(struct fanout *f, struct stream *s, const struct note_gap
         return;
     }
     enum client_push pushed = client_push_late(c, &f->shared.limits, ev);
-    if (pushed == CLIENT_FULL && stream_make_room(s))
-        pushed = client_push_late(c, &f->shared.limits, ev);
-    switch (pushed) {
-    case CLIENT_QUEUED:
-        stream_mark_dirty(s);
+    if (pushed != CLIENT_SKIPPED) {
+        fanout_pushed(f, s, pushed);
         return;
-    case CLIENT_FULL:
-        fanout_doom(f, s);
-        return;
-    case CLIENT_SKIPPED:
-    case CLIENT_HELD:
-    case CLIENT_DROPPED:
-        break;
     }
     bool was_due = s->live_from && s->live_from < gap->to;
     /* The page that should have brought it was another server's. */

@@ -31,13 +31,14 @@ struct fanout {
     uint64_t stamp, twin;      /* of the event before */
     struct fanout_mark marks[FANOUT_EVENTS_PER_TURN + NOTE_EVENTS_MAX];
     size_t mark_count;
-    struct log_limit slow_limit;
+    struct log_limit slow_limit, behind_limit;
     ev_prepare flush;
     ev_idle busy; /* keeps the loop from sleeping while something is dirty */
     ev_timer tick;
 };
 
-/* The stream's queue is full. It ends after the matching that goes on, which must not lose streams
- * under way: fanout_close_doomed(). */
-void fanout_doom(struct fanout *f, struct stream *s);
+/* What became of an event that was offered, where it is more than to be queued, held or skipped. A
+ * stream that is too slow ends after the matching that goes on, which must not lose streams under
+ * way: fanout_close_doomed(). */
+void fanout_pushed(struct fanout *f, struct stream *s, enum client_push pushed);
 void fanout_close_doomed(struct fanout *f);

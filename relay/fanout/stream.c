@@ -40,14 +40,16 @@ void stream_account(struct stream *s)
         metrics_add(m, state_metric[s->client.state], 1);
         s->counted_state = s->client.state;
     }
-    if (s->counted_events != s->client.queue.ring.count) {
-        metrics_add(m, M_QUEUED_EVENTS, s->client.queue.ring.count);
+    if (s->counted_events != s->client.out.queue.ring.count) {
+        metrics_add(m, M_QUEUED_EVENTS, s->client.out.queue.ring.count);
         metrics_sub(m, M_QUEUED_EVENTS, s->counted_events);
-        metrics_add(m, M_QUEUED_BYTES, s->client.queued_bytes);
+        metrics_add(m, M_QUEUED_BYTES, s->client.out.bytes);
         metrics_sub(m, M_QUEUED_BYTES, s->counted_bytes);
-        s->counted_events = s->client.queue.ring.count;
-        s->counted_bytes = s->client.queued_bytes;
+        s->counted_events = s->client.out.queue.ring.count;
+        s->counted_bytes = s->client.out.bytes;
     }
+    if (s->client.out.more)
+        (void)stream_flow_account(s);
 }
 
 void stream_mark_dirty(struct stream *s)
@@ -93,6 +95,7 @@ static const struct closing {
     [CLOSE_ERROR] = {M_CLOSED_ERROR, NULL, CLOSE_DEADLINE_MS, false},
     [CLOSE_EXPIRED] = {M_CLOSED_EXPIRED, "token-expired", CLOSE_DEADLINE_MS, false},
     [CLOSE_REVOKED] = {M_CLOSED_REVOKED, "revoked", URGENT_DEADLINE_MS, true},
+    [CLOSE_STALLED] = {M_CLOSED_STALLED, NULL, URGENT_DEADLINE_MS, false},
     [CLOSE_REPLACED] = {M_CLOSED_REPLACED, "replaced", URGENT_DEADLINE_MS, true},
 };
 
@@ -105,7 +108,7 @@ void stream_close(struct stream *s, enum stream_close_reason reason, bool keep_q
         stream_lease_dropped(s);
     size_t dropped = client_close(&s->client, keep_queue);
     metrics_add(shared->metrics, closings[reason].metric, 1);
-    if (reason == CLOSE_SLOW)
+    if (reason == CLOSE_SLOW || reason == CLOSE_STALLED)
         metrics_add(shared->metrics, M_DROPPED_SLOW, dropped);
     if (s->read) {
         s->read->owner = NULL;
@@ -162,17 +165,28 @@ static void send_read(struct stream *s, enum cursor_kind kind, uint64_t cursor)
     inbox_push(bus_inbox(shared->node->bus), &note->note.item);
 }
 
+void stream_read_page(struct stream *s)
+{
+    if (s->client.state == CLIENT_REPLAY && !s->client.reading)
+        send_read(s, CURSOR_ID, s->client.cursor);
+}
+
 /* A stream that is behind reads its next page once half of its queue is free: at the pace the
  * socket drains. */
 static void read_on(struct stream *s)
 {
-    if (s->client.state == CLIENT_REPLAY && !s->client.reading &&
-        s->client.queue.ring.count <= s->shared->limits.max_events / 2 &&
-        s->client.queued_bytes <= s->shared->limits.max_bytes / 2)
-        send_read(s, CURSOR_ID, s->client.cursor);
+    if (s->client.state != CLIENT_REPLAY || s->client.reading ||
+        !client_has_room(&s->client, &s->shared->limits))
+        return;
+    if (s->client.is_behind)
+        stream_flow_read(s);
+    else
+        stream_read_page(s);
 }
 
 /* --- sending --------------------------------------------------------------------------------- */
+
+static void set_timer(struct stream *s);
 
 static void watch_output(struct stream *s, bool blocked)
 {
@@ -182,6 +196,8 @@ static void watch_output(struct stream *s, bool blocked)
     ev_io_stop(s->shared->loop, &s->io);
     ev_io_set(&s->io, s->fd, blocked ? EV_READ | EV_WRITE : EV_READ);
     ev_io_start(s->shared->loop, &s->io);
+    if (s->client.state != CLIENT_CLOSING)
+        set_timer(s);
 }
 
 /* --- compressed streams: common/gzip.h -------------------------------------------------------- */
@@ -198,7 +214,7 @@ static struct gzip *gzip_join(struct stream_shared *shared)
 static void gzip_leave(struct stream *s)
 {
     struct stream_shared *shared = s->shared;
-    if (!s->client.gzip)
+    if (!s->client.out.gzip)
         return;
     metrics_sub(shared->metrics, M_CLIENTS_GZIP, 1);
     if (--shared->gzip_streams > 0)
@@ -223,38 +239,36 @@ struct event_clock stream_clock(const struct stream_shared *shared)
     return (struct event_clock){clock_wall_us() + offset_us, clock_mono_us()};
 }
 
-/* Among the first @max frames and those that are over. Apart from stream_offer(), which runs for
- * each write. */
-__attribute__((noinline)) static bool expire(struct stream *s, uint32_t max)
+/* What has to be done first where not all is plain. Apart from stream_offer(), which runs for each
+ * write. */
+__attribute__((noinline)) static void prepare(struct stream *s)
 {
     struct event_clock now = stream_clock(s->shared);
-    size_t gone = client_expire(&s->client, &now, max);
-    metrics_add(s->shared->metrics, M_EVENTS_EXPIRED, gone);
-    return gone > 0;
-}
-
-bool stream_make_room(struct stream *s)
-{
-    return s->client.has_ttl && expire(s, UINT32_MAX);
+    client_settle(&s->client, &s->shared->limits);
+    metrics_add(s->shared->metrics, M_EVENTS_EXPIRED,
+                outbox_expire(&s->client.out, &now, STREAM_FRAMES_PER_WRITE));
 }
 
 bool stream_offer(struct stream *s, struct writer_write *w)
 {
-    if (s->client.has_ttl)
-        expire(s, STREAM_FRAMES_PER_WRITE);
-    if (!client_has_output(&s->client))
+    struct outbox *out = &s->client.out;
+    if (out->has_ttl || out->has_hole)
+        prepare(s);
+    if (!outbox_has_output(out))
         return false;
     w->fd = s->fd;
-    w->count = client_frames(&s->client, w->iov, STREAM_FRAMES_PER_WRITE, BYTES_PER_WRITE);
-    if (s->client.gzip)
+    w->count = outbox_frames(out, w->iov, STREAM_FRAMES_PER_WRITE, BYTES_PER_WRITE);
+    if (out->gzip)
         gzip_account(s->shared);
     return w->count > 0; /* else another worker is compressing what comes next: in the next turn */
 }
 
 void stream_settle(struct stream *s)
 {
+    if (s->client.out.is_due)
+        stream_flow_drained(s);
     stream_account(s);
-    if (client_has_output(&s->client))
+    if (outbox_has_output(&s->client.out))
         stream_mark_dirty(s); /* the rest in the next turn, after the others */
     else if (s->client.state == CLIENT_CLOSING)
         stream_finish(s);
@@ -266,17 +280,19 @@ void stream_written(struct stream *s, const struct writer_write *w)
     struct stream_shared *shared = s->shared;
     ssize_t n = w->result;
     metrics_add(shared->metrics, M_WRITES, 1);
+    if (n <= 0)
+        outbox_not_offered(&s->client.out);
     if (n < 0 && n != -EAGAIN && n != -EWOULDBLOCK && n != -EINTR) {
         stream_gone(s);
         return;
     }
     if (n > 0) {
-        uint32_t frames = s->client.queue.ring.count;
-        size_t events = client_sent(&s->client, (size_t)n);
+        uint32_t frames = s->client.out.queue.ring.count;
+        size_t events = outbox_sent(&s->client.out, (size_t)n);
         metrics_add(shared->metrics, M_BYTES_OUT, (uint64_t)n);
         metrics_add(shared->metrics, M_EVENTS_DELIVERED, events);
         if (s->has_lease)
-            stream_lease_sent(s, frames - s->client.queue.ring.count, events);
+            stream_lease_sent(s, frames - s->client.out.queue.ring.count, events);
         s->last_write_ms = shared->turn_ms;
     }
     size_t offered = 0;
@@ -324,6 +340,8 @@ void stream_take_page(struct stream *s, struct note_read *note)
     if (client_page(&s->client, &s->shared->limits, note->events, note->count, note->end,
                     note->final))
         s->live_from = note->end;
+    if (s->client.out.waits)
+        stream_flow_wait(s);
     note_read_free(note);
     stream_account(s);
     stream_mark_dirty(s);
@@ -334,7 +352,9 @@ void stream_take_page(struct stream *s, struct note_read *note)
 static uint64_t next_due(struct stream *s)
 {
     uint64_t beat = s->heartbeat_ms ? s->last_write_ms + s->heartbeat_ms : UINT64_MAX;
-    uint64_t due = beat < s->end_ms ? beat : s->end_ms;
+    uint64_t stall = stream_flow_stall_due_ms(s);
+    uint64_t due = s->blocked ? stall : beat; /* what is blocked takes no heartbeat */
+    due = due < s->end_ms ? due : s->end_ms;
     uint64_t lease = s->has_lease ? stream_lease_due_ms(s) : UINT64_MAX;
     return lease < due ? lease : due;
 }
@@ -350,7 +370,7 @@ static void set_timer(struct stream *s)
 
 static void put_heartbeat(struct stream *s)
 {
-    if (client_has_output(&s->client))
+    if (outbox_has_output(&s->client.out))
         return; /* it does not even take what it should */
     stream_blocks_put_heartbeat(s);
     stream_mark_dirty(s);
@@ -394,7 +414,11 @@ void stream_timer(struct wheel_entry *entry, void *arg)
         stream_end(s, CLOSE_EXPIRED);
         return;
     }
-    if (s->heartbeat_ms && now - s->last_write_ms >= s->heartbeat_ms && s->fd >= 0) {
+    if (stream_flow_is_stalled(s, now)) {
+        stream_close(s, CLOSE_STALLED, false);
+        return;
+    }
+    if (s->heartbeat_ms && now - s->last_write_ms >= s->heartbeat_ms && s->fd >= 0 && !s->blocked) {
         put_heartbeat(s);
         s->last_write_ms = now;
     }
@@ -461,12 +485,12 @@ struct stream *stream_open(struct stream_shared *shared, void *connection,
     s->shared = shared;
     s->connection = connection;
     s->fd = -1;
-    struct client_form client_form = {.chunked = form->chunked};
+    struct outbox_form outbox_form = {.chunked = form->chunked};
     if (form->sum) {
-        client_form.packer = gzip_join(shared);
-        client_form.sum = *form->sum;
+        outbox_form.packer = gzip_join(shared);
+        outbox_form.sum = *form->sum;
     }
-    client_init(&s->client, sub, &client_form);
+    client_init(&s->client, sub, &outbox_form);
     subscription_unref(sub);
     ev_init(&s->io, on_io);
     s->io.data = s;
@@ -521,6 +545,7 @@ void stream_over(struct stream *s)
     gzip_leave(s);
     if (s->has_lease)
         stream_lease_over(s);
+    stream_flow_over(s);
     client_reset(&s->client);
     stream_account(s);
     metrics_sub(shared->metrics, M_CLIENTS_CLOSING, 1);

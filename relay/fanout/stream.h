@@ -6,6 +6,7 @@
 #include "relay/fanout/id_pool.h"
 #include "relay/fanout/interest.h"
 #include "relay/fanout/lease.h"
+#include "relay/kit/bucket.h"
 #include "relay/kit/wheel.h"
 #include "relay/kit/writer.h"
 
@@ -20,6 +21,7 @@ enum stream_close_reason {
     CLOSE_EXPIRED,  /* its grant has ended … */
     CLOSE_REVOKED,  /* … or was ended */
     CLOSE_REPLACED, /* its ticket has opened another */
+    CLOSE_STALLED,  /* its socket takes nothing */
 };
 
 struct stream {
@@ -37,13 +39,14 @@ struct stream {
 
     size_t counted_bytes;
     struct wheel_entry timer;
-    void *connection;       /* whose it is: shared.end */
-    uint64_t gap_told;      /* up to here it has been told of gaps */
-    unsigned era;           /* note_read.era, of its last page */
-    uint64_t start;         /* it is owed what came after this */
-    uint64_t live_from;     /* what is above must come by the live path */
-    struct note_read *read; /* under way at the bus */
-    uint64_t end_ms;        /* max_lifetime; UINT64_MAX: none */
+    void *connection;         /* whose it is: shared.end */
+    uint64_t gap_told;        /* up to here it has been told of gaps */
+    unsigned era;             /* note_read.era, of its last page */
+    uint64_t start;           /* it is owed what came after this */
+    uint64_t live_from;       /* what is above must come by the live path */
+    struct note_read *read;   /* under way at the bus */
+    struct stream_flow *flow; /* stream_flow.c's; NULL: it never needed one */
+    uint64_t end_ms;          /* max_lifetime; UINT64_MAX: none */
     uint32_t heartbeat_ms;
     uint32_t received; /* bytes that the client sent */
     ev_io io;
@@ -77,6 +80,7 @@ struct stream_shared {
     struct gzip *gzip; /* there is one while there are streams that need it */
     size_t gzip_streams;
     struct leases *leases; /* of the streams that have a grant */
+    struct flows *flows;   /* stream_flow.c's */
     struct id_pool ids;
 };
 
@@ -124,8 +128,9 @@ void stream_account(struct stream *s);
 void stream_mark_dirty(struct stream *s);
 /* What time it is for events. */
 struct event_clock stream_clock(const struct stream_shared *shared);
-/* Takes off its queue what is over, so that it takes up no room. True: something was. */
-bool stream_make_room(struct stream *s);
+/* What became of an event that it was offered, where that is more than to be queued. False: the
+ * stream has to end, as it is too slow. */
+bool stream_flow_pushed(struct stream *s, enum client_push pushed);
 /* Describes the stream's next write to w->iov, which has room for STREAM_FRAMES_PER_WRITE. False:
  * there is nothing to write now; stream_settle() then. */
 bool stream_offer(struct stream *s, struct writer_write *w);
@@ -151,3 +156,8 @@ void stream_timer(struct wheel_entry *entry, void *shared);
 void stream_configure(struct stream *s);
 /* Ends it by @end_ms, with relay.shutdown. */
 void stream_drain(struct stream *s, uint64_t end_ms);
+
+/* What the worker needs for the streams' flow. */
+struct flows *stream_flows_new(struct stream_shared *shared);
+void stream_flows_configure(struct flows *flows);
+void stream_flows_free(struct flows *flows); /* after all streams are over */

@@ -92,7 +92,7 @@ static bool is_position_due(const struct stream *s)
 {
     const struct client *c = &s->client;
     return s->shared->config->control_events != CONTROL_OFF && c->state == CLIENT_LIVE &&
-           (c->told < c->cursor || c->owes_id);
+           (c->out.told < client_position(c) || c->out.owes_id);
 }
 
 /* Of a route that has a type of its own for them. */

@@ -102,7 +102,7 @@ void stream_lease_over(struct stream *s)
 
 void stream_lease_tells_id(struct stream *s)
 {
-    stream_lease(s)->id_frame = (uint8_t)(s->client.queue.ring.count + 1);
+    stream_lease(s)->id_frame = (uint8_t)(s->client.out.queue.ring.count + 1);
 }
 
 void stream_lease_sent(struct stream *s, size_t frames, size_t events)
@@ -110,7 +110,7 @@ void stream_lease_sent(struct stream *s, size_t frames, size_t events)
     struct lease *lease = stream_lease(s);
     const struct client *c = &s->client;
     /* Without control events the first block brings it, whatever it is; an event in any case. */
-    bool is_caught_up = c->state == CLIENT_LIVE && !c->queue.ring.count && !c->owes_id;
+    bool is_caught_up = c->state == CLIENT_LIVE && !c->out.queue.ring.count && !c->out.owes_id;
     if (lease->id_told)
         return;
     if (events || is_caught_up || (lease->id_frame && frames >= lease->id_frame))
@@ -122,7 +122,7 @@ void stream_lease_sent(struct stream *s, size_t frames, size_t events)
 void stream_lease_dropped(struct stream *s)
 {
     struct lease *lease = stream_lease(s);
-    bool has_begun = s->client.head_sent && lease->id_frame == 1;
+    bool has_begun = s->client.out.head_sent && lease->id_frame == 1;
     if (!has_begun)
         lease->id_frame = 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of a stream share, for them only: stream.c (opening, reading the log, sending,
  * time, ending), stream_blocks.c (the blocks that are no events), stream_lease.c (what a grant adds
- * to its life). */
+ * to its life), stream_flow.c (when it is sent what waits, and how it falls behind). */
 #pragma once
 #include "relay/fanout/stream.h"
 
@@ -35,3 +35,22 @@ void stream_lease_dropped(struct stream *s);
 enum lease_due stream_lease_due(struct stream *s, uint64_t *left_ms);
 /* When to ask that next, by the monotonic clock; UINT64_MAX: never. */
 uint64_t stream_lease_due_ms(struct stream *s);
+
+/* stream.c. Reads the log's next page, if it still needs one. */
+void stream_read_page(struct stream *s);
+
+/* stream_flow.c. Something is pending: sees to it that it goes out in time. */
+void stream_flow_wait(struct stream *s);
+/* Its queue is empty: what should have gone before goes now. */
+void stream_flow_drained(struct stream *s);
+/* Brings counters and gauges up to what has happened to its events. False: it has dropped more than
+ * a stream may. */
+bool stream_flow_account(struct stream *s);
+/* It is behind, and reads the next page when it is its turn. */
+void stream_flow_read(struct stream *s);
+/* When to look whether its socket still moves, by the monotonic clock; UINT64_MAX: it is not asked
+ * for. */
+uint64_t stream_flow_stall_due_ms(const struct stream *s);
+/* Whether it has output and for too long nothing of it has moved. */
+bool stream_flow_is_stalled(struct stream *s, uint64_t now_ms);
+void stream_flow_over(struct stream *s);

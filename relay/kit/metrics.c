@@ -58,6 +58,8 @@ const struct metrics_row metrics_rows[METRIC_COUNT] = {
     GAUGE(M_HTTP_BODY_BYTES, "http_body_bytes", "Bytes of request bodies that are held."),
     GAUGE(M_QUEUED_EVENTS, "queued_events", "Events that wait in client queues."),
     GAUGE(M_QUEUED_BYTES, "queued_bytes", "Bytes that wait in client queues."),
+    GAUGE(M_PENDING_EVENTS, "pending_events", "Events of lanes that wait for their stream's flush."),
+    GAUGE(M_PENDING_BYTES, "pending_bytes", "Bytes of lanes that wait for their stream's flush."),
     GAUGE(M_TOPICS, "topics", "Topics and patterns with subscribers, added up over the workers."),
     GAUGE_OF(M_REDIS_UP_SUBSCRIBER, "redis_connected", "connection", "subscriber", redis_help),
     GAUGE_OF(M_REDIS_UP_COMMANDS, "redis_connected", "connection", "commands", redis_help),
@@ -72,6 +74,7 @@ const struct metrics_row metrics_rows[METRIC_COUNT] = {
         "Longest turn of a thread's event loop in the last period."),
     ROW(M_DRAINING, METRIC_LARGEST, "draining", NULL, NULL, "Whether the node is draining."),
     COUNTER(M_STREAMS_OPENED, "streams_opened_total", "Streams that have been opened."),
+    COUNTER(M_STREAMS_BEHIND, "streams_behind_total", "Times that a slow stream went back to the log to read on from there."),
     COUNTER_OF(M_FULL_TOLD, "full_answers_total", "status", "200", full_help),
     COUNTER_OF(M_FULL_REFUSED, "full_answers_total", "status", "503", full_help),
     COUNTER_OF(M_AUTH_GRANTED, "auth_requests_total", "result", "granted", auth_help),
@@ -92,6 +95,7 @@ const struct metrics_row metrics_rows[METRIC_COUNT] = {
     COUNTER_OF(M_CLOSED_ERROR, "streams_closed_total", "reason", "error", closed_help),
     COUNTER_OF(M_CLOSED_EXPIRED, "streams_closed_total", "reason", "token-expired", closed_help),
     COUNTER_OF(M_CLOSED_REVOKED, "streams_closed_total", "reason", "revoked", closed_help),
+    COUNTER_OF(M_CLOSED_STALLED, "streams_closed_total", "reason", "stalled", closed_help),
     COUNTER_OF(M_CLOSED_REPLACED, "streams_closed_total", "reason", "replaced", closed_help),
     COUNTER_OF(M_HTTP_2XX, "http_responses_total", "class", "2xx", http_help),
     COUNTER_OF(M_HTTP_4XX, "http_responses_total", "class", "4xx", http_help),
@@ -108,7 +112,10 @@ const struct metrics_row metrics_rows[METRIC_COUNT] = {
     COUNTER(M_EVENTS_DELIVERED, "events_delivered_total", "Events handed to client sockets."),
     COUNTER(M_EVENTS_REPLAYED, "events_replayed_total", "Events read from the log for clients."),
     COUNTER(M_EVENTS_EXPIRED, "events_expired_total", "Events whose ttl passed before the socket of a stream that wanted them took them."),
+    COUNTER(M_EVENTS_MERGED, "events_merged_total", "Events that a later one of the same topic and key replaced before they were sent."),
+    COUNTER(M_EVENTS_JOINED, "events_joined_total", "Events that were sent as a part of the block before them."),
     COUNTER_OF(M_DROPPED_SLOW, "events_dropped_total", "reason", "slow", dropped_help),
+    COUNTER_OF(M_DROPPED_POLICY, "events_dropped_total", "reason", "policy", dropped_help),
     COUNTER_OF(M_DROPPED_INVALID, "events_dropped_total", "reason", "invalid", dropped_help),
     COUNTER_OF(M_DROPPED_MATCH, "events_dropped_total", "reason", "match", dropped_help),
     COUNTER_OF(M_DROPPED_INBOX, "events_dropped_total", "reason", "inbox", dropped_help),
@@ -130,6 +137,7 @@ const struct metrics_row metrics_rows[METRIC_COUNT] = {
     COUNTER(M_HOLES, "holes_total", "Topics of which the live path had left out an event."),
     COUNTER_OF(M_READS_MEMORY, "replay_reads_total", "source", "memory", reads_help),
     COUNTER_OF(M_READS_LOG, "replay_reads_total", "source", "log", reads_help),
+    COUNTER(M_READS_SLOW, "slow_reads_total", "Pages of the log asked for by streams that are behind."),
     COUNTER(M_INBOX_MOVED, "inbox_moved_total", "Entries moved on from namespace inboxes."),
     COUNTER(M_PUBLISH_REFUSED, "publish_refused_total", "Publish requests that were refused."),
     COUNTER(M_PUBLISH_RETRIED, "publish_retried_total", "Publish requests sent to Redis again."),
@@ -147,6 +155,7 @@ const struct metrics_bound metrics_bounds[METRICS_BUCKETS] = {
 const struct metrics_family metrics_histograms[HISTOGRAM_COUNT] = {
     [H_FANOUT] = {"fanout_seconds", "From an event's arrival at the node to its last write."},
     [H_LATENCY] = {"latency_seconds", "From publishing (the clock in the id) to the write."},
+    [H_FLUSH_INTERVAL] = {"flush_interval_seconds", "Between two flushes of a stream's lanes."},
 };
 /* clang-format on */
 

@@ -16,7 +16,9 @@ enum metric {
     M_HTTP_BODY_BYTES, /* request bodies held */
     M_QUEUED_EVENTS,
     M_QUEUED_BYTES, /* over all client queues */
-    M_TOPICS,       /* names with subscribers */
+    M_PENDING_EVENTS,
+    M_PENDING_BYTES, /* … and what waits for a flush */
+    M_TOPICS,        /* names with subscribers */
     M_REDIS_UP_SUBSCRIBER,
     M_REDIS_UP_COMMANDS,
     M_REDIS_UP_INBOX,        /* sse_relay_redis_connected{connection=} */
@@ -30,6 +32,7 @@ enum metric {
     M_CLIENTS_GZIP, /* streams that are sent compressed */
     /* counters */
     M_STREAMS_OPENED,
+    M_STREAMS_BEHIND,
     M_FULL_TOLD, /* status="200": who came while the node was full, and was told to come again … */
     M_FULL_REFUSED, /* status="503": … or refused */
     M_AUTH_GRANTED, /* result="granted": credentials that were accepted */
@@ -50,6 +53,7 @@ enum metric {
     M_CLOSED_ERROR,
     M_CLOSED_EXPIRED,
     M_CLOSED_REVOKED,
+    M_CLOSED_STALLED,
     M_CLOSED_REPLACED, /* sse_relay_streams_closed_total{reason=} */
     M_HTTP_2XX,
     M_HTTP_4XX,
@@ -66,7 +70,10 @@ enum metric {
     M_EVENTS_DELIVERED,
     M_EVENTS_REPLAYED,
     M_EVENTS_EXPIRED,
+    M_EVENTS_MERGED,
+    M_EVENTS_JOINED,
     M_DROPPED_SLOW,
+    M_DROPPED_POLICY,
     M_DROPPED_INVALID,
     M_DROPPED_MATCH, /* sse_relay_events_dropped_total{reason=} */
     M_DROPPED_INBOX, /* reason="inbox": refused entries of an inbox */
@@ -87,8 +94,9 @@ enum metric {
     M_REPAIRS,
     M_HOLES,        /* repairs of single topics */
     M_READS_MEMORY, /* clients' reads answered from memory … */
-    M_READS_LOG,    /* … and reads of the log for one or more of the others */
-    M_INBOX_MOVED,  /* entries moved on from inboxes */
+    M_READS_LOG,   /* … and reads of the log for one or more of the others */
+    M_READS_SLOW,
+    M_INBOX_MOVED, /* entries moved on from inboxes */
     M_PUBLISH_REFUSED,
     M_PUBLISH_RETRIED,
     M_PUBLISH_TIMED_OUT,
@@ -98,7 +106,8 @@ enum metric {
 enum histogram {
     H_FANOUT,
     /* bus arrival to last flush, seconds */ H_LATENCY,
-    /* publish (the id's clock) to flush, seconds */ HISTOGRAM_COUNT
+    /* publish (the id's clock) to flush, seconds */ H_FLUSH_INTERVAL,
+    HISTOGRAM_COUNT
 };
 
 struct metrics; /* one thread's set */

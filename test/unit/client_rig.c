@@ -13,11 +13,11 @@ static char *copy(const char *text)
 
 void client_start(struct client *c, const char *type)
 {
-    static const struct client_form plain;
+    static const struct outbox_form plain;
     client_start_as(c, type, &plain);
 }
 
-static void start(struct client *c, const char *type, const struct client_form *form,
+static void start(struct client *c, const char *type, const struct outbox_form *form,
                   struct grant *grant)
 {
     struct subscription_request request = {.ns = copy("default"),
@@ -35,14 +35,14 @@ static void start(struct client *c, const char *type, const struct client_form *
     subscription_unref(sub);
 }
 
-void client_start_as(struct client *c, const char *type, const struct client_form *form)
+void client_start_as(struct client *c, const char *type, const struct outbox_form *form)
 {
     start(c, type, form, NULL);
 }
 
 void client_start_with(struct client *c, const char *type, struct grant *grant)
 {
-    static const struct client_form plain;
+    static const struct outbox_form plain;
     start(c, type, &plain, grant);
 }
 
@@ -71,8 +71,8 @@ struct event *event_make_for(uint64_t id, const char *type, const char *data, co
 void client_drain(struct client *c, struct buf *out, size_t step)
 {
     struct iovec iov[3];
-    while (client_has_output(c)) {
-        int count = client_frames(c, iov, 3, 1000);
+    while (outbox_has_output(&c->out)) {
+        int count = outbox_frames(&c->out, iov, 3, 1000);
         ck_assert_int_gt(count, 0);
         size_t left = step;
         size_t sent = 0;
@@ -82,6 +82,6 @@ void client_drain(struct client *c, struct buf *out, size_t step)
             left -= n;
             sent += n;
         }
-        client_sent(c, sent);
+        outbox_sent(&c->out, sent);
     }
 }

@@ -7,7 +7,7 @@
 
 /* A stream of topic `t`. @type: the only one wanted, NULL for all. */
 void client_start(struct client *c, const char *type);
-void client_start_as(struct client *c, const char *type, const struct client_form *form);
+void client_start_as(struct client *c, const char *type, const struct outbox_form *form);
 /* With a grant of its own, or none (NULL); a reference is taken. */
 void client_start_with(struct client *c, const char *type, struct grant *grant);
 struct event *event_make(uint64_t id, const char *type, const char *data);

@@ -530,7 +530,7 @@ static void reader_ask(struct reader *r, enum cursor_kind kind)
 static void reader_connect(struct reader *r)
 {
     client_reset(&r->client);
-    static const struct client_form plain;
+    static const struct outbox_form plain;
     client_init(&r->client, r->sub, &plain);
     r->client.cursor = r->last;
     reader_ask(r, r->last ? CURSOR_ID : CURSOR_ALL);
@@ -552,11 +552,11 @@ static void reader_frame(struct reader *r, const struct iovec *frame)
 static void reader_drain(struct reader *r)
 {
     struct iovec iov[8];
-    int count = client_frames(&r->client, iov, 1 + (int)rng_below(&r->rng, 8), 1000);
+    int count = outbox_frames(&r->client.out, iov, 1 + (int)rng_below(&r->rng, 8), 1000);
     for (int i = 0; i < count; i++) {
         size_t len = iov[i].iov_len;
         reader_frame(r, &iov[i]);
-        client_sent(&r->client, len);
+        outbox_sent(&r->client.out, len);
     }
     if (r->client.state == CLIENT_REPLAY && !r->client.reading)
         reader_ask(r, CURSOR_ID);
@@ -592,9 +592,9 @@ START_TEST(test_a_stream_that_resumes_misses_nothing)
         struct note *note = NULL;
         if (rng_below(&r.rng, 200) == 0)
             reader_connect(&r);
-        else if (stuck || (client_has_output(&r.client) && rng_below(&r.rng, 2)))
+        else if (stuck || (outbox_has_output(&r.client.out) && rng_below(&r.rng, 2)))
             reader_drain(&r);
-        else if (client_has_output(&r.client))
+        else if (outbox_has_output(&r.client.out))
             note = (struct note *)inbox_pop(inboxes[0]);
         else
             note = next_note(0);

@@ -106,7 +106,7 @@ static void body_push(struct body *b, uint64_t id)
 static void body_send(struct body *b, size_t most)
 {
     struct iovec iov[4];
-    int count = client_frames(&b->client, iov, 4, 300);
+    int count = outbox_frames(&b->client.out, iov, 4, 300);
     size_t offered = 0, sent = 0;
     for (int i = 0; i < count; i++)
         offered += iov[i].iov_len;
@@ -116,7 +116,7 @@ static void body_send(struct body *b, size_t most)
         buf_put(&b->wire, iov[i].iov_base, part);
         sent += part;
     }
-    client_sent(&b->client, n);
+    outbox_sent(&b->client.out, n);
 }
 
 /* Whole frames, from the first one on. */
@@ -132,7 +132,7 @@ static void body_expect(struct body *b, struct slice plain, bool all)
 
 static void run_body(struct rng *rng, struct gzip *packer)
 {
-    struct client_form form = {.chunked = true, .packer = packer};
+    struct outbox_form form = {.chunked = true, .packer = packer};
     struct body b = {.rng = *rng};
     struct buf start = {0}, taken = {0}, plain = {0};
     bool keep = rng_below(&b.rng, 2);
@@ -150,9 +150,9 @@ static void run_body(struct rng *rng, struct gzip *packer)
         body_send(&b, 1 + rng_below(&b.rng, 700));
     }
     client_close(&b.client, keep);
-    while (client_has_output(&b.client))
+    while (outbox_has_output(&b.client.out))
         body_send(&b, 1 + rng_below(&b.rng, 40));
-    ck_assert_uint_eq(b.client.queued_bytes, 0);
+    ck_assert_uint_eq(b.client.out.bytes, 0);
     take_chunks(buf_slice(&b.wire), packer ? &taken : &plain);
     if (packer)
         inflate_all(&taken, &plain);
@@ -178,7 +178,7 @@ END_TEST
 
 START_TEST(test_a_body_of_http_1_0_has_no_chunks)
 {
-    static const struct client_form plain;
+    static const struct outbox_form plain;
     struct client client;
     struct buf out = {0};
     client_start_as(&client, NULL, &plain);

@@ -9,7 +9,8 @@
 #include "grant_rig.h"
 #include "test/unit/tests_run.h"
 
-static const struct client_limits limits = {.max_events = 4, .max_bytes = 400};
+static const struct client_limits limits = {
+    .max_events = 4, .max_bytes = 400, .slow = SLOW_DISCONNECT};
 
 static struct client client;
 
@@ -71,14 +72,14 @@ START_TEST(test_live_events_are_queued_and_sent_as_they_are)
     go_live(&client);
     struct event *ev = event_make(7, "tick", "a\nb");
     ck_assert_int_eq(client_push(&client, &limits, ev), CLIENT_QUEUED);
-    ck_assert_uint_eq(client.queued_bytes, event_frame(ev).len);
+    ck_assert_uint_eq(client.out.bytes, event_frame(ev).len);
     event_unref(ev);
     client_drain(&client, &out, 1000);
     buf_putc(&out, '\0');
     ck_assert_str_eq(out.ptr, "id: 7\nevent: tick\ndata: a\ndata: b\n\n");
-    ck_assert(!client_has_output(&client));
-    ck_assert_uint_eq(client.queued_bytes, 0);
-    ck_assert_ptr_null(client.queue.slots);
+    ck_assert(!outbox_has_output(&client.out));
+    ck_assert_uint_eq(client.out.bytes, 0);
+    ck_assert_ptr_null(client.out.queue.slots);
     buf_reset(&out);
 }
 END_TEST
@@ -101,7 +102,7 @@ START_TEST(test_push_over_the_event_limit_is_full)
     for (uint64_t id = 1; id <= 4; id++)
         ck_assert_int_eq(push(&client, id), CLIENT_QUEUED);
     ck_assert_int_eq(push(&client, 5), CLIENT_FULL);
-    ck_assert_uint_eq(client.queue.ring.count, 4);
+    ck_assert_uint_eq(client.out.queue.ring.count, 4);
     ck_assert_uint_eq(client.cursor, 4);
     ck_assert_str_eq(ids_sent(&client), "1 2 3 4");
     ck_assert_int_eq(push(&client, 5), CLIENT_QUEUED);
@@ -239,7 +240,7 @@ START_TEST(test_room_is_what_the_queue_has_left_and_never_nothing)
         push(&client, id);
     client_room(&client, &limits, &events, &bytes);
     ck_assert_uint_eq(events, 1);
-    ck_assert_uint_eq(bytes, 400 - client.queued_bytes);
+    ck_assert_uint_eq(bytes, 400 - client.out.bytes);
 }
 END_TEST
 
@@ -253,10 +254,10 @@ START_TEST(test_other_types_are_left_out_but_move_the_cursor)
     ck_assert_int_eq(client_push(&typed, &limits, tock), CLIENT_SKIPPED);
     ck_assert_int_eq(push(&typed, 3), CLIENT_SKIPPED); /* has no type */
     ck_assert_uint_eq(typed.cursor, 3);
-    ck_assert_uint_eq(typed.told, 1);
+    ck_assert_uint_eq(typed.out.told, 1);
     struct event *gap = event_new_frame(9, SLICE_LIT("id: 9\ndata: gap\n\n"));
     client_put_control(&typed, gap); /* control events pass */
-    ck_assert_uint_eq(typed.told, 9);
+    ck_assert_uint_eq(typed.out.told, 9);
     ck_assert_str_eq(ids_sent(&typed), "1 9");
     event_unref(tick);
     event_unref(tock);
@@ -361,7 +362,7 @@ START_TEST(test_a_control_frame_is_queued_whatever_the_limits)
     for (uint64_t id = 1; id <= 4; id++)
         push(&client, id);
     client_put_control(&client, event_new_frame(0, SLICE_LIT(":\n")));
-    ck_assert_uint_eq(client.queue.ring.count, 5);
+    ck_assert_uint_eq(client.out.queue.ring.count, 5);
     ck_assert_uint_eq(client.cursor, 4);
     ck_assert_str_eq(ids_sent(&client), "1 2 3 4");
 }
@@ -374,11 +375,11 @@ START_TEST(test_a_frame_without_bytes_is_no_output)
     struct event *events[] = {event_make(1, NULL, "x"), event_new_frame(0, SLICE_LIT(""))};
     go_live(&client);
     client_put_control(&client, event_new_frame(0, SLICE_LIT("")));
-    ck_assert(!client_has_output(&client));
+    ck_assert(!outbox_has_output(&client.out));
     client.state = CLIENT_OPENING;
     client_read_begin(&client);
     ck_assert(client_page(&client, &limits, events, 2, 5, true));
-    ck_assert_uint_eq(client.queue.ring.count, 1);
+    ck_assert_uint_eq(client.out.queue.ring.count, 1);
     ck_assert_str_eq(ids_sent(&client), "1");
     event_unref(events[0]);
     event_unref(events[1]);
@@ -407,12 +408,12 @@ START_TEST(test_an_id_that_was_not_sent_goes_with_the_next_block)
 {
     go_live(&client);
     client_stand_at(&client, 5);
-    ck_assert(!client_has_output(&client));
+    ck_assert(!outbox_has_output(&client.out));
     client_put_control(&client, event_new_frame(0, SLICE_LIT(":\n"))); /* no block */
     push_ephemeral(&client);
     push_ephemeral(&client);
     ck_assert_str_eq(sent(&client), ":\nid: 5\ndata: e\n\ndata: e\n\n");
-    ck_assert_uint_eq(client.queued_bytes, 0);
+    ck_assert_uint_eq(client.out.bytes, 0);
 }
 END_TEST
 
@@ -459,7 +460,7 @@ START_TEST(test_a_position_is_told_once_and_may_be_zero)
     client_stand_at(&client, 9);
     client_put_position(&client);
     ck_assert_str_eq(sent(&client), "id: 9\n\n");
-    ck_assert_uint_eq(client.told, 9);
+    ck_assert_uint_eq(client.out.told, 9);
 }
 END_TEST
 
@@ -477,19 +478,19 @@ START_TEST(test_partial_sends_go_on_where_they_stopped)
     }
     client_put_control(&client, event_new_frame(0, SLICE_LIT(":\n")));
     buf_puts(&whole, ":\n");
-    while (client_has_output(&client)) {
+    while (outbox_has_output(&client.out)) {
         size_t len = 0, step = (size_t)_i;
-        int count = client_frames(&client, iov, 8, 1000);
+        int count = outbox_frames(&client.out, iov, 8, 1000);
         struct buf view = {0};
         for (int i = 0; i < count; i++)
             buf_put(&view, iov[i].iov_base, iov[i].iov_len);
         len = view.len < step ? view.len : step;
         buf_put(&pieces, view.ptr, len);
         buf_reset(&view);
-        events += client_sent(&client, len);
+        events += outbox_sent(&client.out, len);
     }
     ck_assert_uint_eq(events, 3);
-    ck_assert_uint_eq(client.head_sent, 0);
+    ck_assert_uint_eq(client.out.head_sent, 0);
     ck_assert(slice_eq(buf_slice(&whole), buf_slice(&pieces)));
     buf_reset(&whole);
     buf_reset(&pieces);
@@ -502,11 +503,11 @@ START_TEST(test_frames_are_offered_up_to_the_bounds)
     go_live(&client);
     for (uint64_t id = 1; id <= 4; id++)
         push(&client, id);
-    ck_assert_int_eq(client_frames(&client, iov, 8, 10000), 4);
-    ck_assert_int_eq(client_frames(&client, iov, 2, 10000), 2);
-    ck_assert_int_eq(client_frames(&client, iov, 8, 1),
+    ck_assert_int_eq(outbox_frames(&client.out, iov, 8, 10000), 4);
+    ck_assert_int_eq(outbox_frames(&client.out, iov, 2, 10000), 2);
+    ck_assert_int_eq(outbox_frames(&client.out, iov, 8, 1),
                      1); /* a frame is never cut by the bound alone */
-    ck_assert_int_eq(client_frames(&client, iov, 8, iov[0].iov_len + 1), 2);
+    ck_assert_int_eq(outbox_frames(&client.out, iov, 8, iov[0].iov_len + 1), 2);
 }
 END_TEST
 
@@ -529,15 +530,15 @@ START_TEST(test_close_dropping_ends_between_two_events)
     for (uint64_t id = 1; id <= 3; id++)
         push(&client, id);
     client_put_control(&client, event_new_frame(0, SLICE_LIT(":\n")));
-    client_frames(&client, iov, 8, 1000);
+    outbox_frames(&client.out, iov, 8, 1000);
     buf_put(&out, iov[0].iov_base, 5);
-    client_sent(&client, 5);
+    outbox_sent(&client.out, 5);
     ck_assert_uint_eq(client_close(&client, false), 2); /* the heartbeat is no event */
-    ck_assert_uint_eq(client.queue.ring.count, 1);
+    ck_assert_uint_eq(client.out.queue.ring.count, 1);
     client_drain(&client, &out, 3);
     buf_putc(&out, '\0');
     ck_assert_str_eq(out.ptr, "id: 1\ndata: x\n\n");
-    ck_assert_uint_eq(client.queued_bytes, 0);
+    ck_assert_uint_eq(client.out.bytes, 0);
     buf_reset(&out);
 }
 END_TEST
@@ -548,8 +549,8 @@ START_TEST(test_close_dropping_drops_all_that_was_not_begun)
     for (uint64_t id = 1; id <= 3; id++)
         push(&client, id);
     ck_assert_uint_eq(client_close(&client, false), 3);
-    ck_assert(!client_has_output(&client));
-    ck_assert_uint_eq(client.queued_bytes, 0);
+    ck_assert(!outbox_has_output(&client.out));
+    ck_assert_uint_eq(client.out.bytes, 0);
 }
 END_TEST
 
@@ -560,7 +561,7 @@ START_TEST(test_close_while_reading_forgets_what_was_held)
     client_close(&client, true);
     ck_assert_uint_eq(client.held.ring.count, 0);
     ck_assert(!client.reading);
-    ck_assert(!client_has_output(&client));
+    ck_assert(!outbox_has_output(&client.out));
 }
 END_TEST
 

@@ -151,19 +151,20 @@ static void model_take(struct model *m)
             model_reconnect(m);
         }
     } else if (p->count != SIZE_MAX) {
-        ck_assert_uint_le(m->client.queue.ring.count + p->count, m->limits.max_events + 1);
+        ck_assert_uint_le(m->client.out.queue.ring.count + p->count, m->limits.max_events + 1);
         client_page(&m->client, &m->limits, p->events, p->count, p->cursor, p->final);
         for (size_t i = 0; i < p->count; i++)
             event_unref(p->events[i]);
     }
-    ck_assert_uint_le(m->client.queue.ring.count, m->limits.max_events + 1);
+    ck_assert_uint_le(m->client.out.queue.ring.count, m->limits.max_events + 1);
     ck_assert_uint_le(m->client.held.ring.count, m->limits.max_events);
 }
 
 static void model_send(struct model *m)
 {
     struct iovec iov[4];
-    int count = client_frames(&m->client, iov, 4, 200);
+    client_settle(&m->client, &m->limits);
+    int count = outbox_frames(&m->client.out, iov, 4, 200);
     size_t offered = 0, sent = 0;
     for (int i = 0; i < count; i++)
         offered += iov[i].iov_len;
@@ -173,8 +174,9 @@ static void model_send(struct model *m)
         buf_put(&m->wire, iov[i].iov_base, n);
         sent += n;
     }
-    client_sent(&m->client, taken);
-    if (m->client.state == CLIENT_REPLAY && !m->client.reading && m->client.queue.ring.count < 2)
+    outbox_sent(&m->client.out, taken);
+    if (m->client.state == CLIENT_REPLAY && !m->client.reading &&
+        m->client.out.queue.ring.count < 2)
         model_ask(m);
 }
 
@@ -207,8 +209,10 @@ static void model_check(struct model *m)
 static void model_run(struct rng rng)
 {
     struct model m = {.rng = rng};
-    m.limits =
-        (struct client_limits){(uint32_t)(2 + rng_below(&m.rng, 8)), 100 + rng_below(&m.rng, 800)};
+    m.limits = (struct client_limits){.max_events = (uint32_t)(2 + rng_below(&m.rng, 8)),
+                                      .max_bytes = 100 + rng_below(&m.rng, 800),
+                                      .slow = SLOW_DISCONNECT,
+                                      .teller = {.control = CONTROL_OFF}};
     m.inbox = mem_zero(MODEL_INBOX, sizeof(*m.inbox));
     size_t pace = 1 + rng_below(&m.rng, 6);
     m.type = rng_below(&m.rng, 2) ? "tick" : NULL;
@@ -216,7 +220,7 @@ static void model_run(struct rng rng)
     client_start_with(&m.client, m.type, m.grant);
     model_ask(&m);
     while (m.published < MODEL_EVENTS || m.first < m.last || m.asked ||
-           client_has_output(&m.client) || m.client.state != CLIENT_LIVE) {
+           outbox_has_output(&m.client.out) || m.client.state != CLIENT_LIVE) {
         ck_assert_uint_lt(m.last, MODEL_INBOX - 2);
         size_t turn = rng_below(&m.rng, 4 + pace);
         if (turn == 0)

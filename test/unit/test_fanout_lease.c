@@ -425,7 +425,7 @@ START_TEST(test_what_is_queued_for_a_blocked_socket_is_not_sent_any_more)
         ev_run(loop, EVRUN_NOWAIT);
     }
     publish(id, "the last");
-    ck_assert_uint_gt(a.stream->client.queue.ring.count, 1);
+    ck_assert_uint_gt(a.stream->client.out.queue.ring.count, 1);
     revoke_one("t1", REVOKED_SUBJECT, "42");
     while (!a.ended)
         turn(&a);
@@ -877,7 +877,7 @@ START_TEST(test_an_id_is_known_when_its_frame_is_whole)
     publish(2000, large);
     ev_run(loop, EVRUN_NOWAIT);
     ck_assert(a.stream->blocked); /* in the event, behind relay.connected */
-    ck_assert_uint_gt(a.stream->client.queue.ring.count, 0);
+    ck_assert_uint_gt(a.stream->client.out.queue.ring.count, 0);
     peer_close(&a);
     expect_given_back(&id, "60000", "0");
     rig_stop();

@@ -279,7 +279,7 @@ static const struct client_limits limits = {.max_events = 100, .max_bytes = 1000
 
 static void gzip_client_start(struct gzip_client *g)
 {
-    struct client_form form = {.packer = packer};
+    struct outbox_form form = {.packer = packer};
     *g = (struct gzip_client){0};
     buf_puts(&g->plain, ":ok\n");
     gzip_put_start(&g->sent, &form.sum, buf_slice(&g->plain));
@@ -313,17 +313,17 @@ START_TEST(test_a_stream_in_pieces_is_whole_at_its_end)
 {
     struct gzip_client g;
     gzip_client_start(&g);
-    ck_assert(!client_has_output(&g.client));
+    ck_assert(!outbox_has_output(&g.client.out));
     for (uint64_t id = 1; id <= 5; id++)
         gzip_client_push(&g, id);
-    ck_assert_uint_eq(g.client.queued_bytes, g.plain.len - 4); /* limits are in plain bytes */
+    ck_assert_uint_eq(g.client.out.bytes, g.plain.len - 4); /* limits are in plain bytes */
     client_drain(&g.client, &g.sent, (size_t)_i);
-    ck_assert_uint_eq(g.client.queued_bytes, 0);
+    ck_assert_uint_eq(g.client.out.bytes, 0);
     client_put_control(&g.client, event_new_frame(0, SLICE_LIT(":\n")));
     buf_puts(&g.plain, ":\n");
     client_close(&g.client, true);
     client_drain(&g.client, &g.sent, (size_t)_i);
-    ck_assert(!client_has_output(&g.client));
+    ck_assert(!outbox_has_output(&g.client.out));
     gzip_client_expect(&g);
 }
 END_TEST
@@ -337,9 +337,9 @@ START_TEST(test_a_stream_that_is_cut_short_is_whole_at_its_end)
     gzip_client_push(&g, 1);
     size_t first = g.plain.len;
     gzip_client_push(&g, 2);
-    client_frames(&g.client, iov, 8, 1000);
+    outbox_frames(&g.client.out, iov, 8, 1000);
     buf_put(&g.sent, iov[0].iov_base, 5);
-    client_sent(&g.client, 5);
+    outbox_sent(&g.client.out, 5);
     ck_assert_uint_eq(client_close(&g.client, false), 1);
     g.plain.len = first;
     client_drain(&g.client, &g.sent, 7);
@@ -352,7 +352,7 @@ START_TEST(test_a_stream_without_events_is_whole_at_its_end)
     struct gzip_client g;
     gzip_client_start(&g);
     client_close(&g.client, false);
-    ck_assert(client_has_output(&g.client));
+    ck_assert(outbox_has_output(&g.client.out));
     client_drain(&g.client, &g.sent, 3);
     gzip_client_expect(&g);
 }
