@@ -4,6 +4,7 @@
  * docs/protocol.md, 14. */
 #pragma once
 #include "common/json.h"
+#include "relay/core/flow_request.h"
 #include "relay/core/grant.h"
 
 struct route_map;
@@ -22,6 +23,7 @@ struct route_hit {
     bool grants;                 /* its topics need not lie within the grant */
     bool needs_roles;            /* it has `require` */
     const char *heartbeat_event; /* borrowed; NULL: as configured */
+    struct flow_request flow;    /* what its streams have that do not ask otherwise */
     const struct route *route;   /* borrowed; route_map.c's own, as are: */
     struct strings captures;     /* values, in the order of the path */
 };

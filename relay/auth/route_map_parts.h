@@ -35,7 +35,8 @@ struct route {
     struct route_condition *conditions; /* which must all be met */
     size_t condition_count;
     bool is_public, grants;
-    char *heartbeat_event; /* NULL: as configured */
+    char *heartbeat_event;    /* NULL: as configured */
+    struct flow_request flow; /* what its streams have that do not ask otherwise */
 };
 
 struct route_map {

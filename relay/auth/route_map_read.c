@@ -219,11 +219,32 @@ static enum err check_together(const struct route *route, const struct place *at
     return OK;
 }
 
+/* A number is as good as its text. */
+static enum err read_flow(struct route *route, const struct place *at, const cJSON *value,
+                          const char *name, struct buf *why)
+{
+    const cJSON *member = cJSON_GetObjectItemCaseSensitive(value, name);
+    struct buf text = {0}, reason = {0};
+    if (!member)
+        return OK;
+    if (cJSON_IsNumber(member))
+        buf_printf(&text, "%.0f", member->valuedouble);
+    else if (cJSON_IsString(member))
+        buf_puts(&text, member->valuestring);
+    enum err e = flow_request_set(&route->flow, name, buf_slice(&text), NULL, &reason);
+    if (e != OK)
+        e = place_refuse(at, why, "%.*s", (int)reason.len, reason.ptr);
+    buf_reset(&text);
+    buf_reset(&reason);
+    return e;
+}
+
 enum err route_map_read(struct route *route, const struct place *at, const cJSON *value,
                         struct buf *why)
 {
-    static const char *const known[] = {"path",   "topics",          "require", "public",
-                                        "grants", "heartbeat_event", NULL};
+    static const char *const known[] = {"path", "topics", "require", "public",  "grants",
+                                        "slow", "buffer", "flush",   "control", "heartbeat_event",
+                                        NULL};
     enum err e = place_check_object(at, value, known, why);
     if (e == OK)
         e = read_path(route, at, value, why);
@@ -237,6 +258,9 @@ enum err route_map_read(struct route *route, const struct place *at, const cJSON
         e = place_read_bool(at, value, "grants", &route->grants, why);
     if (e == OK)
         e = place_read_text(at, value, "heartbeat_event", &route->heartbeat_event, why);
+    static const char *const flow[] = {"slow", "buffer", "flush", "control"};
+    for (size_t i = 0; i < sizeof(flow) / sizeof(flow[0]) && e == OK; i++)
+        e = read_flow(route, at, value, flow[i], why);
     return e == OK ? check_together(route, at, why) : e;
 }
 

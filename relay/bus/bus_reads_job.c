@@ -41,8 +41,9 @@ static void note_events_room(struct note_read *note, size_t count)
 static void note_put_gap(struct bus_job *job, uint64_t from, const struct replay_item *gap)
 {
     struct note_read *note = job->note;
-    note->events[note->count++] =
-        gap_event(job->sources->base->config, gap->moves ? gap->id : 0, from, gap->id, gap->reason);
+    const struct config *config = job->sources->base->config;
+    note->events[note->count++] = gap_event(config, subscription_control(note->sub, config),
+                                            gap->moves ? gap->id : 0, from, gap->id, gap->reason);
     bus_outbox_count_gap(job->sources->outbox, gap->reason);
 }
 

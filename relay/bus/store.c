@@ -6,6 +6,7 @@
 
 #include "common/mem.h"
 #include "common/names.h"
+#include "relay/core/lane_rules.h"
 #include "relay/core/pattern.h"
 #include "relay/core/topic_index.h"
 
@@ -14,11 +15,11 @@ enum { PATTERNS_FEW = 16 }; /* above, an index of them pays */
 struct event *store_event(const struct config *config, const struct event_fields *fields,
                           uint64_t arrival_us)
 {
-    if (!config->events_type_from_topic || fields->type.len ||
-        event_type_is_reserved(fields->topic, config->control_prefix))
-        return event_new(fields, arrival_us);
     struct event_fields named = *fields;
-    named.type = fields->topic;
+    if (config->events_type_from_topic && !fields->type.len &&
+        !event_type_is_reserved(fields->topic, config->control_prefix))
+        named.type = fields->topic;
+    lane_rules_apply(config, &named);
     return event_new(&named, arrival_us);
 }
 

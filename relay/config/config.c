@@ -129,6 +129,9 @@ static enum err check_together(const struct config *c, struct buf *why)
                            "a client may ask for what lies between them; lower heartbeat.min or "
                            "raise heartbeat",
                            why);
+    if (c->flush_min_ms > c->flush_max_ms)
+        return refuse_pair(c, "flush.min", "more", "flush.max",
+                           "a client may ask for what lies between them", why);
     if (c->index_ttl_ms < c->log_ttl_ms)
         return refuse_pair(c, "index.ttl", "less", "log.ttl",
                            "a topic's last id must be remembered at least as long as its events; "

@@ -2,6 +2,7 @@
 #include "relay/config/config_check.h"
 #include <arpa/inet.h>
 #include <string.h>
+#include "common/lane.h"
 #include "common/names.h"
 #include "common/origin.h"
 #include "common/redis_url.h"
@@ -144,6 +145,25 @@ const char *config_check_pattern(const char *item)
     return name_pattern_valid(slice_of(item)) ? NULL
                                               : "expected topics, in which * stands for one token "
                                                 "and a final > for one or more";
+}
+
+const char *config_check_lane(const char *item)
+{
+    const char *at = strrchr(item, '=');
+    enum lane_kind lane;
+    if (at && name_pattern_valid((struct slice){item, (size_t)(at - item)}) &&
+        lane_parse(slice_of(at + 1), &lane) == OK)
+        return NULL;
+    return "expected a topic or pattern, = and one of instant, batched, coalesced, appended";
+}
+
+const char *config_check_slow(const char *item)
+{
+    static const char *const words[] = {"block", "drop-oldest", "drop-newest", "disconnect"};
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if (strcmp(item, words[i]) == 0)
+            return NULL;
+    return "expected block, drop-oldest, drop-newest or disconnect";
 }
 
 const char *config_check_printable(const char *item)

@@ -12,6 +12,8 @@ const char *config_check_header(const char *item); /* a field's name */
 const char *config_check_host(const char *item);
 const char *config_check_namespace(const char *item);
 const char *config_check_pattern(const char *item);
+const char *config_check_lane(const char *item); /* pattern=priority */
+const char *config_check_slow(const char *item);
 const char *config_check_printable(const char *item); /* may hold spaces */
 const char *config_check_word(const char *item);      /* printable ASCII without spaces */
 #define CONFIG_ALGS                                                                                \

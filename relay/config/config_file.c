@@ -71,6 +71,34 @@ static enum err wrong_type(struct config_loader *l, const struct config_option *
     return ERR_INVALID;
 }
 
+/* {"topic": …, "priority": …} is another way to write an entry of `lanes`. */
+static enum err set_rule(struct config_loader *l, const struct config_option *opt,
+                         const cJSON *rule, const char *path)
+{
+    const cJSON *topic = cJSON_GetObjectItemCaseSensitive(rule, "topic");
+    const cJSON *priority = cJSON_GetObjectItemCaseSensitive(rule, "priority");
+    if (!cJSON_IsString(topic) || !cJSON_IsString(priority) || cJSON_GetArraySize(rule) != 2) {
+        buf_printf(&l->err, "%s in %s: expected objects with topic and priority, both text",
+                   opt->name, path);
+        return ERR_INVALID;
+    }
+    struct buf text = {0};
+    buf_printf(&text, "%s=%s", topic->valuestring, priority->valuestring);
+    enum err e = config_load_set(l, opt, buf_slice(&text), path);
+    buf_reset(&text);
+    return e;
+}
+
+static enum err set_item(struct config_loader *l, const struct config_option *opt,
+                         const cJSON *item, const char *path)
+{
+    if (cJSON_IsString(item))
+        return config_load_set(l, opt, slice_of(item->valuestring), path);
+    if (cJSON_IsObject(item) && strcmp(opt->name, "lanes") == 0)
+        return set_rule(l, opt, item, path);
+    return wrong_type(l, opt, path);
+}
+
 static enum err file_option(struct config_loader *l, const struct config_option *opt,
                             const cJSON *value, const char *path)
 {
@@ -85,8 +113,7 @@ static enum err file_option(struct config_loader *l, const struct config_option 
         if (!value->child)
             e = config_load_set(l, opt, SLICE_LIT(""), path);
         for (const cJSON *item = value->child; item && e == OK; item = item->next)
-            e = cJSON_IsString(item) ? config_load_set(l, opt, slice_of(item->valuestring), path)
-                                     : wrong_type(l, opt, path);
+            e = set_item(l, opt, item, path);
         return e;
     }
     if (!scalar_text(value, opt->type, number, &text))

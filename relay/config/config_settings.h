@@ -31,6 +31,7 @@ struct config {
     uint64_t queue_max_events, queue_max_bytes;
     uint64_t flush_ms, flush_min_ms, flush_max_ms; /* of lanes */
     enum slow_policy slow;
+    struct strings lanes;        /* "pattern=priority" */
     struct strings slow_allowed; /* words of enum slow_policy */
     uint64_t slow_reads;         /* pages per worker and second */
     uint64_t slow_max_dropped;   /* events of one connection; 0: any number */

@@ -10,7 +10,7 @@ void client_init(struct client *c, struct subscription *sub, const struct outbox
     const struct subscription_request *request = subscription_request(sub);
     *c = (struct client){.state = CLIENT_OPENING,
                          .any_type = request->types.count == 0,
-                         .buffer = request->buffer ? request->buffer : UINT32_MAX,
+                         .buffer = request->flow.buffer ? request->flow.buffer : UINT32_MAX,
                          .sub = subscription_ref(sub)};
     outbox_init(&c->out, form);
 }
@@ -48,15 +48,15 @@ static bool fits(const struct client *c, const struct client_limits *limits, siz
 static struct outbox_teller teller_of(const struct client *c, const struct client_limits *limits)
 {
     struct outbox_teller teller = limits->teller;
-    if (subscription_request(c->sub)->no_controls)
+    if (subscription_request(c->sub)->flow.no_controls)
         teller.control = CONTROL_OFF;
     return teller;
 }
 
 static enum slow_policy policy_of(const struct client *c, const struct client_limits *limits)
 {
-    const struct subscription_request *request = subscription_request(c->sub);
-    return request->has_slow ? request->slow : limits->slow;
+    const struct flow_request *asked = &subscription_request(c->sub)->flow;
+    return asked->has_slow ? asked->slow : limits->slow;
 }
 
 /* --- what is queued --------------------------------------------------------------------------- */

@@ -30,11 +30,11 @@ enum metric gap_metric(enum gap_reason reason)
     return metrics[reason];
 }
 
-struct event *gap_event(const struct config *config, uint64_t id, uint64_t from, uint64_t to,
-                        enum gap_reason reason)
+struct event *gap_event(const struct config *config, enum config_control control, uint64_t id,
+                        uint64_t from, uint64_t to, enum gap_reason reason)
 {
     struct buf frame = {0}, json = {0};
-    if (config->control_events == CONTROL_ON) {
+    if (control == CONTROL_ON) {
         if (from == UINT64_MAX)
             buf_puts(&json, "{\"from\":null");
         else

@@ -13,8 +13,8 @@ enum metric gap_metric(enum gap_reason reason); /* which counts it */
 /* The control event that tells of a gap. @id: 0 when the cursor must not move. @from: UINT64_MAX
  * when it is not known. Without control events: an event without bytes, that moves the cursor
  * untold. */
-struct event *gap_event(const struct config *config, uint64_t id, uint64_t from, uint64_t to,
-                        enum gap_reason reason);
+struct event *gap_event(const struct config *config, enum config_control control, uint64_t id,
+                        uint64_t from, uint64_t to, enum gap_reason reason);
 /* The control event that tells of @count events which were dropped by the stream's own choice. @id:
  * the highest of theirs; 0: none had one. */
 struct event *gap_dropped(const struct config *config, uint64_t id, uint64_t count);

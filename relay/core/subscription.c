@@ -117,6 +117,11 @@ const struct subscription_request *subscription_request(const struct subscriptio
     return &s->request;
 }
 
+enum config_control subscription_control(const struct subscription *s, const struct config *config)
+{
+    return s->request.flow.no_controls ? CONTROL_OFF : config->control_events;
+}
+
 struct slice subscription_ns(const struct subscription *s)
 {
     return slice_of(s->request.ns);

@@ -2,7 +2,7 @@
 /* What a stream asks for: immutable once made, shared by reference count between a worker's client
  * and the bus. */
 #pragma once
-#include "relay/config/config.h"
+#include "relay/core/flow_request.h"
 #include "relay/core/grant.h"
 
 enum cursor_kind {
@@ -25,10 +25,7 @@ struct subscription_request {
     uint64_t cursor_value;
     uint64_t heartbeat_ms; /* 0: as configured */
     char *heartbeat_event; /* their type; NULL: as configured */
-    uint64_t flush_ms;     /* of lanes; 0: as configured */
-    uint32_t buffer;       /* events; 0: queue.max_events */
-    enum slow_policy slow; /* where it has one of its own: */
-    bool has_slow;
+    struct flow_request flow;
     bool finite;         /* an answer of 204 is understood */
     bool no_controls;    /* as with control_events=off */
     struct grant *grant; /* a reference; NULL: without authentication */
@@ -53,6 +50,8 @@ void subscription_unref(struct subscription *s); /* any thread; NULL is fine */
 
 const struct subscription_request *subscription_request(const struct subscription *s);
 struct slice subscription_ns(const struct subscription *s);
+/* What it is told that is no event: the configuration's, or nothing. */
+enum config_control subscription_control(const struct subscription *s, const struct config *config);
 /* Whether one of its topics and patterns matches. */
 bool subscription_wants_topic(const struct subscription *s, struct slice topic);
 /* Whether it wants events of this type (SLICE_NONE: the event has none). */

@@ -13,8 +13,9 @@ struct gap_offer {
 
 static void tell_gap(struct stream *s, const struct note_gap *gap, uint64_t from)
 {
-    client_put_control(&s->client, gap_event(s->shared->config, gap->moves ? gap->to : 0, from,
-                                             gap->to, gap->reason));
+    const struct config *config = s->shared->config;
+    client_put_control(&s->client, gap_event(config, subscription_control(s->client.sub, config),
+                                             gap->moves ? gap->to : 0, from, gap->to, gap->reason));
     metrics_add(s->shared->metrics, gap_metric(gap->reason), 1);
     stream_mark_dirty(s);
 }

@@ -52,14 +52,6 @@ void stream_account(struct stream *s)
         (void)stream_flow_account(s);
 }
 
-void stream_mark_dirty(struct stream *s)
-{
-    if (s->dirty || s->blocked || s->fd < 0 || s->over_soon)
-        return;
-    s->dirty = true;
-    TAILQ_INSERT_TAIL(&s->shared->dirty, s, dirty_link);
-}
-
 /* --- ending ---------------------------------------------------------------------------------- */
 
 static void unsubscribe(struct stream *s)
@@ -144,32 +136,6 @@ static void stream_gone(struct stream *s)
 }
 
 /* --- reading the log ------------------------------------------------------------------------- */
-
-static void send_read(struct stream *s, enum cursor_kind kind, uint64_t cursor)
-{
-    struct stream_shared *shared = s->shared;
-    struct note_read *note = mem_zero(1, sizeof(*note));
-    note->note.kind = NOTE_READ;
-    note->worker = shared->worker;
-    note->owner = s;
-    note->sub = subscription_ref(s->client.sub);
-    note->kind = kind;
-    note->cursor = cursor;
-    note->gap_told = s->gap_told;
-    client_room(&s->client, &shared->limits, &note->max_events, &note->max_bytes);
-    note->budget = s->client.replayed < shared->config->replay_max_events
-                       ? shared->config->replay_max_events - s->client.replayed
-                       : 0;
-    s->read = note;
-    client_read_begin(&s->client);
-    inbox_push(bus_inbox(shared->node->bus), &note->note.item);
-}
-
-void stream_read_page(struct stream *s)
-{
-    if (s->client.state == CLIENT_REPLAY && !s->client.reading)
-        send_read(s, CURSOR_ID, s->client.cursor);
-}
 
 /* A stream that is behind reads its next page once half of its queue is free: at the pace the
  * socket drains. */
@@ -505,7 +471,7 @@ struct stream *stream_open(struct stream_shared *shared, void *connection,
     s->counted_state = CLIENT_OPENING;
     metrics_add(shared->metrics, M_CLIENTS_OPENING, 1);
     metrics_add(shared->metrics, M_STREAMS_OPENED, 1);
-    send_read(s, kind, cursor);
+    stream_read_first(s, kind, cursor);
     set_lifetime(s);
     return s;
 }

@@ -96,6 +96,16 @@ static inline struct stream *stream_of_lease(struct lease *lease)
     return (struct stream *)(void *)(lease + 1);
 }
 
+/* It has something to send: it is flushed at the end of the turn, unless its socket is not ready.
+ */
+static inline void stream_mark_dirty(struct stream *s)
+{
+    if (s->dirty || s->blocked || s->fd < 0 || s->over_soon)
+        return;
+    s->dirty = true;
+    TAILQ_INSERT_TAIL(&s->shared->dirty, s, dirty_link);
+}
+
 /* What its answer has begun with. */
 struct stream_form {
     bool chunked;               /* its body goes in HTTP chunks; else it ends with the connection */
@@ -123,9 +133,6 @@ uint64_t stream_spread(uint64_t low, uint64_t high);
 
 /* Brings the gauges up to what the stream is now. */
 void stream_account(struct stream *s);
-/* It has something to send: it is flushed at the end of the turn, unless its socket is not ready.
- */
-void stream_mark_dirty(struct stream *s);
 /* What time it is for events. */
 struct event_clock stream_clock(const struct stream_shared *shared);
 /* What became of an event that it was offered, where that is more than to be queued. False: the

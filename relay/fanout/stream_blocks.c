@@ -11,7 +11,7 @@
 
 bool stream_blocks_are_on(const struct stream *s)
 {
-    return s->shared->config->control_events == CONTROL_ON && s->client.state != CLIENT_OPENING;
+    return stream_control(s) == CONTROL_ON && s->client.state != CLIENT_OPENING;
 }
 
 /* Without a lease nobody can be found by the id, so it is made when it is told. */
@@ -36,7 +36,7 @@ void stream_blocks_put_connected(struct stream *s, uint64_t start)
     const struct strings *topics = &request->topics;
     bool from_zero = request->cursor == CURSOR_ID && request->cursor_value == 0 && !start;
     struct buf json = {0}, frame = {0};
-    if (shared->config->control_events != CONTROL_ON) {
+    if (stream_control(s) != CONTROL_ON) {
         if (start || from_zero)
             client_stand_at(&s->client, start);
         return;
@@ -91,7 +91,7 @@ void stream_blocks_put_shutdown(struct stream *s, const char *reason)
 static bool is_position_due(const struct stream *s)
 {
     const struct client *c = &s->client;
-    return s->shared->config->control_events != CONTROL_OFF && c->state == CLIENT_LIVE &&
+    return stream_control(s) != CONTROL_OFF && c->state == CLIENT_LIVE &&
            (c->out.told < client_position(c) || c->out.owes_id);
 }
 

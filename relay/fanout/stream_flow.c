@@ -75,7 +75,7 @@ static void cancel_flush(struct stream_flow *flow)
 
 static uint64_t flush_ms(const struct stream *s)
 {
-    uint64_t asked = subscription_request(s->client.sub)->flush_ms;
+    uint64_t asked = subscription_request(s->client.sub)->flow.flush_ms;
     return asked ? asked : s->shared->config->flush_ms;
 }
 

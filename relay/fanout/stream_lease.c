@@ -134,7 +134,7 @@ static struct lease_terms terms_of(const struct stream *s)
     const struct config *config = s->shared->config;
     const struct grant *grant = subscription_request(s->client.sub)->grant;
     return (struct lease_terms){grant_fields(grant)->exp_s, config->auth_leeway_ms,
-                                config->control_events == CONTROL_ON ? config->auth_notice_ms : 0};
+                                stream_control(s) == CONTROL_ON ? config->auth_notice_ms : 0};
 }
 
 void stream_lease_renew(struct stream *s)

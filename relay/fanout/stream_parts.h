@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the parts of a stream share, for them only: stream.c (opening, reading the log, sending,
+/* What the parts of a stream share, for them only: stream.c (opening, sending,
  * time, ending), stream_blocks.c (the blocks that are no events), stream_lease.c (what a grant adds
- * to its life), stream_flow.c (when it is sent what waits, and how it falls behind). */
+ * to its life), stream_flow.c (when it is sent what waits, and how it falls behind),
+ * stream_read.c (asking for the log). */
 #pragma once
 #include "relay/fanout/stream.h"
+
+static inline enum config_control stream_control(const struct stream *s)
+{
+    return subscription_control(s->client.sub, s->shared->config);
+}
 
 /* stream_blocks.c. Whether it may be told what is no event: relay.connected has come before. */
 bool stream_blocks_are_on(const struct stream *s);
@@ -36,7 +42,9 @@ enum lease_due stream_lease_due(struct stream *s, uint64_t *left_ms);
 /* When to ask that next, by the monotonic clock; UINT64_MAX: never. */
 uint64_t stream_lease_due_ms(struct stream *s);
 
-/* stream.c. Reads the log's next page, if it still needs one. */
+/* stream_read.c. Asks for what it begins with, and then for the log's next page, if it still needs
+ * one. */
+void stream_read_first(struct stream *s, enum cursor_kind kind, uint64_t cursor);
 void stream_read_page(struct stream *s);
 
 /* stream_flow.c. Something is pending: sees to it that it goes out in time. */

@@ -54,6 +54,8 @@ static const struct discipline_refusal refusals[DISCIPLINE_FAULTS] = {
     [DISCIPLINE_AUTHORIZATION_TWICE] = {400, "Authorization: stands twice, expected once", true},
     [DISCIPLINE_ORIGIN_TWICE] = {400, "Origin: stands twice, expected once", true},
     [DISCIPLINE_LAST_EVENT_ID_TWICE] = {400, "Last-Event-ID: stands twice, expected once", true},
+    [DISCIPLINE_SSE_SLOW_TWICE] = {400, "X-SSE-Slow: stands twice, expected once", true},
+    [DISCIPLINE_SSE_BUFFER_TWICE] = {400, "X-SSE-Buffer: stands twice, expected once", true},
     [DISCIPLINE_CONTENT_TYPE_TWICE] = {400, "Content-Type: stands twice, expected once", true},
     [DISCIPLINE_CONTENT_ENCODING_TWICE] = {400, "Content-Encoding: stands twice, expected once",
                                            true},
@@ -78,6 +80,8 @@ enum known {
     K_AUTHORIZATION,
     K_ORIGIN,
     K_LAST_EVENT_ID,
+    K_SSE_SLOW,
+    K_SSE_BUFFER,
     K_CONTENT_TYPE,
     K_CONTENT_ENCODING,
     K_EXPECT,
@@ -95,6 +99,8 @@ static const struct {
     [K_AUTHORIZATION] = {KNOWN("Authorization"), DISCIPLINE_AUTHORIZATION_TWICE},
     [K_ORIGIN] = {KNOWN("Origin"), DISCIPLINE_ORIGIN_TWICE},
     [K_LAST_EVENT_ID] = {KNOWN("Last-Event-ID"), DISCIPLINE_LAST_EVENT_ID_TWICE},
+    [K_SSE_SLOW] = {KNOWN("X-SSE-Slow"), DISCIPLINE_SSE_SLOW_TWICE},
+    [K_SSE_BUFFER] = {KNOWN("X-SSE-Buffer"), DISCIPLINE_SSE_BUFFER_TWICE},
     [K_CONTENT_TYPE] = {KNOWN("Content-Type"), DISCIPLINE_CONTENT_TYPE_TWICE},
     [K_CONTENT_ENCODING] = {KNOWN("Content-Encoding"), DISCIPLINE_CONTENT_ENCODING_TWICE},
     [K_EXPECT] = {KNOWN("Expect"), DISCIPLINE_EXPECT},
@@ -233,6 +239,8 @@ enum discipline_fault discipline_judge(const struct discipline_message *m,
     facts.authorization = slice_trim(values[K_AUTHORIZATION]);
     facts.origin = slice_trim(values[K_ORIGIN]);
     facts.last_event_id = slice_trim(values[K_LAST_EVENT_ID]);
+    facts.slow = slice_trim(values[K_SSE_SLOW]);
+    facts.buffer = slice_trim(values[K_SSE_BUFFER]);
     facts.content_type = slice_trim(values[K_CONTENT_TYPE]);
     *out = facts;
     return DISCIPLINE_FINE;

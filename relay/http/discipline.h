@@ -47,7 +47,7 @@ struct discipline_facts {
     struct slice path;  /* "*" for OPTIONS only, else from the first slash on; still encoded */
     struct slice query; /* behind the first question mark, still encoded; SLICE_NONE: no mark */
     struct slice host;  /* host[:port], the target's before that of Host; may be empty */
-    struct slice authorization, origin, last_event_id, content_type;
+    struct slice authorization, origin, last_event_id, content_type, slow, buffer;
     enum discipline_body body;
     uint64_t content_length; /* with DISCIPLINE_LENGTH */
     enum discipline_coding coding;
@@ -88,6 +88,8 @@ enum discipline_fault {
     DISCIPLINE_AUTHORIZATION_TWICE,
     DISCIPLINE_ORIGIN_TWICE,
     DISCIPLINE_LAST_EVENT_ID_TWICE,
+    DISCIPLINE_SSE_SLOW_TWICE,
+    DISCIPLINE_SSE_BUFFER_TWICE,
     DISCIPLINE_CONTENT_TYPE_TWICE,
     DISCIPLINE_CONTENT_ENCODING_TWICE,
     DISCIPLINE_CONTENT_ENCODING_LIST,

@@ -90,7 +90,9 @@ static void make_view(struct front_call *call)
     request->view = (struct request_view){.query = request->query,
                                           .query_count = request->query_count,
                                           .last_event_id = request->facts.last_event_id,
-                                          .content_type = request->facts.content_type};
+                                          .content_type = request->facts.content_type,
+                                          .slow = request->facts.slow,
+                                          .buffer = request->facts.buffer};
 }
 
 static enum MHD_Result handle(struct front_call *call)

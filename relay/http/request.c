@@ -266,6 +266,36 @@ static enum err parse_heartbeat(const struct request_view *view, const struct co
     return ERR_INVALID;
 }
 
+/* The query wins over the header, and what a client says over what its path has. */
+static enum err parse_flow(const struct request_view *view, const struct config *config,
+                           struct subscription_request *r, struct problem *problem)
+{
+    const struct {
+        const char *name;
+        struct slice header;
+    } asked[] = {{"slow", view->slow},
+                 {"buffer", view->buffer},
+                 {"flush", SLICE_NONE},
+                 {"control", SLICE_NONE}};
+    for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
+        struct slice text;
+        enum err e = find_single(view, asked[i].name, &text, problem);
+        if (e != OK)
+            return e;
+        text = text.ptr ? text : asked[i].header;
+        if (!text.ptr)
+            continue;
+        buf_clear(&problem->detail);
+        if (flow_request_set(&r->flow, asked[i].name, text, config, &problem->detail) == OK)
+            continue;
+        problem->status = 400;
+        buf_puts(&problem->detail, ", not ");
+        request_show(problem, text);
+        return ERR_INVALID;
+    }
+    return OK;
+}
+
 /* How refusals come is looked at where they are made: docs/protocol.md, 14.3. */
 static enum err check_errors(const struct request_view *view, struct problem *problem)
 {
@@ -292,6 +322,8 @@ enum err request_parse_stream(const struct request_view *view, const struct conf
         e = parse_cursor(view, config, now_us, &r, problem);
     if (e == OK)
         e = parse_heartbeat(view, config, &r, problem);
+    if (e == OK)
+        e = parse_flow(view, config, &r, problem);
     if (e == OK)
         e = check_errors(view, problem);
     if (e == OK)

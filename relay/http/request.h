@@ -17,6 +17,7 @@ struct request_view {
     size_t query_count;
     struct slice last_event_id; /* header, SLICE_NONE when absent */
     struct slice content_type;  /* header */
+    struct slice slow, buffer;  /* X-SSE-Slow, X-SSE-Buffer; SLICE_NONE when absent */
     struct slice body;
     /* Who asks, and what his URL stands for; borrowed: */
     const struct grant *grant;    /* NULL: without authentication */

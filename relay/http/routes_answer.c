@@ -88,7 +88,7 @@ void routes_reply_no_method(struct routes *r, struct front_call *call, const cha
 /* Cache-Control is for libraries that stand in for EventSource. */
 static void put_allowed_headers(const struct routes *r, struct buf *b)
 {
-    buf_puts(b, "Content-Type, Last-Event-ID, Cache-Control");
+    buf_puts(b, "Content-Type, Last-Event-ID, Cache-Control, X-SSE-Slow, X-SSE-Buffer");
     if (admission_auth(r->admission))
         buf_puts(b, ", Authorization");
     for (size_t i = 0; i < r->config->cors_headers.count; i++)

@@ -184,6 +184,8 @@ void routes_serve_events(struct routes *r, struct routes_visit *v)
     } else {
         if (v->hit.heartbeat_event)
             request.heartbeat_event = slice_dup(slice_of(v->hit.heartbeat_event));
+        if (v->hit.route)
+            flow_request_merge(&request.flow, &v->hit.flow);
         request.grant = v->grant ? grant_ref(v->grant) : NULL;
         request.route_grants = view.topics_are_granted;
         request.route_requires = v->hit.route && v->hit.needs_roles;

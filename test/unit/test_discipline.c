@@ -251,6 +251,8 @@ static const struct refused {
     R(A "Authorization: Bearer a\nauthorization: Bearer b\n", AUTHORIZATION_TWICE),
     R(A "Origin: http://a\nOrigin: http://a\n", ORIGIN_TWICE),
     R(A "Last-Event-ID: 1\nlast-event-id: 2\n", LAST_EVENT_ID_TWICE),
+    R(A "X-SSE-Slow: block\nx-sse-slow: block\n", SSE_SLOW_TWICE),
+    R(A "X-SSE-Buffer: 1\nx-sse-buffer: 2\n", SSE_BUFFER_TWICE),
     R(P "Content-Type: text/plain\nContent-Type: application/json\n", CONTENT_TYPE_TWICE),
     R(P "Content-Encoding: gzip\nContent-Encoding: gzip\n", CONTENT_ENCODING_TWICE),
     /* codings of the body */

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "relay/core/flow_request.h"
+
+#include <assert.h>
+#include <string.h>
+
+enum { FLUSH_LEAST_MS = 20, FLUSH_GREATEST_MS = 60000, BUFFER_GREATEST = 65536 };
+
+const char *const flow_request_slow_words[] = {"block", "drop-oldest", "drop-newest", "disconnect",
+                                               NULL};
+static_assert(sizeof(flow_request_slow_words) / sizeof(char *) == SLOW_COUNT + 1,
+              "a word for each policy");
+
+static bool is_allowed(const struct config *config, const char *word)
+{
+    return !config || strings_have(&config->slow_allowed, slice_of(word));
+}
+
+static enum err set_slow(struct flow_request *f, struct slice text, const struct config *config,
+                         struct buf *why)
+{
+    for (size_t i = 0; i < SLOW_COUNT; i++)
+        if (slice_is(text, flow_request_slow_words[i]) &&
+            is_allowed(config, flow_request_slow_words[i])) {
+            f->slow = (enum slow_policy)i;
+            f->has_slow = true;
+            return OK;
+        }
+    const char *sep = "slow: expected ";
+    for (size_t i = 0; i < SLOW_COUNT; i++)
+        if (is_allowed(config, flow_request_slow_words[i])) {
+            buf_puts(why, sep);
+            buf_puts(why, flow_request_slow_words[i]);
+            sep = " or ";
+        }
+    if (sep[0] == 's')
+        buf_puts(why, "slow: expected none, as slow.allowed is empty");
+    return ERR_INVALID;
+}
+
+static enum err set_buffer(struct flow_request *f, struct slice text, const struct config *config,
+                           struct buf *why)
+{
+    uint64_t n, most = config ? config->queue_max_events : BUFFER_GREATEST;
+    if (slice_u64(text, most, &n) == OK && n > 0) {
+        f->buffer = (uint32_t)n;
+        return OK;
+    }
+    buf_printf(why, "buffer: expected a number of events from 1 to %llu", (unsigned long long)most);
+    return ERR_INVALID;
+}
+
+static enum err set_flush(struct flow_request *f, struct slice text, const struct config *config,
+                          struct buf *why)
+{
+    uint64_t ms, least = config ? config->flush_min_ms : FLUSH_LEAST_MS;
+    uint64_t most = config ? config->flush_max_ms : FLUSH_GREATEST_MS;
+    if (slice_duration_ms(text, &ms) == OK && ms >= least && ms <= most) {
+        f->flush_ms = (uint32_t)ms;
+        return OK;
+    }
+    buf_printf(why, "flush: expected a duration such as 500ms, from %llums to %llums",
+               (unsigned long long)least, (unsigned long long)most);
+    return ERR_INVALID;
+}
+
+enum err flow_request_set(struct flow_request *f, const char *name, struct slice text,
+                          const struct config *config, struct buf *why)
+{
+    if (strcmp(name, "slow") == 0)
+        return set_slow(f, text, config, why);
+    if (strcmp(name, "buffer") == 0)
+        return set_buffer(f, text, config, why);
+    if (strcmp(name, "flush") == 0)
+        return set_flush(f, text, config, why);
+    f->has_control = true;
+    f->no_controls = slice_is(text, "off");
+    if (f->no_controls || slice_is(text, "on"))
+        return OK;
+    buf_puts(why, "control: expected on or off");
+    return ERR_INVALID;
+}
+
+void flow_request_merge(struct flow_request *f, const struct flow_request *other)
+{
+    f->flush_ms = f->flush_ms ? f->flush_ms : other->flush_ms;
+    f->buffer = f->buffer ? f->buffer : other->buffer;
+    if (!f->has_slow) {
+        f->slow = other->slow;
+        f->has_slow = other->has_slow;
+    }
+    if (!f->has_control)
+        f->no_controls = other->no_controls;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a stream asks of its flow: `slow`, `buffer`, `flush`, `control` of docs/protocol.md, 4.8. No
+ * I/O. */
+#pragma once
+#include "common/buf.h"
+#include "common/err.h"
+#include "relay/config/config.h"
+
+struct flow_request {
+    uint32_t flush_ms;         /* 0: as configured */
+    uint32_t buffer;           /* events; 0: queue.max_events */
+    enum slow_policy slow : 8; /* where it asks for one: */
+    bool has_slow;
+    bool has_control, no_controls; /* as with control_events=off */
+};
+
+/* The words, NULL-terminated, by enum slow_policy. */
+extern const char *const flow_request_slow_words[];
+
+/* @name: one of the four. @config: what a client may ask for; NULL: whoever runs the relay asks.
+ * ERR_INVALID: *why becomes "slow: expected …", without what was given. */
+NODISCARD enum err flow_request_set(struct flow_request *f, const char *name, struct slice text,
+                                    const struct config *config, struct buf *why);
+/* What @f does not say, @other does. */
+void flow_request_merge(struct flow_request *f, const struct flow_request *other);
