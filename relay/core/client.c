@@ -240,12 +240,22 @@ push_waiting(struct client *c, const struct client_limits *limits, struct event 
     return pend(c, limits, event_lane(ev));
 }
 
+/* Nothing is pending: only the queue counts. An empty one takes any event. */
+static inline bool queue_fits(const struct client *c, const struct client_limits *limits,
+                              size_t bytes)
+{
+    uint32_t count = c->out.queue.ring.count;
+    return count == 0 || (count < limits->max_events && count < c->buffer &&
+                          c->out.bytes + bytes <= limits->max_bytes);
+}
+
 enum client_push client_push(struct client *c, const struct client_limits *limits, struct event *ev)
 {
     uint64_t id = event_id(ev);
+    bool plain = event_is_plain(ev);
     if (c->state == CLIENT_CLOSING || (id && id <= c->cursor))
         return CLIENT_SKIPPED;
-    if (!is_wanted(c, ev)) {
+    if (!(plain && c->any_type) && !is_wanted_special(c, ev)) {
         if (c->state == CLIENT_LIVE && id)
             c->cursor = id;
         return CLIENT_SKIPPED;
@@ -254,9 +264,9 @@ enum client_push client_push(struct client *c, const struct client_limits *limit
         return hold(c, limits, ev);
     if (c->state != CLIENT_LIVE && id)
         return CLIENT_SKIPPED;
-    if (c->state == CLIENT_LIVE && (c->out.waits || event_lane(ev) != LANE_INSTANT))
+    if (c->out.waits || (!plain && c->state == CLIENT_LIVE && event_lane(ev) != LANE_INSTANT))
         return push_waiting(c, limits, ev);
-    if (!fits(c, limits, event_frame(ev).len)) {
+    if (!queue_fits(c, limits, event_frame(ev).len)) {
         enum client_push pushed = overflow(c, limits, ev);
         if (pushed != CLIENT_QUEUED)
             return pushed;

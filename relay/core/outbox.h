@@ -76,7 +76,7 @@ struct outbox {
     bool has_hole : 1; /* the block of the latest drop is still to be made: outbox_settle() */
     bool waits : 1;    /* something is pending */
     bool is_due : 1;   /* … and to be committed as soon as the queue is empty */
-    bool offered : 1;  /* a write is being made: nothing is taken off meanwhile */
+    bool offered;      /* a write is being made: nothing is taken off meanwhile */
     uint64_t told;     /* the highest id that the client has been sent, or will from the queue */
     struct frame_queue queue;
     size_t bytes;             /* queued; plain, also where the stream is compressed */
