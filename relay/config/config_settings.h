@@ -8,7 +8,7 @@
 #include "relay/kit/log.h"
 
 enum config_control { CONTROL_ON, CONTROL_ID, CONTROL_OFF };
-/* What becomes of a stream whose client does not keep up: docs/protocol.md, 4.8. */
+/* What becomes of a stream whose client does not keep up: docs/protocol.md, 4.7. */
 enum slow_policy {
     SLOW_BLOCK, /* it reads on from the log */
     SLOW_DROP_OLDEST,

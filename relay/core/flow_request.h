@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a stream asks of its flow: `slow`, `buffer`, `flush`, `control` of docs/protocol.md, 4.8. No
+/* What a stream asks of its flow: `slow`, `buffer`, `flush`, `control` of docs/protocol.md, 4.7. No
  * I/O. */
 #pragma once
 #include "common/buf.h"

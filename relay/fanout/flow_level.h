@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* How long one connection's lanes wait: the flush interval, which grows while its socket does not
- * keep up and shrinks again slowly (FLOW control, docs/protocol.md, 4.8). No I/O, no clock. */
+ * keep up and shrinks again slowly (FLOW control, docs/protocol.md, 4.7). No I/O, no clock. */
 #pragma once
 #include <stdint.h>
 

@@ -144,7 +144,7 @@ def test_chunks_that_the_socket_takes_in_pieces(redis, relay_factory, park, sse_
 
 @pytest.mark.parametrize("gzip", [False, True])
 def test_who_is_too_slow_has_the_chunk_it_began_and_a_clean_end(redis, relay_factory, park, sse_connect, doors, gzip):
-    relay = relay_factory({"queue.max_bytes": "64KB"}, park=park, compress=">")
+    relay = relay_factory({"queue.max_bytes": "64KB"}, park=park, compress=">", slow="disconnect")
     slow = sse_connect(relay, "t", receive_buffer=4096, gzip=gzip)
     slow.stop_reading()
     noise = random.Random(3)  # which compression cannot make small

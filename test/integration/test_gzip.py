@@ -211,7 +211,7 @@ def test_end_of_life_is_a_whole_stream(redis, relay_factory, swarm, doors, publi
 
 
 def test_slow_client_is_ended_between_two_events_and_can_resume(redis, relay_factory, sse_connect, doors):
-    relay = relay_factory({"compress": ">", "queue.max_bytes": "256KB"})
+    relay = relay_factory({"compress": ">", "queue.max_bytes": "256KB", "slow": "disconnect"})
     slow = sse_connect(relay, "z", receive_buffer=8192, gzip=True)
     fast = sse_connect(relay, "z", gzip=True)
     slow.stop_reading()

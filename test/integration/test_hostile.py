@@ -317,7 +317,7 @@ def read_once_it_is_ended(relay, slow, most=2 * 256 * 1024):
 
 
 def test_reader_that_stops_is_ended_between_two_events_and_can_resume(redis, relay_factory, sse_connect, doors):
-    relay = relay_factory({"queue.max_bytes": "256KB"})
+    relay = relay_factory({"queue.max_bytes": "256KB", "slow": "disconnect"})
     slow = sse_connect(relay, "t", receive_buffer=8192, gzip=False)
     fast = [sse_connect(relay, "t") for _ in range(3)]
     slow.stop_reading()
@@ -343,7 +343,7 @@ def test_reader_that_stops_is_ended_between_two_events_and_can_resume(redis, rel
 
 
 def test_reader_that_never_reads_again_costs_bounded_memory_and_goes(redis, relay_factory, sse_connect, doors):
-    relay = relay_factory({"queue.max_bytes": "64KB"})
+    relay = relay_factory({"queue.max_bytes": "64KB", "slow": "disconnect"})
     stalled = [sse_connect(relay, "t", receive_buffer=4096) for _ in range(20)]
     for client in stalled:
         client.stop_reading()
@@ -385,7 +385,7 @@ def test_bursts_do_not_cut_a_reader_that_reads(relay, sse_connect, doors):
 
 
 def test_queue_limit_in_events(redis, relay_factory, sse_connect, doors):
-    relay = relay_factory({"queue.max_events": 5, "queue.max_bytes": "64MB"})
+    relay = relay_factory({"queue.max_events": 5, "queue.max_bytes": "64MB", "slow": "disconnect"})
     slow = sse_connect(relay, "t", receive_buffer=4096, gzip=False)
     slow.stop_reading()
     for n in range(40):

@@ -118,18 +118,18 @@ def allowed_headers(headers):
 
 def test_preflight_allows_what_is_listed_and_no_more(relay_factory, redis):
     relay = relay_factory({"cors.origins": ORIGIN})
-    assert allowed_headers(preflight(relay)) == ["Content-Type", "Last-Event-ID", "Cache-Control"]
+    assert allowed_headers(preflight(relay)) == ["Content-Type", "Last-Event-ID", "Cache-Control", "X-SSE-Slow", "X-SSE-Buffer"]
     assert preflight(relay)["Access-Control-Allow-Methods"] == "GET, HEAD, OPTIONS"
     assert preflight(relay, path="/publish")["Access-Control-Allow-Methods"] == "POST, OPTIONS"
     more = relay_factory({"cors.origins": ORIGIN, "cors.headers": ["Authorization", "X-Trace"]})
-    assert allowed_headers(preflight(more))[3:] == ["Authorization", "X-Trace"]
+    assert allowed_headers(preflight(more))[5:] == ["Authorization", "X-Trace"]
     assert "Access-Control-Allow-Headers" not in preflight(more, "https://other.example")
 
 
 def test_as_many_headers_as_can_be_listed_fit_into_the_answer(relay_factory, redis):
     names = [f"X-{n:02}-".ljust(64, "a") for n in range(16)]
     relay = relay_factory({"cors.origins": ORIGIN, "cors.headers": names})
-    assert allowed_headers(preflight(relay))[3:] == names
+    assert allowed_headers(preflight(relay))[5:] == names
 
 
 def test_private_networks_are_open_to_origins_that_are_listed_by_name(relay_factory, redis):
