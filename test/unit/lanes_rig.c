@@ -28,10 +28,10 @@ void lanes_violated(struct lanes_world *w, const char *format, ...)
 static struct subscription *subscribe(const struct lanes_schedule *s)
 {
     struct subscription_request request = {.ns = mem_dup("default", 7),
-                                           .has_slow = true,
-                                           .slow = s->policy,
-                                           .buffer = s->max_events,
-                                           .no_controls = s->control != CONTROL_ON};
+                                           .flow = {.has_slow = true,
+                                                    .slow = s->policy,
+                                                    .buffer = s->max_events,
+                                                    .no_controls = s->control != CONTROL_ON}};
     request.topics.items = mem_zero(2, sizeof(char *));
     request.topics.items[request.topics.count++] = mem_dup("A", 1);
     request.topics.items[request.topics.count++] = mem_dup("B", 1);
@@ -192,23 +192,35 @@ static void pushed(struct lanes_world *w, enum client_push result)
     }
 }
 
+/* Nothing follows the event that ends a topic. */
+static bool has_ended(const struct lanes_world *w, const struct lanes_step *step)
+{
+    for (size_t i = 0; i < w->count; i++)
+        if (w->events[i].step.ends && w->events[i].step.topic == step->topic)
+            return true;
+    return false;
+}
+
 static void publish(struct lanes_world *w, const struct lanes_step *step)
 {
+    if (has_ended(w, step) && !step->ephemeral)
+        return;
     struct lanes_event *e = lanes_make(w, step);
     if (w->connected && w->client.state != CLIENT_CLOSING)
         pushed(w, client_push(&w->client, &w->limits, e->event));
 }
 
 /* It turns up after later ones. Whoever has had one of those cannot have it any more, which a gap
- * would tell. */
+ * would tell; whoever reads the log has it from there, or the bus reads once more. */
 static void publish_late(struct lanes_world *w, const struct lanes_step *step)
 {
     struct lanes_event *e = lanes_make(w, step);
     struct client *c = &w->client;
     if (!w->connected || c->state == CLIENT_CLOSING) {
         e->excused = e->id <= w->last_id || w->connected;
+    } else if (c->reading) {
+        e->excused = w->page.read || e->id <= c->cursor;
     } else if (c->cursor < e->id) {
-        e->excused = w->page.read && w->page.cursor >= e->id;
         pushed(w, client_push(c, &w->limits, e->event));
     } else {
         enum client_push result = client_push_late(c, &w->limits, e->event);

@@ -37,11 +37,12 @@ static void print_schedule(const struct lanes_schedule *s, size_t cut_at, uint64
     buf_reset(&text);
 }
 
-static void on_abort(int signal)
+static void on_abort(int number)
 {
-    (void)signal;
+    signal(number, SIG_DFL);
     if (under_way.schedule)
         print_schedule(under_way.schedule, under_way.cut_at, under_way.seed);
+    raise(number);
 }
 
 static struct lanes_result run(const struct lanes_schedule *s, size_t cut_at, uint64_t seed)
@@ -164,6 +165,7 @@ int main(void)
 {
     TCase *cases = tcase_create("client_lanes");
     signal(SIGABRT, on_abort);
+    signal(SIGSEGV, on_abort);
     tcase_set_timeout(cases, 280);
     tcase_add_test(cases, test_lanes_keep_what_is_promised_in_any_schedule);
     tcase_add_test(cases, test_lanes_may_be_cut_at_every_byte);
