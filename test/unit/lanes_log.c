@@ -6,11 +6,12 @@
 
 enum { PAGE_EVENTS = 3 };
 
-/* Some that are not wanted have another type, some are for others. */
+/* Some that are not wanted have another type; the others are for other people. */
 static struct event *make_event(struct lanes_world *w, const struct lanes_step *step, uint64_t id)
 {
     char data[24];
-    bool other_type = !step->wanted && w->count % 2, for_others = !step->wanted && !other_type;
+    bool other_type = !step->wanted && w->count % 2 && !w->schedule->all_types,
+         for_others = !step->wanted && !other_type;
     snprintf(data, sizeof(data), "%zu;", w->count);
     struct event_fields fields = {.id = id,
                                   .retry_ms = -1,
@@ -21,7 +22,7 @@ static struct event *make_event(struct lanes_world *w, const struct lanes_step *
                                   .type = slice_of(other_type ? "other" : "wanted"),
                                   .data = slice_of(data),
                                   .lane = step->lane,
-                                  .has_lane = true,
+                                  .has_lane = step->lane != LANE_INSTANT,
                                   .key = {&step->key, 1},
                                   .end = step->ends ? END_DONE : END_NONE};
     return event_new(&fields, w->now_us);

@@ -35,6 +35,8 @@ static struct subscription *subscribe(const struct lanes_schedule *s)
     request.topics.items = mem_zero(2, sizeof(char *));
     request.topics.items[request.topics.count++] = mem_dup("A", 1);
     request.topics.items[request.topics.count++] = mem_dup("B", 1);
+    if (s->all_types)
+        return subscription_new(&request);
     request.types.items = mem_zero(1, sizeof(char *));
     request.types.items[request.types.count++] = mem_dup("wanted", 6);
     return subscription_new(&request);

@@ -95,6 +95,7 @@ static void draw_head(struct lanes_schedule *s, struct rng *rng, bool rich)
     s->control = !rich || chance(rng, 80) ? CONTROL_ON : chance(rng, 50) ? CONTROL_ID : CONTROL_OFF;
     s->chunked = chance(rng, 50);
     s->slow_log = chance(rng, 40);
+    s->all_types = chance(rng, 50);
     s->max_events = chance(rng, 60) ? EVENTS : (uint32_t)(2 + rng_below(rng, 7));
     s->max_bytes = chance(rng, 80) ? BYTES : (uint32_t)(40 + rng_below(rng, 300));
 }
@@ -135,6 +136,7 @@ void lanes_schedule_put(const struct lanes_schedule *s, struct buf *b)
     buf_puts(b, s->chunked ? ",chunked" : "");
     buf_puts(b, s->control == CONTROL_OFF ? ",silent" : s->control == CONTROL_ID ? ",ids" : "");
     buf_puts(b, s->slow_log ? ",slow-log" : "");
+    buf_puts(b, s->all_types ? ",all-types" : "");
     if (s->max_events != EVENTS)
         buf_printf(b, ",events=%u", s->max_events);
     if (s->max_bytes != BYTES)
@@ -161,6 +163,7 @@ static bool read_head(struct lanes_schedule *s, char *head)
     while ((word = strtok_r(NULL, ",", &rest))) {
         s->chunked |= strcmp(word, "chunked") == 0;
         s->slow_log |= strcmp(word, "slow-log") == 0;
+        s->all_types |= strcmp(word, "all-types") == 0;
         if (strcmp(word, "silent") == 0)
             s->control = CONTROL_OFF;
         if (strcmp(word, "ids") == 0)

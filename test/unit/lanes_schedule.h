@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What happens to one stream and its client, step by step, drawn at random, and as a line of text:
  *
- *     POLICY[,chunked][,silent|,ids][,slow-log][,events=N][,bytes=N] STEP;STEP;...
+ *     POLICY[,chunked][,silent|,ids][,slow-log][,all-types][,events=N][,bytes=N] STEP;STEP;...
  *
  * The steps are those that docs/model/lanes.py prints, and some that are about bytes. */
 #pragma once
@@ -45,6 +45,7 @@ struct lanes_schedule {
     enum config_control control;
     bool chunked;
     bool slow_log; /* a read takes two ACT_PAGE, and live events are held meanwhile */
+    bool all_types;
     uint32_t max_events;
     uint32_t max_bytes;
     size_t count;

@@ -14,7 +14,7 @@
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { RUNS = 10000, CUT_SCHEDULES = 8 };
 #else
-enum { RUNS = 150000, CUT_SCHEDULES = 100 };
+enum { RUNS = 300000, CUT_SCHEDULES = 100 };
 #endif
 
 /* What runs now, for whoever is ended by an assertion in it. */
