@@ -256,6 +256,7 @@ test-steps:
 	@+$(MAKE) --no-print-directory format-check
 	@+$(MAKE) --no-print-directory shellcheck
 	@+$(MAKE) --no-print-directory check
+	@+$(MAKE) --no-print-directory model-lanes
 	@+$(MAKE) --no-print-directory integration
 	@+$(MAKE) --no-print-directory integration-handover
 	@+$(MAKE) --no-print-directory integration-second
@@ -268,10 +269,17 @@ torture: $(BINARY) ## nothing lost, nothing twice under every failure: [SECONDS=
 	@SSE_RELAY_BIN=$(abspath $(BINARY)) PYTHONDONTWRITEBYTECODE=1 $(PYTHON) test/torture/torture.py \
 		--seconds $(or $(SECONDS),120) $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(TORTURE_ARGS)
 
-# --- the model -------------------------------------------------------------------------------------------------------
-.PHONY: model
-model: ## check the model of the hand-over with spin (skipped where spin is not installed)
+# --- the models ------------------------------------------------------------------------------------------------------
+# What to run instead of what takes half a minute, for example LANES_ARGS='--random 600000 --length 6' (two minutes).
+LANES_ARGS ?=
+.PHONY: model model-handover model-lanes
+model: ## check the models of the hand-over and of the lanes
+	@+$(MAKE) --no-print-directory model-handover
+	@+$(MAKE) --no-print-directory model-lanes
+model-handover: ## check the model of the hand-over with spin (skipped where spin is not installed)
 	@CC=$(CC) docs/model/check
+model-lanes: ## check the id rule of the lanes: our rule holds, and each wrong one is caught
+	@timeout --kill-after=10 600 $(PYTHON) -B docs/model/lanes.py $(LANES_ARGS)
 
 # --- fuzzing and benchmarks ------------------------------------------------------------------------------------------
 .PHONY: fuzz

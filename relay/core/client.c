@@ -150,14 +150,16 @@ static enum client_push fall_behind(struct client *c, const struct outbox_teller
     return CLIENT_BEHIND;
 }
 
-/* What is over takes up no room. */
-static bool expire(struct client *c, const struct client_limits *limits)
+/* What is over takes up no room for @ev, which is about to be queued. */
+static bool expire(struct client *c, const struct client_limits *limits, const struct event *ev)
 {
     if (!c->out.has_ttl || !limits->now)
         return false;
     struct event_clock now = limits->now(limits->arg);
     client_settle(c, limits);
-    return outbox_expire(&c->out, &now, UINT32_MAX) > 0;
+    bool gone = outbox_expire(&c->out, &now, UINT32_MAX) > 0;
+    c->out.has_ttl |= event_has_ttl(ev);
+    return gone;
 }
 
 /* CLIENT_QUEUED: there is room for it now, or it may not be dropped. */
@@ -165,7 +167,7 @@ static enum client_push make_room(struct client *c, const struct client_limits *
                                   struct event *ev)
 {
     struct outbox_teller teller = teller_of(c, limits);
-    if (expire(c, limits) && fits(c, limits, event_frame(ev).len))
+    if (expire(c, limits, ev) && fits(c, limits, event_frame(ev).len))
         return CLIENT_QUEUED;
     switch (policy_of(c, limits)) {
     case SLOW_BLOCK:

@@ -215,6 +215,7 @@ static bool joins(const struct event *ev, const struct event *next)
 static size_t put_run(struct outbox *o, struct event *const *events, size_t count)
 {
     size_t run = 1;
+    o->has_ttl |= event_has_ttl(events[0]); /* outbox_expire() has looked only at the queue */
     while (run < count && joins(events[0], events[run]))
         run++;
     if (run == 1) {

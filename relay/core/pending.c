@@ -62,7 +62,7 @@ static void make_room(struct pending *p)
 {
     if (p->used < p->cap)
         return;
-    if (p->count >= p->used - p->used / 2) {
+    if (!p->cap || p->count > p->used / 2) {
         p->cap = p->cap ? 2 * p->cap : ITEMS_START;
         p->items = mem_resize(p->items, p->cap * sizeof(*p->items));
         return;
