@@ -5,7 +5,7 @@
 -- file.)
 --
 --   FCALL sse_publish 1 P:{ns} topic T [topic T2 …] data D [event E] [retry MS] [once K]
---         [once_ttl MS] [ephemeral 1|true|0|false] [priority N] [key K] [ttl MS] [match JSON object]
+--         [once_ttl MS] [ephemeral 1|true|0|false] [priority P] [key K] [ttl MS] [match JSON object]
 --       → id (of the first publish, if K was seen); nil for an ephemeral event. It always writes
 --         something, so that a WAIT behind it is for this event, whoever published it first. What
 --         each argument takes: docs/protocol.md, 8.1
@@ -48,7 +48,7 @@
 -- :ch:<topic> and :revoked. Arguments are pairs of name and value. What is wrong with one is told as
 -- "ERR <function>: <argument>: <reason>", and then nothing was changed. Ids are decimal text in
 -- every result and message: Lua itself would print 1.8e+15.
-local VERSION = 5
+local VERSION = 6
 
 local MAX_ID = 9007199254740991 -- 2^53 - 1: what JavaScript and Lua numbers hold exactly
 local MAX_TOPICS = 64
@@ -460,7 +460,7 @@ local function match_text(value)
     return literals == 2 * count and #written <= MAX_MATCH_BYTES and written or nil
 end
 
-local PRIORITIES = { low = true, normal = true, high = true }
+local PRIORITIES = { instant = true, batched = true, coalesced = true, appended = true }
 
 -- name → function(value): text for the log and JSON for the envelope, or nil and what is wrong.
 local OPTIONS = {
@@ -473,12 +473,10 @@ local OPTIONS = {
         return milliseconds(value, 1, MAX_ID)
     end,
     priority = function(value)
-        if find(value, '^%d$') then
-            return value, value
-        elseif PRIORITIES[value] then
+        if PRIORITIES[value] then
             return value, json(value)
         end
-        return nil, 'not low, normal, high or a number from 0 to 9'
+        return nil, 'not instant, batched, coalesced or appended'
     end,
     match = function(value)
         local written = match_text(value)
@@ -539,6 +537,23 @@ local function is_relays_key(e)
     return e.once_ttl and find(e.once, '^~')
 end
 
+-- What is merged belongs to one topic; and what is joined has neither an end nor a reconnection time
+-- of its own.
+local function priority_fault(e, given)
+    local fields, priority = e.fields, nil
+    for i = 1, #fields, 2 do
+        priority = fields[i] == 'priority' and fields[i + 1] or priority
+    end
+    if priority ~= 'coalesced' and priority ~= 'appended' then
+        return nil
+    elseif e.topics[2] then
+        return 'priority: ' .. priority .. ' together with several topics'
+    elseif priority == 'appended' and (given.ttl or given.retry) then
+        return 'priority: appended together with ttl or retry'
+    end
+    return nil
+end
+
 -- @args: alternating names and values, of FCALL or of an inbox entry. An event, or nil and
 -- "argument: reason".
 local function event_parse(space, args)
@@ -578,6 +593,10 @@ local function event_parse(space, args)
         return nil, 'once_ttl: without once'
     elseif e.ephemeral and e.once and not is_relays_key(e) then
         return nil, 'once: together with ephemeral, which has no id to remember'
+    end
+    local fault = given and given.priority and priority_fault(e, given)
+    if fault then
+        return nil, fault
     end
     return e
 end

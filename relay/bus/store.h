@@ -20,7 +20,6 @@ struct store_topic {
     char *name;
     uint64_t last; /* its last id; 0: not in the index */
     bool exact;    /* asked for by name, not only by a pattern */
-    enum topic_end end; /* it has ended, by the event `last` */
     uint64_t next; /* replay's: the log has nothing between what was read and this; 0: unread */
 };
 

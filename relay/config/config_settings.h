@@ -36,8 +36,6 @@ struct config {
     uint64_t slow_reads;         /* pages per worker and second */
     uint64_t slow_max_dropped;   /* events of one connection; 0: any number */
     uint64_t stall_timeout_ms;   /* 0: never */
-    uint64_t memory_events;      /* bytes of frames that wait; 0: any */
-    uint64_t snapshot_max, log_max_events_limit;
     uint64_t redis_check_ms;
     uint64_t tail_max_events, tail_max_bytes;
     uint64_t log_max_events, log_ttl_ms, index_ttl_ms, once_ttl_ms;

@@ -10,9 +10,6 @@ void note_read_free(struct note_read *read)
     for (size_t i = 0; i < read->count; i++)
         event_unref(read->events[i]);
     free(read->events);
-    for (size_t i = 0; i < read->end_count; i++)
-        free(read->ends[i].topic);
-    free(read->ends);
     subscription_unref(read->sub);
     free(read);
 }

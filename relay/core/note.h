@@ -48,13 +48,6 @@ struct note_name {
     char *ns, *name;
 };
 
-/* A topic that has ended, and by which event. */
-struct note_end {
-    char *topic;
-    uint64_t id;
-    enum topic_end reason;
-};
-
 /* A read of the log for one client. Belongs to the bus while it is there, but for `owner`. */
 struct note_read {
     struct note note;
@@ -77,8 +70,6 @@ struct note_read {
     bool final;   /* `end` meets the live events that this worker is sent after this note */
     struct event **events; /* counted references; gaps are among them as control frames */
     size_t count;
-    struct note_end *ends; /* of a final page: the exact topics that have ended up to `end` */
-    size_t end_count;
 };
 
 /* What a publisher can rely on after an error. */

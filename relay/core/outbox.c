@@ -208,6 +208,7 @@ bool outbox_wait_late(struct outbox *o, struct event *ev)
 static bool joins(const struct event *ev, const struct event *next)
 {
     return event_lane(ev) == LANE_APPENDED && event_has_slot_of(next, ev) &&
+           event_end(ev) == END_NONE && event_end(next) == END_NONE &&
            slice_eq(event_type(ev), event_type(next)) && !event_has_ttl(ev) && !event_has_ttl(next);
 }
 

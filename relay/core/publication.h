@@ -4,6 +4,7 @@
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
+#include "common/lane.h"
 #include "common/strings.h"
 
 #define PUBLICATION_TOPICS_MAX 64
@@ -32,7 +33,7 @@ struct publication {
     struct slice data;     /* UTF-8 without NUL; may be empty */
     struct slice event, once, key;
     struct slice match;           /* JSON without white space: an object of strings */
-    const char *priority;         /* "low", "normal", "high", "0" to "9"; NULL: absent. Not owned */
+    enum lane_kind lane;          /* where publication_has() says so */
     uint64_t ttl_ms, once_ttl_ms; /* 0: absent */
     uint64_t retry_ms;            /* where publication_has() says so: 0 is a value */
     bool ephemeral;

@@ -31,7 +31,7 @@ static struct slice field_text(const struct publication *p, enum publication_fie
     case FIELD_ONCE_TTL:
         return number_text(out, field, p->once_ttl_ms);
     case FIELD_PRIORITY:
-        return slice_of(p->priority);
+        return slice_of(lane_name(p->lane));
     case FIELD_KEY:
         return p->key;
     case FIELD_TTL:

@@ -73,9 +73,6 @@ static const struct rule rules[FIELD_COUNT] = {
     [FIELD_MATCH] = {.name = "match", .kind = KIND_MATCH, .least = 1, .greatest = MATCH_MAX},
 };
 
-static const char *const priorities[] = {"low", "normal", "high", "0", "1", "2", "3",
-                                         "4",   "5",      "6",    "7", "8", "9"};
-
 enum publication_field publication_field_find(struct slice name)
 {
     size_t i = 0;
@@ -124,7 +121,7 @@ void publication_put_expected(enum publication_field field, struct buf *b)
         buf_puts(b, "true or false");
         break;
     case KIND_PRIORITY:
-        buf_puts(b, "low, normal, high or a number from 0 to 9");
+        buf_puts(b, "instant, batched, coalesced or appended");
         break;
     case KIND_MATCH:
         buf_printf(b,
@@ -245,14 +242,6 @@ enum err publication_set_data(struct publication *p, struct slice data, uint64_t
     return OK;
 }
 
-static const char *priority_find(struct slice text)
-{
-    for (size_t i = 0; i < sizeof(priorities) / sizeof(*priorities); i++)
-        if (slice_is(text, priorities[i]))
-            return priorities[i];
-    return NULL;
-}
-
 /* --- match ----------------------------------------------------------------------------------- */
 
 /* Appends it without white space. False: it is not right. */
@@ -328,8 +317,7 @@ static bool set_plain(struct publication *p, enum publication_field field, struc
         p->ephemeral = slice_is(text, "true") || slice_is(text, "1");
         return p->ephemeral || slice_is(text, "false") || slice_is(text, "0");
     } else {
-        p->priority = priority_find(text);
-        return p->priority != NULL;
+        return lane_parse(text, &p->lane) == OK;
     }
     return true;
 }
@@ -372,6 +360,12 @@ enum err publication_check(const struct publication *p, struct buf *why)
         if (rules[field].needs && !has_any(p, rules[field].needs))
             return refuse_for(field, rules[field].needs_reason, why);
     }
+    bool merges = p->lane == LANE_COALESCED || p->lane == LANE_APPENDED;
+    if (merges && p->topics.count > 1)
+        return refuse_for(FIELD_PRIORITY,
+                          "one topic, of which coalesced and appended events are a part", why);
+    if (p->lane == LANE_APPENDED && has_any(p, BIT(FIELD_TTL) | BIT(FIELD_RETRY)))
+        return refuse_for(FIELD_PRIORITY, "appended without ttl and retry", why);
     if (p->topics.count == 0)
         return refuse_for(publication_has(p, FIELD_TOPICS) ? FIELD_TOPICS : FIELD_TOPIC,
                           "at least one topic to publish to", why);

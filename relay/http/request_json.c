@@ -72,6 +72,7 @@ static enum err json_field(struct request_draft *d, enum publication_field field
     switch (publication_field_kind(field)) {
     case KIND_TOPIC:
     case KIND_TEXT:
+    case KIND_PRIORITY:
         return json_text(d, field, value);
     case KIND_TOPICS:
         return json_topics(d, value);
@@ -79,8 +80,6 @@ static enum err json_field(struct request_draft *d, enum publication_field field
         return json_data(d, object);
     case KIND_MS:
         return json_integer(d, field, value);
-    case KIND_PRIORITY:
-        return cJSON_IsString(value) ? json_text(d, field, value) : json_integer(d, field, value);
     case KIND_FLAG:
         if (!cJSON_IsBool(value))
             return wrong_type(d, field);

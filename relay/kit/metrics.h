@@ -94,7 +94,7 @@ enum metric {
     M_REPAIRS,
     M_HOLES,        /* repairs of single topics */
     M_READS_MEMORY, /* clients' reads answered from memory … */
-    M_READS_LOG,   /* … and reads of the log for one or more of the others */
+    M_READS_LOG,    /* … and reads of the log for one or more of the others */
     M_READS_SLOW,
     M_INBOX_MOVED, /* entries moved on from inboxes */
     M_PUBLISH_REFUSED,

@@ -312,8 +312,7 @@ static void post_log(struct memory *m, struct memory_space *space, struct event_
         topics_prune(m, now_us); /* afterwards: it is the last in the list now, and stays */
 }
 
-/* Of the event on any of its topics; its match is put into @match. priority and key are for
- * policies that are yet to come. */
+/* Of the event on any of its topics; its match is put into @match. */
 static struct event_fields fields_of(const struct publication *p, struct slice ns,
                                      struct buf *match)
 {
@@ -327,6 +326,9 @@ static struct event_fields fields_of(const struct publication *p, struct slice n
         .type = p->event,
         .data = p->data,
         .match = readable ? buf_slice(match) : SLICE_NONE,
+        .lane = p->lane,
+        .has_lane = publication_has(p, FIELD_PRIORITY),
+        .key = p->key,
     };
 }
 

@@ -34,7 +34,7 @@ struct redis_probe {
     uint64_t due_since_us;  /* for PROBE_DUE */
     bool came, answered;    /* since the last tick */
     unsigned missed;
-    bool held, role_asked, slow; /* slow: the commands connection was, at the last tick */
+    bool held, role_asked, slow;     /* slow: the commands connection was, at the last tick */
     uint64_t held_since_us, held_us; /* within this period */
     struct log_limit refused_limit, missed_limit;
     ev_timer tick;

@@ -123,7 +123,7 @@ class Doors:
         pipe = self.redis.pipeline(transaction=False)
         for args in calls:
             pipe.fcall("sse_publish", 1, self.key(ns), *args)
-        return [int(id) for id in pipe.execute()]
+        return [int(id) if id else None for id in pipe.execute()]
 
     def xadd(self, topic, data="", ns="default", **options):
         flat = self._args(topic, data, options)

@@ -43,6 +43,7 @@ class Case:
         self.pairs, self.names, self.label = pairs, names, label
         self.arrives = [value_of(line).decode() for line in vector.get("arrives", ["data: x"])]
         self.delivered = vector.get("delivered", True)
+        self.is_brief = any(n == "ttl" and v.isdigit() and int(v) < 60000 for n, v in pairs)
         self.logged = vector.get("logged", True)
         self.log_field = None  # (name, value) in the log
 
@@ -195,6 +196,8 @@ def arrival_fault(case, blocks):
     lines = [list(block) for block in blocks]
     ids = [block.pop(0) for block in lines if block[0].startswith("id: ")]
     wanted = [case.arrives] if case.delivered else []
+    if not lines and case.is_brief:  # it was over before a socket was free
+        return None
     if lines != wanted or len(ids) != (len(wanted) if case.logged else 0):
         return f"{case.label}: arrived as {blocks}"
     return None

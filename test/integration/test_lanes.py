@@ -120,10 +120,10 @@ def test_who_does_not_want_a_value_keeps_the_one_before(relay, store, sse_connec
 
 @FORMS
 def test_a_position_lies_below_what_waits_and_a_resume_brings_it(relay, store, sse_connect, gzip):
-    stream = sse_connect(relay, "b.a", "other", params={"heartbeat": "1s", "event": "message"}, gzip=gzip)
-    first = store.one("b.a", "1")
+    stream = sse_connect(relay, "b.a", "other", params={"heartbeat": "1s", "event": "y"}, gzip=gzip)
+    first = store.one("b.a", "1", event="y")
     stream.wait_for(1)
-    second = store.one("b.a", "2")
+    second = store.one("b.a", "2", event="y")
     pending(relay, 1)
     passed = store.one("other", "of another type", event="x")
     blocks = len(stream.blocks)

@@ -40,7 +40,7 @@ def test_drain_moves_100_entries_unless_told_otherwise(r):
 
 def test_drain_is_the_same_as_publish(r):
     listener = Listener(r, pattern=f"{KEY}:ch:*")
-    options = ["event", "e", "retry", "5", "priority", "1", "key", "k", "ttl", "9", "match", '{"u":"1"}']
+    options = ["event", "e", "retry", "5", "priority", "batched", "key", "k", "ttl", "9", "match", '{"u":"1"}']
     inbox(r, "topic", "a", "data", "D", "topic", "b", *options)
     publish(r, "a", "b", data="D", **dict(zip(options[::2], options[1::2])))
     drain(r)

@@ -189,10 +189,10 @@ def test_64_topics_are_taken(r):
 
 
 def test_log_entry_holds_every_option(r):
-    new = publish(r, "a", data="D", event="E", retry="150", priority="high", key="K", ttl="60000",
+    new = publish(r, "a", data="D", event="E", retry="150", priority="batched", key="K", ttl="60000",
                   match=' {"user_id" : "42"} ')  # fmt: skip
     assert log(r, "a") == [
-        (int(new), {"data": "D", "prev": "0", "event": "E", "retry": "150", "priority": "high",
+        (int(new), {"data": "D", "prev": "0", "event": "E", "retry": "150", "priority": "batched",
                     "key": "K", "ttl": "60000", "match": '{"user_id":"42"}'})]  # fmt: skip
 
 
@@ -212,14 +212,14 @@ def test_event_names_lose_what_could_break_a_frame(r):
 def test_envelope_holds_the_whole_event(r):
     listener = Listener(r, f"{KEY}:ch:a.b")
     first = publish(r, "a.b", data="1")
-    second = publish(r, "a.b", data='é"\\/\n\t', event="E\u2028", retry="1500", priority="2",
+    second = publish(r, "a.b", data='é"\\/\n\t', event="E\u2028", retry="1500", priority="coalesced",
                      key="K", ttl="9007199254740991", match=' { "user_id" : "42", "url": "a\\/b" }',
                      ephemeral="0")  # fmt: skip
     heard = [json.loads(d) for _, d in listener.pending()]
     assert heard[0] == {"sse": 1, "id": first, "prev": "0", "topic": "a.b", "data": "1"}
     assert heard[1] == {
         "sse": 1, "id": second, "prev": first, "topic": "a.b", "data": 'é"\\/\n\t', "event": "E\u2028",
-        "retry": 1500, "priority": 2, "key": "K", "ttl": MAX_ID,
+        "retry": 1500, "priority": "coalesced", "key": "K", "ttl": MAX_ID,
         "match": {"user_id": "42", "url": "a/b"},
     }  # fmt: skip
 
@@ -361,7 +361,7 @@ BAD_PUBLISH = (
     + [("data", ["topic", "a", "data"]), ("data", GOOD + ["data", "y"])]
     + [("retry", GOOD + ["retry", v]) for v in ("", "-1", "1.5", "1e3", "0x10", " 5", "007", "86400001", "1" * 400)]
     + [("ttl", GOOD + ["ttl", v]) for v in ("soon", "-1", "0", "9007199254740992")]
-    + [("priority", GOOD + ["priority", v]) for v in ("", "urgent", "1.0", "10", "-1", "-")]
+    + [("priority", GOOD + ["priority", v]) for v in ("", "urgent", "low", "high", "5", "Batched", "-")]
     + [("ephemeral", GOOD + ["ephemeral", v]) for v in ("", "yes", "TRUE", "2")]
     + [("once", GOOD + ["once", v]) for v in ("", "k" * 257)]
     + [("once_ttl", GOOD + ["once", "k", "once_ttl", v]) for v in ("", "0", "-1", "1.5", "x", 2**53)]

@@ -242,8 +242,9 @@ START_TEST(test_a_batch_gets_rising_ids_and_null_where_there_is_none)
     note->request.items[1] = publication_of(ARGS("topic", "a", "topic", "b", "data", "2"));
     note->request.items[2] = publication_of(ARGS("topic", "a", "data", "3", "ephemeral", "1"));
     note->request.items[3] = publication_of(ARGS("topic", "a", "data", "4", "once", "k"));
-    note->request.items[4] = publication_of(ARGS("topic", "b", "data", "5", "priority", "9", "key",
-                                                 "x", "ttl", "1000", "match", "{\"u\":\"1\"}"));
+    note->request.items[4] =
+        publication_of(ARGS("topic", "b", "data", "5", "priority", "batched", "key", "x", "ttl",
+                            "1000", "match", "{\"u\":\"1\"}"));
     post(&note->note, NOTE_PUBLISH);
     struct note_events *events = (struct note_events *)expect(0, NOTE_EVENTS);
     ck_assert_uint_eq(events->count, 5); /* the second twice, the fourth not at all */

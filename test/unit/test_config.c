@@ -210,9 +210,6 @@ static const struct {
     {"slow.reads", "1 1000000", "0 1000001"},
     {"slow.max_dropped", "0 1 1000000000", "1000000001"},
     {"stall_timeout", "0 1s 1h", "999ms 61m"},
-    {"memory.events", "0 1MB 1GB", "1023KB"},
-    {"snapshot.max", "1 100000", "0 100001"},
-    {"log.max_events_limit", "1 100000000", "0 100000001"},
     {"publish.max_held_bytes", "0 64KB 64GB", "63KB 65GB"},
     {"cors.origins", "* https://a.example http://localhost:3000 http://[::1]:3000 app://x",
      "a.example https:// https://a/ https://a/b https://A.example https://a:0 https://a?b "

@@ -361,13 +361,14 @@ START_TEST(test_json_becomes_arguments_in_order)
 {
     expect_json("{\"topic\":\"a\",\"data\":\"x\"}", "topic|a|data|x");
     expect_json(
-        "{\"match\":{\"user_id\":\"42\",\"b\":\"\"},\"ttl\":5,\"key\":\"k\",\"priority\":\"high\","
+        "{\"match\":{\"user_id\":\"42\",\"b\":\"\"},\"ttl\":5,\"key\":\"k\",\"priority\":"
+        "\"batched\","
         "\"once\":\"o\",\"retry\":0,\"event\":\"e v\",\"data\":{\"a\": [1, \"b c\"]},"
         "\"topics\":[\"a\",\"b\",\"a\"]}",
-        "topic|a|topic|b|data|{\"a\":[1,\"b c\"]}|event|e v|retry|0|once|o|priority|high|key|k|"
+        "topic|a|topic|b|data|{\"a\":[1,\"b c\"]}|event|e v|retry|0|once|o|priority|batched|key|k|"
         "ttl|5|match|{\"user_id\":\"42\",\"b\":\"\"}");
-    expect_json("{\"topic\":\"a\",\"data\":\"\",\"ephemeral\":true,\"priority\":9}",
-                "topic|a|data||ephemeral|1|priority|9");
+    expect_json("{\"topic\":\"a\",\"data\":\"\",\"ephemeral\":true,\"priority\":\"batched\"}",
+                "topic|a|data||ephemeral|1|priority|batched");
     expect_json("{\"topic\":\"a\",\"data\":\"\",\"ephemeral\":false,\"once\":\"x\"}",
                 "topic|a|data||once|x");
     expect_json(" [ {\"topic\":\"a\",\"data\":1} , {\"topic\":\"b\",\"data\":\"],[{\\\"\"} ] ",
@@ -442,9 +443,10 @@ static const struct {
     {"{\"topic\":\"a\",\"data\":1,\"once\":\"a\\u0000b\"}", "once:", "control"},
     {"{\"topic\":\"a\",\"data\":1,\"once\":5}", "once:", "a string"},
     {"{\"topic\":\"a\",\"data\":1,\"key\":\"\"}", "key:", "1 to 256"},
-    {"{\"topic\":\"a\",\"data\":1,\"priority\":\"urgent\"}", "priority:", "low, normal, high"},
-    {"{\"topic\":\"a\",\"data\":1,\"priority\":10}", "priority:", "low, normal, high"},
-    {"{\"topic\":\"a\",\"data\":1,\"priority\":true}", "priority:", "low, normal, high"},
+    {"{\"topic\":\"a\",\"data\":1,\"priority\":\"urgent\"}",
+     "priority:", "instant, batched, coalesced"},
+    {"{\"topic\":\"a\",\"data\":1,\"priority\":10}", "priority:", "a string"},
+    {"{\"topic\":\"a\",\"data\":1,\"priority\":true}", "priority:", "a string"},
     {"{\"topic\":\"a\",\"data\":1,\"ttl\":0}", "ttl:", "at least 1"},
     {"{\"topic\":\"a\",\"data\":1,\"ttl\":null}", "ttl:", "at least 1"},
     {"{\"topic\":\"a\",\"data\":1,\"match\":{}}", "match:", "at least one member"},
@@ -588,12 +590,13 @@ END_TEST
 
 START_TEST(test_raw_body_is_the_data)
 {
-    char *text = publish_text("text/plain",
-                              "topic=a&ns=x&topic=b&event=e&retry=5&ephemeral=1&priority=low&key=k&"
-                              "ttl=9&match={ \"a\" : \"b\" }",
-                              SLICE_LIT("line\r\n\0two&x=%41"));
+    char *text =
+        publish_text("text/plain",
+                     "topic=a&ns=x&topic=b&event=e&retry=5&ephemeral=1&priority=batched&key=k&"
+                     "ttl=9&match={ \"a\" : \"b\" }",
+                     SLICE_LIT("line\r\n\0two&x=%41"));
     ck_assert_str_eq(text, "topic|a|topic|b|data|line\r\ntwo&x=%41|event|e|retry|5|ephemeral|1|"
-                           "priority|low|key|k|ttl|9|match|{\"a\":\"b\"}");
+                           "priority|batched|key|k|ttl|9|match|{\"a\":\"b\"}");
     free(text);
     text = publish_text("text/plain", "topic=a&ephemeral=false&once=o", SLICE_NONE);
     ck_assert_str_eq(text, "topic|a|data||once|o");
