@@ -167,7 +167,7 @@ def test_a_smaller_buffer_is_full_earlier(relay_factory, redis, doors, stalled):
         before = relay.metric("sse_relay_events_dropped_total", reason="policy")
         publish(doors, 1, 100)
         wait_until(lambda b=before: relay.metric("sse_relay_events_dropped_total", reason="policy") > b, "drops")
-        assert relay.metric("sse_relay_queued_events") <= 4  # and what tells of the drops
+        assert relay.metric("sse_relay_queued_events") <= 10  # of 100: what tells of drops counts, and who is going
         client.close()
         wait_until(lambda: relay.metric("sse_relay_clients", state="live") == 0, "its end")
 
