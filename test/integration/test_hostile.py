@@ -361,8 +361,9 @@ def test_reader_that_never_reads_again_costs_bounded_memory_and_goes(redis, rela
     relay.wait_clients(1)
 
 
-def test_slow_reader_of_a_long_replay_gets_all(relay, sse_connect, doors):
+def test_slow_reader_of_a_long_replay_gets_all(redis, relay_factory, sse_connect, doors):
     """The log is read at the pace of the socket: slow is no reason to be cut."""
+    relay = relay_factory({"queue.max_events": 256, "queue.max_bytes": "1MB"})
     start = sse_connect(relay, "t").last_event_id
     publish_much(doors, 300, 20_000)  # 6 MB
     client = sse_connect(relay, "t", last_event_id=start, receive_buffer=8192, wait=False)
