@@ -223,8 +223,6 @@ struct event *event_join(struct event *const *events, size_t count)
     for (size_t i = 0; i < count; i++)
         joined->count += events[i]->count;
     joined->arrival_us = last->arrival_us;
-    joined->end = last->end;
-    joined->special = last->special & HAS_END;
     joined->topic = (struct slice){(const char *)joined + topic, first->topic.len};
     set_frame(joined, frame, end - frame);
     return joined;

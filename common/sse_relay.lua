@@ -540,10 +540,7 @@ end
 -- What is merged belongs to one topic; and what is joined has neither an end nor a reconnection time
 -- of its own.
 local function priority_fault(e, given)
-    local fields, priority = e.fields, nil
-    for i = 1, #fields, 2 do
-        priority = fields[i] == 'priority' and fields[i + 1] or priority
-    end
+    local priority = given.priority
     if priority ~= 'coalesced' and priority ~= 'appended' then
         return nil
     elseif e.topics[2] then
@@ -579,7 +576,7 @@ local function event_parse(space, args)
             given = given or {}
             fault = given[name] and quote(name) .. ': given twice'
                 or event_set_option(e, name, value)
-            given[name] = true
+            given[name] = value
         end
         if fault then
             return nil, fault
@@ -594,7 +591,7 @@ local function event_parse(space, args)
     elseif e.ephemeral and e.once and not is_relays_key(e) then
         return nil, 'once: together with ephemeral, which has no id to remember'
     end
-    local fault = given and given.priority and priority_fault(e, given)
+    local fault = given and priority_fault(e, given)
     if fault then
         return nil, fault
     end

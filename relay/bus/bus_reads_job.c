@@ -42,8 +42,9 @@ static void note_put_gap(struct bus_job *job, uint64_t from, const struct replay
 {
     struct note_read *note = job->note;
     const struct config *config = job->sources->base->config;
-    note->events[note->count++] = gap_event(config, subscription_control(note->sub, config),
-                                            gap->moves ? gap->id : 0, from, gap->id, gap->reason);
+    note->events[note->count++] =
+        gap_event(config, subscription_control(note->sub, config->control_events),
+                  gap->moves ? gap->id : 0, from, gap->id, gap->reason);
     bus_outbox_count_gap(job->sources->outbox, gap->reason);
 }
 

@@ -157,11 +157,13 @@ const char *config_check_lane(const char *item)
     return "expected a topic or pattern, = and one of instant, batched, coalesced, appended";
 }
 
+const char *const config_check_slow_words[] = {"block", "drop-oldest", "drop-newest", "disconnect",
+                                               NULL};
+
 const char *config_check_slow(const char *item)
 {
-    static const char *const words[] = {"block", "drop-oldest", "drop-newest", "disconnect"};
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-        if (strcmp(item, words[i]) == 0)
+    for (size_t i = 0; config_check_slow_words[i]; i++)
+        if (strcmp(item, config_check_slow_words[i]) == 0)
             return NULL;
     return "expected block, drop-oldest, drop-newest or disconnect";
 }

@@ -13,6 +13,8 @@ const char *config_check_host(const char *item);
 const char *config_check_namespace(const char *item);
 const char *config_check_pattern(const char *item);
 const char *config_check_lane(const char *item); /* pattern=priority */
+/* The words of enum slow_policy, in its order; NULL-terminated. */
+extern const char *const config_check_slow_words[];
 const char *config_check_slow(const char *item);
 const char *config_check_printable(const char *item); /* may hold spaces */
 const char *config_check_word(const char *item);      /* printable ASCII without spaces */

@@ -18,8 +18,6 @@
 static const char *const level_choices[] = {"debug", "info", "warn", "error", NULL};
 static const char *const format_choices[] = {"logfmt", "json", NULL};
 static const char *const control_choices[] = {"on", "id", "off", NULL};
-static const char *const slow_choices[] = {"block", "drop-oldest", "drop-newest", "disconnect",
-                                           NULL};
 static const char *const park_choices[] = {"suspended", "handover", NULL};
 static_assert(sizeof(enum config_control) == sizeof(unsigned),
               "enum options are stored as unsigned");
@@ -646,7 +644,7 @@ const struct config_option config_table[] = {
      .initial = "block",
      .reloadable = true,
      .group = "Flow control",
-     .choices = slow_choices,
+     .choices = config_check_slow_words,
      .help = "What becomes of a stream that is full: it reads on from the log, drops, or ends"},
     {.name = "slow.allowed",
      .type = CONFIG_STRINGS,

@@ -47,10 +47,8 @@ static bool fits(const struct client *c, const struct client_limits *limits, siz
 
 static struct outbox_teller teller_of(const struct client *c, const struct client_limits *limits)
 {
-    struct outbox_teller teller = limits->teller;
-    if (subscription_request(c->sub)->flow.no_controls)
-        teller.control = CONTROL_OFF;
-    return teller;
+    const struct outbox_teller *teller = &limits->teller;
+    return (struct outbox_teller){teller->config, subscription_control(c->sub, teller->control)};
 }
 
 static enum slow_policy policy_of(const struct client *c, const struct client_limits *limits)
@@ -162,7 +160,7 @@ static bool expire(struct client *c, const struct client_limits *limits, const s
     return gone;
 }
 
-/* CLIENT_QUEUED: there is room for it now, or it may not be dropped. */
+/* Of a live client. CLIENT_QUEUED: there is room for it now, or it may not be dropped. */
 static enum client_push make_room(struct client *c, const struct client_limits *limits,
                                   struct event *ev)
 {
@@ -171,7 +169,7 @@ static enum client_push make_room(struct client *c, const struct client_limits *
         return CLIENT_QUEUED;
     switch (policy_of(c, limits)) {
     case SLOW_BLOCK:
-        if (c->state == CLIENT_LIVE && event_id(ev))
+        if (event_id(ev))
             return fall_behind(c, &teller);
         outbox_drop_newest(&c->out, ev, &teller);
         return CLIENT_DROPPED;
@@ -226,6 +224,13 @@ static enum client_push pend(struct client *c, const struct client_limits *limit
     return CLIENT_FLUSHED;
 }
 
+static void wait_for_commit(struct client *c, struct event *ev)
+{
+    outbox_wait(&c->out, ev, c->cursor);
+    if (event_id(ev))
+        c->cursor = event_id(ev);
+}
+
 /* Of a lane, or behind events that wait. */
 __attribute__((noinline)) static enum client_push
 push_waiting(struct client *c, const struct client_limits *limits, struct event *ev)
@@ -236,9 +241,7 @@ push_waiting(struct client *c, const struct client_limits *limits, struct event 
         if (pushed != CLIENT_QUEUED)
             return pushed;
     }
-    outbox_wait(&c->out, ev, c->cursor);
-    if (event_id(ev))
-        c->cursor = event_id(ev);
+    wait_for_commit(c, ev);
     return pend(c, limits, event_lane(ev));
 }
 
@@ -380,9 +383,7 @@ static void take_in(struct client *c, struct event *ev, bool merges)
         return;
     }
     outbox_supersede(&c->out, ev);
-    outbox_wait(&c->out, ev, c->cursor);
-    if (event_id(ev))
-        c->cursor = event_id(ev);
+    wait_for_commit(c, ev);
 }
 
 /* What was held while the last page was read follows it, if the outbox can take it all. */

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/core/flow_request.h"
 
-#include <assert.h>
 #include <string.h>
 
-enum { FLUSH_LEAST_MS = 20, FLUSH_GREATEST_MS = 60000, BUFFER_GREATEST = 65536 };
+#include "relay/config/config_check.h"
+#include "relay/config/config_table.h"
 
-const char *const flow_request_slow_words[] = {"block", "drop-oldest", "drop-newest", "disconnect",
-                                               NULL};
-static_assert(sizeof(flow_request_slow_words) / sizeof(char *) == SLOW_COUNT + 1,
-              "a word for each policy");
+/* What the relay's owner may give the option, and so a stream of a route, too. */
+static const struct config_option *option(const char *name)
+{
+    return config_table_find(slice_of(name));
+}
 
 static bool is_allowed(const struct config *config, const char *word)
 {
@@ -20,17 +21,17 @@ static enum err set_slow(struct flow_request *f, struct slice text, const struct
                          struct buf *why)
 {
     for (size_t i = 0; i < SLOW_COUNT; i++)
-        if (slice_is(text, flow_request_slow_words[i]) &&
-            is_allowed(config, flow_request_slow_words[i])) {
+        if (slice_is(text, config_check_slow_words[i]) &&
+            is_allowed(config, config_check_slow_words[i])) {
             f->slow = (enum slow_policy)i;
             f->has_slow = true;
             return OK;
         }
     const char *sep = "slow: expected ";
     for (size_t i = 0; i < SLOW_COUNT; i++)
-        if (is_allowed(config, flow_request_slow_words[i])) {
+        if (is_allowed(config, config_check_slow_words[i])) {
             buf_puts(why, sep);
-            buf_puts(why, flow_request_slow_words[i]);
+            buf_puts(why, config_check_slow_words[i]);
             sep = " or ";
         }
     if (sep[0] == 's')
@@ -41,7 +42,7 @@ static enum err set_slow(struct flow_request *f, struct slice text, const struct
 static enum err set_buffer(struct flow_request *f, struct slice text, const struct config *config,
                            struct buf *why)
 {
-    uint64_t n, most = config ? config->queue_max_events : BUFFER_GREATEST;
+    uint64_t n, most = config ? config->queue_max_events : option("queue.max_events")->max;
     if (slice_u64(text, most, &n) == OK && n > 0) {
         f->buffer = (uint32_t)n;
         return OK;
@@ -53,8 +54,8 @@ static enum err set_buffer(struct flow_request *f, struct slice text, const stru
 static enum err set_flush(struct flow_request *f, struct slice text, const struct config *config,
                           struct buf *why)
 {
-    uint64_t ms, least = config ? config->flush_min_ms : FLUSH_LEAST_MS;
-    uint64_t most = config ? config->flush_max_ms : FLUSH_GREATEST_MS;
+    uint64_t ms, least = config ? config->flush_min_ms : option("flush")->min;
+    uint64_t most = config ? config->flush_max_ms : option("flush")->max;
     if (slice_duration_ms(text, &ms) == OK && ms >= least && ms <= most) {
         f->flush_ms = (uint32_t)ms;
         return OK;

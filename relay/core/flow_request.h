@@ -14,9 +14,6 @@ struct flow_request {
     bool has_control, no_controls; /* as with control_events=off */
 };
 
-/* The words, NULL-terminated, by enum slow_policy. */
-extern const char *const flow_request_slow_words[];
-
 /* @name: one of the four. @config: what a client may ask for; NULL: whoever runs the relay asks.
  * ERR_INVALID: *why becomes "slow: expected …", without what was given. */
 NODISCARD enum err flow_request_set(struct flow_request *f, const char *name, struct slice text,

@@ -117,9 +117,10 @@ const struct subscription_request *subscription_request(const struct subscriptio
     return &s->request;
 }
 
-enum config_control subscription_control(const struct subscription *s, const struct config *config)
+enum config_control subscription_control(const struct subscription *s,
+                                         enum config_control configured)
 {
-    return s->request.flow.no_controls ? CONTROL_OFF : config->control_events;
+    return s->request.flow.no_controls ? CONTROL_OFF : configured;
 }
 
 struct slice subscription_ns(const struct subscription *s)

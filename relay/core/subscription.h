@@ -47,8 +47,9 @@ void subscription_unref(struct subscription *s); /* any thread; NULL is fine */
 
 const struct subscription_request *subscription_request(const struct subscription *s);
 struct slice subscription_ns(const struct subscription *s);
-/* What it is told that is no event: the configuration's, or nothing. */
-enum config_control subscription_control(const struct subscription *s, const struct config *config);
+/* What it is told that is no event: as configured, or nothing. */
+enum config_control subscription_control(const struct subscription *s,
+                                         enum config_control configured);
 /* Whether one of its topics and patterns matches. */
 bool subscription_wants_topic(const struct subscription *s, struct slice topic);
 /* Whether it wants events of this type (SLICE_NONE: the event has none). */

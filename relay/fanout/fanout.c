@@ -155,9 +155,8 @@ static void on_hit(void *owner, void *arg)
     struct offer *offer = arg;
     struct stream *s = owner;
     struct fanout *f = offer->fanout;
-    if (s->stamp == f->stamp)
+    if (!fanout_is_first_offer(f, s))
         return;
-    s->stamp = f->stamp;
     enum client_push pushed = client_push(&s->client, &f->shared.limits, offer->event);
     switch (pushed) {
     case CLIENT_QUEUED:
@@ -184,10 +183,9 @@ static void on_hit_over(void *owner, void *arg)
     struct offer *offer = arg;
     struct stream *s = owner;
     struct fanout *f = offer->fanout;
-    if (s->stamp == f->stamp)
-        return;
-    s->stamp = f->stamp;
-    metrics_add(f->shared.metrics, M_EVENTS_EXPIRED, client_pass_over(&s->client, offer->event));
+    if (fanout_is_first_offer(f, s))
+        metrics_add(f->shared.metrics, M_EVENTS_EXPIRED,
+                    client_pass_over(&s->client, offer->event));
 }
 
 static bool is_over(const struct fanout *f, const struct event *ev)

@@ -14,8 +14,9 @@ struct gap_offer {
 static void tell_gap(struct stream *s, const struct note_gap *gap, uint64_t from)
 {
     const struct config *config = s->shared->config;
-    client_put_control(&s->client, gap_event(config, subscription_control(s->client.sub, config),
-                                             gap->moves ? gap->to : 0, from, gap->to, gap->reason));
+    client_put_control(
+        &s->client, gap_event(config, subscription_control(s->client.sub, config->control_events),
+                              gap->moves ? gap->to : 0, from, gap->to, gap->reason));
     metrics_add(s->shared->metrics, gap_metric(gap->reason), 1);
     stream_mark_dirty(s);
 }
@@ -52,9 +53,8 @@ static void on_gap_hit(void *owner, void *arg)
     struct fanout *f = offer->fanout;
     struct stream *s = owner;
     const struct note_gap *gap = offer->gap;
-    if (s->stamp == f->stamp)
+    if (!fanout_is_first_offer(f, s))
         return;
-    s->stamp = f->stamp;
     bool live = s->client.state == CLIENT_LIVE && !s->client.reading;
     if (gap->late) {
         if (live || (s->client.state == CLIENT_REPLAY && gap->is_new && s->era != gap->era))

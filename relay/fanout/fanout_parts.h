@@ -37,6 +37,14 @@ struct fanout {
     ev_timer tick;
 };
 
+/* Names that overlap offer an event, or a gap, to a stream once more. */
+static inline bool fanout_is_first_offer(const struct fanout *f, struct stream *s)
+{
+    bool is_first = s->stamp != f->stamp;
+    s->stamp = f->stamp;
+    return is_first;
+}
+
 /* What became of an event that was offered, where it is more than to be queued, held or skipped. A
  * stream that is too slow ends after the matching that goes on, which must not lose streams under
  * way: fanout_close_doomed(). */

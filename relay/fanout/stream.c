@@ -209,8 +209,10 @@ struct event_clock stream_clock(const struct stream_shared *shared)
  * write. */
 __attribute__((noinline)) static void prepare(struct stream *s)
 {
-    struct event_clock now = stream_clock(s->shared);
     client_settle(&s->client, &s->shared->limits);
+    if (!s->client.out.has_ttl)
+        return;
+    struct event_clock now = stream_clock(s->shared);
     metrics_add(s->shared->metrics, M_EVENTS_EXPIRED,
                 outbox_expire(&s->client.out, &now, STREAM_FRAMES_PER_WRITE));
 }
@@ -318,8 +320,8 @@ void stream_take_page(struct stream *s, struct note_read *note)
 static uint64_t next_due(struct stream *s)
 {
     uint64_t beat = s->heartbeat_ms ? s->last_write_ms + s->heartbeat_ms : UINT64_MAX;
-    uint64_t stall = stream_flow_stall_due_ms(s);
-    uint64_t due = s->blocked ? stall : beat; /* what is blocked takes no heartbeat */
+    /* What is blocked takes no heartbeat. */
+    uint64_t due = s->blocked ? stream_flow_stall_due_ms(s) : beat;
     due = due < s->end_ms ? due : s->end_ms;
     uint64_t lease = s->has_lease ? stream_lease_due_ms(s) : UINT64_MAX;
     return lease < due ? lease : due;
@@ -471,7 +473,7 @@ struct stream *stream_open(struct stream_shared *shared, void *connection,
     s->counted_state = CLIENT_OPENING;
     metrics_add(shared->metrics, M_CLIENTS_OPENING, 1);
     metrics_add(shared->metrics, M_STREAMS_OPENED, 1);
-    stream_read_first(s, kind, cursor);
+    stream_read(s, kind, cursor);
     set_lifetime(s);
     return s;
 }

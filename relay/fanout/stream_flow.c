@@ -18,7 +18,7 @@ struct stream_flow {
     struct wheel_entry flush;
     uint64_t flushed_ms; /* 0: never */
     struct flow_level level;
-    bool queued; /* in shared->flow->behind */
+    bool queued; /* in flows->behind */
     TAILQ_ENTRY(stream_flow) link;
     uint32_t unsent;   /* bytes that the kernel had for it when it was last asked */
     uint64_t moved_ms; /* when those had become fewer */
@@ -126,10 +126,10 @@ void stream_flow_wait(struct stream *s)
 {
     struct stream_flow *flow = flow_of(s);
     struct outbox *out = &s->client.out;
-    uint64_t due = flow->flushed_ms + interval_ms(s), now = clock_mono_ms();
     if (out->is_due || flow->flush.due_ms)
         return;
-    if (flow->flushed_ms && due > now)
+    uint64_t due = flow->flushed_ms + interval_ms(s);
+    if (flow->flushed_ms && due > clock_mono_ms())
         set_flush(flow, due);
     else if (out->queue.ring.count)
         out->is_due = true;
@@ -270,9 +270,7 @@ void stream_flow_read(struct stream *s)
 uint64_t stream_flow_stall_due_ms(const struct stream *s)
 {
     uint64_t stall = s->shared->config->stall_timeout_ms;
-    if (!stall || !s->blocked)
-        return UINT64_MAX;
-    return clock_mono_ms() + stall / 4;
+    return stall ? clock_mono_ms() + stall / 4 : UINT64_MAX;
 }
 
 bool stream_flow_is_stalled(struct stream *s, uint64_t now_ms)

@@ -8,7 +8,7 @@
 
 static inline enum config_control stream_control(const struct stream *s)
 {
-    return subscription_control(s->client.sub, s->shared->config);
+    return subscription_control(s->client.sub, s->shared->config->control_events);
 }
 
 /* stream_blocks.c. Whether it may be told what is no event: relay.connected has come before. */
@@ -44,7 +44,7 @@ uint64_t stream_lease_due_ms(struct stream *s);
 
 /* stream_read.c. Asks for what it begins with, and then for the log's next page, if it still needs
  * one. */
-void stream_read_first(struct stream *s, enum cursor_kind kind, uint64_t cursor);
+void stream_read(struct stream *s, enum cursor_kind kind, uint64_t cursor);
 void stream_read_page(struct stream *s);
 
 /* stream_flow.c. Something is pending: sees to it that it goes out in time. */
@@ -56,8 +56,8 @@ void stream_flow_drained(struct stream *s);
 bool stream_flow_account(struct stream *s);
 /* It is behind, and reads the next page when it is its turn. */
 void stream_flow_read(struct stream *s);
-/* When to look whether its socket still moves, by the monotonic clock; UINT64_MAX: it is not asked
- * for. */
+/* Of a blocked one: when to look whether its socket still moves, by the monotonic clock;
+ * UINT64_MAX: it is not asked for. */
 uint64_t stream_flow_stall_due_ms(const struct stream *s);
 /* Whether it has output and for too long nothing of it has moved. */
 bool stream_flow_is_stalled(struct stream *s, uint64_t now_ms);

@@ -3,7 +3,7 @@
 #include "common/mem.h"
 #include "relay/fanout/stream_parts.h"
 
-static void send_read(struct stream *s, enum cursor_kind kind, uint64_t cursor)
+void stream_read(struct stream *s, enum cursor_kind kind, uint64_t cursor)
 {
     struct stream_shared *shared = s->shared;
     struct note_read *note = mem_zero(1, sizeof(*note));
@@ -26,10 +26,5 @@ static void send_read(struct stream *s, enum cursor_kind kind, uint64_t cursor)
 void stream_read_page(struct stream *s)
 {
     if (s->client.state == CLIENT_REPLAY && !s->client.reading)
-        send_read(s, CURSOR_ID, s->client.cursor);
-}
-
-void stream_read_first(struct stream *s, enum cursor_kind kind, uint64_t cursor)
-{
-    send_read(s, kind, cursor);
+        stream_read(s, CURSOR_ID, s->client.cursor);
 }
