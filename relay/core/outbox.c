@@ -154,8 +154,10 @@ size_t outbox_expire(struct outbox *o, const struct event_clock *now, uint32_t m
         o->has_ttl = has_ttl;
         outbox_untold_end(o, &untold);
     }
-    if (gone)
+    if (gone) {
+        outbox_more(o)->counts.expired += gone;
         frame_queue_close_up(&o->queue, i, gone);
+    }
     return gone;
 }
 

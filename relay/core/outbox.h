@@ -121,8 +121,8 @@ void outbox_stand_at(struct outbox *o, uint64_t id);
 /* Queues a block that does nothing but tell an id. */
 void outbox_put_position(struct outbox *o, uint64_t id);
 /* Takes what is over off the queue, from the front on, until @max frames are left there that are
- * not; never the frame that the socket has begun. Returns how many. Settled before. Nothing to do
- * where has_ttl is not set. */
+ * not; never the frame that the socket has begun. Returns how many; they are counted. Settled
+ * before. Nothing to do where has_ttl is not set. */
 size_t outbox_expire(struct outbox *o, const struct event_clock *now, uint32_t max);
 
 /* --- what is pending -------------------------------------------------------------------------- */

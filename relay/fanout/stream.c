@@ -213,8 +213,7 @@ __attribute__((noinline)) static void prepare(struct stream *s)
     if (!s->client.out.has_ttl)
         return;
     struct event_clock now = stream_clock(s->shared);
-    metrics_add(s->shared->metrics, M_EVENTS_EXPIRED,
-                outbox_expire(&s->client.out, &now, STREAM_FRAMES_PER_WRITE));
+    outbox_expire(&s->client.out, &now, STREAM_FRAMES_PER_WRITE); /* stream_account() counts it */
 }
 
 bool stream_offer(struct stream *s, struct writer_write *w)

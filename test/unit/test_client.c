@@ -565,6 +565,41 @@ START_TEST(test_close_while_reading_forgets_what_was_held)
 }
 END_TEST
 
+static struct event_clock a_second_later(void *arg)
+{
+    (void)arg;
+    return (struct event_clock){.wall_us = 1000000 + 5000};
+}
+
+START_TEST(test_what_is_over_makes_room_and_is_counted)
+{
+    const struct client_limits timed = {
+        .max_events = 4, .max_bytes = 400, .slow = SLOW_DISCONNECT, .now = a_second_later};
+    client_start(&client, NULL);
+    client_page(&client, &timed, NULL, 0, 0, true);
+    for (uint64_t id = 1; id <= 4; id++) {
+        const struct event_fields fields = {.id = id,
+                                            .retry_ms = -1,
+                                            .ttl_ms = id == 4 ? 60000 : 1000,
+                                            .ns = SLICE_LIT("default"),
+                                            .topic = SLICE_LIT("t"),
+                                            .data = SLICE_LIT("x")};
+        struct event *ev = event_new(&fields, 0);
+        ck_assert_int_eq(client_push(&client, &timed, ev), CLIENT_QUEUED);
+        event_unref(ev);
+    }
+    struct event *fifth = event_make(5, NULL, "x");
+    ck_assert_int_eq(client_push(&client, &timed, fifth), CLIENT_QUEUED);
+    event_unref(fifth);
+    ck_assert_uint_eq(client.out.queue.ring.count, 2);
+    struct outbox_counts counts = outbox_take_counts(&client.out);
+    ck_assert_uint_eq(counts.expired, 3);
+    ck_assert_uint_eq(counts.dropped, 0);
+    counts = outbox_take_counts(&client.out);
+    ck_assert_uint_eq(counts.expired, 0);
+}
+END_TEST
+
 int main(void)
 {
     TCase *cases = tcase_create("client");
@@ -599,5 +634,6 @@ int main(void)
     tcase_add_test(cases, test_close_dropping_ends_between_two_events);
     tcase_add_test(cases, test_close_dropping_drops_all_that_was_not_begun);
     tcase_add_test(cases, test_close_while_reading_forgets_what_was_held);
+    tcase_add_test(cases, test_what_is_over_makes_room_and_is_counted);
     return tests_run(cases);
 }
