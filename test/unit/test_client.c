@@ -575,7 +575,6 @@ START_TEST(test_what_is_over_makes_room_and_is_counted)
 {
     const struct client_limits timed = {
         .max_events = 4, .max_bytes = 400, .slow = SLOW_DISCONNECT, .now = a_second_later};
-    client_start(&client, NULL);
     client_page(&client, &timed, NULL, 0, 0, true);
     for (uint64_t id = 1; id <= 4; id++) {
         const struct event_fields fields = {.id = id,
