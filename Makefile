@@ -16,10 +16,10 @@ PYTEST_JOBS ?= 5
 ASAN_SELECT ?= not browser
 TSAN_SELECT ?= not browser
 # What `make integration-handover` runs once more with park=handover and io_uring=off: all that is about connections. test/integration is everything.
-HANDOVER_TESTS ?= $(addprefix test/integration/test_,accept.py auth_expiry.py auth_renewal.py auth_revocation.py auth_tickets.py gap.py hostile.py http.py lifecycle.py resume.py stream.py)
+HANDOVER_TESTS ?= $(addprefix test/integration/test_,accept.py auth_expiry.py auth_renewal.py auth_revocation.py auth_tickets.py finite.py gap.py hostile.py http.py lanes.py lifecycle.py resume.py slow.py snapshot.py stream.py whole.py)
 # What `make integration-second` runs once more with a second server in place of Redis (test/second_server): all that is about
 # what the server does.
-SECOND_TESTS ?= $(wildcard test/integration/test_lua_*.py) $(addprefix test/integration/test_,auth_revocation.py auth_tickets.py cluster.py deafness.py docs.py doors.py failover.py faults.py gap.py holes.py many_topics.py publish_outage.py resume.py sentinel.py)
+SECOND_TESTS ?= $(wildcard test/integration/test_lua_*.py) $(addprefix test/integration/test_,auth_revocation.py auth_tickets.py cluster.py deafness.py docs.py doors.py failover.py faults.py gap.py holes.py many_topics.py publish_outage.py resume.py sentinel.py topics.py)
 # Added to `make torture`, for example TORTURE_ARGS='--faults cut,failover --verbose'.
 TORTURE_ARGS ?=
 # Sanitizer runs that are part of `make test`; empty leaves them out.
@@ -105,8 +105,8 @@ UNIT_MAINS := $(wildcard test/unit/test_*.c)
 UNIT_HELPERS := $(filter-out $(UNIT_MAINS),$(wildcard test/unit/*.c))
 UNIT_PROGRAMS := $(UNIT_MAINS:test/unit/%.c=$(OBJ)/test/unit/%)
 BENCH_TOOL := $(if $(filter normal,$(VARIANT)),build/sse-bench,$(OBJ)/sse-bench)
-BENCH_HELPERS := $(OBJ)/test/bench/epoll_baseline $(OBJ)/test/bench/match
-BENCH_MAINS := test/bench/sse_bench.c test/bench/epoll_baseline.c test/bench/match.c
+BENCH_HELPERS := $(addprefix $(OBJ)/test/bench/,epoll_baseline match slow_readers token_streams)
+BENCH_MAINS := $(addprefix test/bench/,sse_bench.c epoll_baseline.c match.c slow_readers.c token_streams.c)
 BENCH_OBJECTS := $(patsubst %.c,$(OBJ)/%.o,$(filter-out $(BENCH_MAINS),$(wildcard test/bench/*.c)))
 FUZZERS := $(patsubst test/fuzz/%.c,build/fuzz/test/fuzz/%,$(wildcard test/fuzz/fuzz_*.c))
 FORMATTED := $(wildcard common/*.[ch] relay/*.[ch] relay/*/*.[ch] test/unit/*.[ch] test/fuzz/*.[ch] test/bench/*.[ch])
@@ -307,6 +307,14 @@ bench: deps-bench ## measure this machine: build/bench/report.md (BENCH_ARGS='--
 	@+$(MAKE) --no-print-directory all bench-programs
 	@SSE_RELAY_BIN=$(abspath $(BINARY)) $(PYTHON) test/bench/run $(BENCH_ARGS)
 
+# Flow control on real sockets (docs/performance.md, 11). SCALE=10: a tenth of the streams and events.
+SCALE ?= 1
+.PHONY: bench-slow bench-llm
+bench-slow: ## 1,000 stalled, 1,000 slow and 1,000 healthy streams, about an hour [SCALE=10]
+	@+$(MAKE) --no-print-directory bench BENCH_ARGS='--runs 3 --seconds 60 --scale $(SCALE) --out build/bench-slow slow-readers'
+bench-llm: ## 500 streams of tokens, each reloaded once, 5 minutes [SCALE=10]
+	@+$(MAKE) --no-print-directory bench BENCH_ARGS='--runs 5 --seconds 20 --scale $(SCALE) --out build/bench-llm llm'
+
 # Whether a delivery costs what it did. GUARD_UPDATE=1 takes what is measured for the figures to keep.
 GUARD_ARGS ?=
 .PHONY: bench-guard
@@ -321,7 +329,7 @@ bench-programs: $(BENCH_TOOL) $(BENCH_HELPERS) ## build the load generator: buil
 $(BENCH_TOOL): $(OBJ)/test/bench/sse_bench.o $(BENCH_OBJECTS) $(LIBRARY)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
-$(BENCH_HELPERS): %: %.o $(OBJ)/test/bench/loop.o $(LIBRARY)
+$(BENCH_HELPERS): %: %.o $(BENCH_OBJECTS) $(LIBRARY)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
 

@@ -111,6 +111,7 @@ static enum err read_members(const cJSON *tree, struct event_fields *f)
         member_u64(tree, "retry", EVENT_RETRY_MS_MAX, &has_retry, &retry) != OK ||
         member_u64(tree, "ttl", TTL_MS_MAX, &ignored, &f->ttl_ms) != OK ||
         member_u64(tree, "twin", EVENT_ID_MAX, &ignored, &f->twin) != OK ||
+        member_u64(tree, "end_after", EVENT_END_AFTER_MS_MAX, &ignored, &f->end_after_ms) != OK ||
         member_text(tree, "event", &f->type) != OK || member_text(tree, "data", &f->data) != OK ||
         member_text(tree, "key", &f->key) != OK || member_text(tree, "end", &end) != OK)
         return ERR_INVALID;

@@ -17,12 +17,18 @@ struct event {
                          and HAS_…; so that one test tells all of them */
     uint64_t id, prev;
     uint64_t arrival_us;
-    uint64_t twin;
+    union {
+        uint64_t twin;
+        uint64_t first_id; /* of several that were joined */
+    };
     uint64_t ttl_ms; /* 0: none */
     enum lane_kind lane : 8;
     enum topic_end end : 8;
+    atomic_bool stored;                       /* its bytes are not counted */
+    bool block_counted;                       /* written before `block` is */
     uint32_t count;                           /* events */
     uint32_t slot;                            /* a hash of topic and key */
+    uint32_t end_after_ms;                    /* 0: none */
     struct slice ns, topic, type, frame;      /* into the same allocation … */
     struct slice key;                         /* … or `type`; of coalesced and appended events */
     struct slice chunk;                       /* the frame, and what makes a chunk of it around */
@@ -36,6 +42,37 @@ struct event {
 
 /* Stands for a block that a thread is making. */
 static const struct gzip_block block_claimed;
+
+/* The one thing here that all events share: to find a counter of its node each would need a pointer
+ * to it, and a process is one node. Counted where events are made and freed, so a delivery pays
+ * nothing for it. */
+static atomic_size_t live_bytes;
+
+size_t event_live_bytes(void)
+{
+    return atomic_load_explicit(&live_bytes, memory_order_relaxed);
+}
+
+static void count_in(size_t bytes)
+{
+    atomic_fetch_add_explicit(&live_bytes, bytes, memory_order_relaxed);
+}
+
+static void count_out(size_t bytes)
+{
+    atomic_fetch_sub_explicit(&live_bytes, bytes, memory_order_relaxed);
+}
+
+/* Its chunk is what its allocation ends with. */
+static size_t own_bytes(const struct event *ev)
+{
+    return (size_t)(ev->chunk.ptr + ev->chunk.len - (const char *)ev);
+}
+
+static size_t block_bytes(const struct gzip_block *block)
+{
+    return sizeof(*block) + gzip_block_chunk(block).len;
+}
 
 /* Appends to the allocation under construction; the result's pointer holds the offset until
  * event_seal(). */
@@ -68,6 +105,7 @@ static void close_frame(struct buf *b)
     buf_put(b, CHUNK_END, CHUNK_END_BYTES);
 }
 
+/* Comes last: the event is whole then, and counted. */
 static void set_frame(struct event *ev, size_t at, size_t len)
 {
     char *frame = (char *)ev + at;
@@ -75,6 +113,7 @@ static void set_frame(struct event *ev, size_t at, size_t len)
     size_t head = len ? chunk_put_head(frame, (uint32_t)len) : 0;
     ev->frame = (struct slice){frame, len};
     ev->chunk = (struct slice){frame - head, head + len + CHUNK_END_BYTES};
+    count_in(own_bytes(ev));
 }
 
 /* Ends the construction. Data full of line ends makes the buffer grow by doubling: events live in
@@ -146,6 +185,7 @@ struct event *event_new(const struct event_fields *fields, uint64_t arrival_us)
     ev->count = 1;
     ev->lane = fields->lane;
     ev->end = fields->end;
+    ev->end_after_ms = (uint32_t)fields->end_after_ms;
     assert(match < HAS_END);
     ev->special = (uint32_t)match | (ev->ttl_ms ? HAS_TTL : 0) |
                   (ev->lane != LANE_INSTANT ? HAS_LANE : 0) | (ev->end != END_NONE ? HAS_END : 0);
@@ -222,10 +262,21 @@ struct event *event_join(struct event *const *events, size_t count)
     joined->prev = EVENT_PREV_UNKNOWN;
     for (size_t i = 0; i < count; i++)
         joined->count += events[i]->count;
+    joined->first_id = first->id;
     joined->arrival_us = last->arrival_us;
     joined->topic = (struct slice){(const char *)joined + topic, first->topic.len};
     set_frame(joined, frame, end - frame);
     return joined;
+}
+
+void event_set_stored(struct event *ev, bool stored)
+{
+    if (atomic_exchange_explicit(&ev->stored, stored, memory_order_relaxed) == stored)
+        return;
+    if (stored)
+        count_out(own_bytes(ev));
+    else
+        count_in(own_bytes(ev));
 }
 
 struct event *event_ref(struct event *ev)
@@ -245,7 +296,9 @@ void event_unref(struct event *ev)
     assert(before > 0);
     if (before > 1)
         return;
-    free((void *)(uintptr_t)atomic_load_explicit(&ev->block, memory_order_relaxed));
+    const struct gzip_block *block = atomic_load_explicit(&ev->block, memory_order_relaxed);
+    count_out(own_bytes(ev) + (ev->block_counted ? block_bytes(block) : 0));
+    free((void *)(uintptr_t)block);
     free(ev);
 }
 
@@ -266,7 +319,12 @@ uint64_t event_arrival_us(const struct event *ev)
 
 uint64_t event_twin(const struct event *ev)
 {
-    return ev->twin;
+    return ev->count > 1 ? 0 : ev->twin;
+}
+
+uint64_t event_first_id(const struct event *ev)
+{
+    return ev->count > 1 ? ev->first_id : ev->id;
 }
 
 bool event_has_match(const struct event *ev)
@@ -290,22 +348,15 @@ bool event_has_ttl(const struct event *ev)
 }
 
 /* A clock that was set back makes nothing older. */
-static bool is_over(uint64_t id, uint64_t arrival_us, uint64_t ttl_ms,
-                    const struct event_clock *now)
-{
-    uint64_t born = id ? id : arrival_us, at = id ? now->wall_us : now->mono_us;
-    return ttl_ms && born && at > born && at - born > ttl_ms * 1000;
-}
-
 bool event_is_over(const struct event *ev, const struct event_clock *now)
 {
-    return is_over(ev->id, ev->arrival_us, ev->ttl_ms, now);
+    uint64_t born = ev->id ? ev->id : ev->arrival_us, at = ev->id ? now->wall_us : now->mono_us;
+    return ev->ttl_ms && born && at > born && at - born > ev->ttl_ms * 1000;
 }
 
-bool event_fields_are_over(const struct event_fields *fields, uint64_t arrival_us,
-                           const struct event_clock *now)
+bool event_is_spent(const struct event *ev, const struct event_clock *now)
 {
-    return is_over(fields->id, arrival_us, fields->ttl_ms, now);
+    return ev->lane != LANE_COALESCED && event_is_over(ev, now);
 }
 
 uint32_t event_count(const struct event *ev)
@@ -321,6 +372,11 @@ enum lane_kind event_lane(const struct event *ev)
 enum topic_end event_end(const struct event *ev)
 {
     return ev->end;
+}
+
+uint32_t event_end_after_ms(const struct event *ev)
+{
+    return ev->end_after_ms;
 }
 
 uint32_t event_slot(const struct event *ev)
@@ -374,6 +430,9 @@ const struct gzip_block *event_block(struct event *ev, struct gzip *g)
                                                 memory_order_acquire, memory_order_acquire)) {
         /* What has no topic is our own, and most of it for one client. */
         block = ev->topic.ptr ? gzip_pack(g, ev->frame) : gzip_store(ev->frame);
+        ev->block_counted = !atomic_load_explicit(&ev->stored, memory_order_relaxed);
+        if (ev->block_counted)
+            count_in(block_bytes(block));
         atomic_store_explicit(&ev->block, block, memory_order_release);
     }
     return block == &block_claimed ? NULL : block;

@@ -13,6 +13,7 @@
 #define EVENT_ID_MAX ((UINT64_C(1) << 53) - 1)
 #define EVENT_PREV_UNKNOWN UINT64_MAX
 #define EVENT_RETRY_MS_MAX 86400000 /* a day: docs/protocol.md, 8.1 */
+#define EVENT_END_AFTER_MS_MAX 86400000
 
 /* What is known of an event before it is rendered. All slices are borrowed. */
 struct event_fields {
@@ -26,9 +27,10 @@ struct event_fields {
     struct slice ns, topic, type, data;
     struct slice match; /* of one that has_match: flat (match.h); SLICE_NONE: nobody has it */
     enum lane_kind lane;
-    bool has_lane;      /* its publisher has said which */
-    struct slice key;   /* what it is the latest of, or goes on with; SLICE_NONE: its type */
-    enum topic_end end; /* it is the last of its topic */
+    bool has_lane;         /* its publisher has said which */
+    struct slice key;      /* what it is the latest of, or goes on with; SLICE_NONE: its type */
+    enum topic_end end;    /* it is the last of its topic */
+    uint64_t end_after_ms; /* its topic ends if nothing follows for so long; 0: it does not */
 };
 
 /* What time it is for events, to know their age. */
@@ -53,10 +55,19 @@ struct event *event_new_frame(uint64_t id, struct slice frame);
 /* A copy of an event without an id, whose frame begins with the line of this one. It ages as the
  * event does. */
 struct event *event_new_with_id(const struct event *ev, uint64_t id);
+/* Bytes of all events that live in this process, with their compressed copies: each once, however
+ * many queues hold it. Any thread; a moment old. */
+size_t event_live_bytes(void);
+/* It is not counted while a log in this process has it, which has a bound of its own: the queues
+ * that hold it, too, cost nothing. By the thread of the log, which holds a reference. */
+void event_set_stored(struct event *ev, bool stored);
+
 struct event *event_ref(struct event *ev);
 void event_unref(struct event *ev); /* NULL is fine; the last one frees */
 
 uint64_t event_id(const struct event *ev);
+/* The same, but for events that were joined: the first one's. */
+uint64_t event_first_id(const struct event *ev);
 /* The topic's id before this event's; 0: it was the first, EVENT_PREV_UNKNOWN: nobody said. */
 uint64_t event_prev(const struct event *ev);
 uint64_t event_arrival_us(const struct event *ev);
@@ -71,14 +82,16 @@ bool event_is_plain(const struct event *ev);
 /* Whether its own ttl has passed: then no socket is handed it any more. By its id; one without by
  * its arrival. */
 bool event_is_over(const struct event *ev, const struct event_clock *now);
-/* The same of one that is still to be made with event_new(@fields, @arrival_us). */
-bool event_fields_are_over(const struct event_fields *fields, uint64_t arrival_us,
-                           const struct event_clock *now);
+/* It is over, and not read from a log any more. A coalesced one is: it has replaced older ones, and
+ * is taken off later, unsent. */
+bool event_is_spent(const struct event *ev, const struct event_clock *now);
 /* How many events it is: several where they were joined; 0: it is only bytes. */
 uint32_t event_count(const struct event *ev);
 enum lane_kind event_lane(const struct event *ev);
 /* END_NONE: its topic goes on. */
 enum topic_end event_end(const struct event *ev);
+/* If nothing follows for so long, its topic is to end; 0: it is not. */
+uint32_t event_end_after_ms(const struct event *ev);
 /* Of coalesced and appended events: a hash of topic and key, and whether these are the same (of two
  * events that both have an id, or both none). */
 uint32_t event_slot(const struct event *ev);

@@ -5,21 +5,34 @@
 -- file.)
 --
 --   FCALL sse_publish 1 P:{ns} topic T [topic T2 …] data D [event E] [retry MS] [once K]
---         [once_ttl MS] [ephemeral 1|true|0|false] [priority P] [key K] [ttl MS] [match JSON object]
+--         [once_ttl MS] [ephemeral 1|true|0|false] [ttl MS] [match JSON object] [key K]
+--         [priority instant|batched|coalesced|appended] [end 1|true|0|false] [end_after MS]
+--         [log_max N] [log_ttl MS]
 --       → id (of the first publish, if K was seen); nil for an ephemeral event. It always writes
 --         something, so that a WAIT behind it is for this event, whoever published it first. What
---         each argument takes: docs/protocol.md, 8.1
+--         each argument takes: docs/protocol.md, 8.1. A topic that has ended takes no event with an
+--         id any more: "ERR sse_publish: topic: ended"
 --   FCALL sse_drain 1 P:{ns} [count N]
 --       → {published, rejected, left, "" or "<entry>: <why>" of the last one rejected}
---   FCALL sse_position 1 P:{ns} [seen ID] [max_events N] [log_ttl MS] [index_ttl MS] [once_ttl MS]
---         [control_prefix TEXT] [max_token_life MS]
+--   FCALL sse_end 1 P:{ns} topic T [reason end|cancelled|timeout] [last ID]
+--       → {id, reason, "1"}: T has ended, by an event of type "end" with that id. {id, reason, "0"}: it
+--         had ended before, by that one. {"0", "", "0"}: its last id is not the ID, nothing was done
+--   FCALL sse_ended 1 P:{ns} topic T [topic T2 …]
+--       → {topic, id, reason, …} of those that have ended. Writes nothing
+--   FCALL sse_due 1 P:{ns}
+--       → the Unix time in ms at which the next topic with end_after is due, "0": none is. First it
+--         ends up to DUE_STEP of those that are; so do sse_position and sse_since. An error says why
+--         one of them could not be ended; the others have been, and it is tried again later
+--   FCALL sse_position 1 P:{ns} [seen ID] [max_events N] [max_events_limit N] [log_ttl MS]
+--         [index_ttl MS] [once_ttl MS] [control_prefix TEXT] [max_token_life MS]
 --       → {position, horizon, the counter as this call found it or "0"}: a counter below what the
 --          caller has seen is how it learns that Redis has forgotten something
 --   FCALL sse_since 1 P:{ns} cursor C [topic T …] [prefix S …] [limit N]
 --       → {position, horizon, id that pruning last raised the horizon to or "0",
---          {topic, last id, …}}: each T ("0": unknown), then what has a last id above C and begins
---          with one of the S, in order of ids. With a limit, only the first N of the index above C
---          are gone through, and a fifth element is the id up to which that is all
+--          {topic, last id, …}, upto, {topic, reason, …}}: each T ("0": unknown), then what has a last
+--          id above C and begins with one of the S, in order of ids; the id up to which that is all;
+--          and which of these topics have ended, by the event with their last id. With a limit, only
+--          the first N of the index above C are gone through
 --   FCALL sse_look 1 P:{ns} …
 --       → the same as sse_since, without a write: while Redis refuses those. An error where sse_since
 --         would have to create the counter or the horizon, or to raise one
@@ -42,13 +55,15 @@
 --   FCALL sse_version 0 → VERSION, an integer
 --
 -- The one key, P:{ns}, is no key itself; all keys are made of it, in its slot: :seq (the counter),
--- :horizon, :pruned, :config (hash), :topics (sorted set, topic → last id), :log:<topic> (stream),
--- :inbox (stream), :once:<key>, :ticket:<HASH> (hash), :revoked:jti, :revoked:sub and :revoked:kid
--- (sorted sets, value → expires), :revoked:before (sorted set, subject → before); and the channels
--- :ch:<topic> and :revoked. Arguments are pairs of name and value. What is wrong with one is told as
--- "ERR <function>: <argument>: <reason>", and then nothing was changed. Ids are decimal text in
--- every result and message: Lua itself would print 1.8e+15.
-local VERSION = 6
+-- :horizon, :pruned, :config (hash), :topics (sorted set, topic → last id), :ended (the same of those
+-- that have ended), :ended:until (sorted set, topic → 10 × the Unix ms up to which :ended has it, plus
+-- 1: end, 2: cancelled, 3: timeout), :due (sorted set, topic → Unix ms) and :due:id (topic → id: if
+-- that is its last then), :log:<topic> (stream), :inbox (stream), :once:<key>, :ticket:<HASH> (hash),
+-- :revoked:jti, :revoked:sub and :revoked:kid (sorted sets, value → expires), :revoked:before (sorted
+-- set, subject → before); and the channels :ch:<topic> and :revoked. Arguments are pairs of name and
+-- value. What is wrong with one is told as "ERR <function>: <argument>: <reason>", and then nothing
+-- was changed. Ids are decimal text in every result and message: Lua itself would print 1.8e+15.
+local VERSION = 7
 
 local MAX_ID = 9007199254740991 -- 2^53 - 1: what JavaScript and Lua numbers hold exactly
 local MAX_TOPICS = 64
@@ -56,8 +71,13 @@ local MAX_TOPIC_BYTES = 512
 local MAX_TEXT_BYTES = 256      -- of event, once, key, and a name in match
 local MAX_MATCH_BYTES = 4096    -- as JSON without white space
 local MAX_RETRY_MS = 86400000
+local MAX_END_AFTER_MS = 86400000
 local MAX_PREFIX_BYTES = 32     -- of control_prefix
 local PRUNE_STEP = 8            -- index entries at a time: bounds the work of one call
+local DUE_STEP = 16             -- topics whose end_after has passed
+local DUE_AGAIN_MS = 5000       -- for one that could not be ended: it must not hold up the others
+local MAX_UNTIL_MS = 900000000000000 -- ten times that is still exact
+local REASONS_STEP = 1000       -- from as many on, :ended:until is read as a whole
 local DRAIN_COUNT = 100
 local MAX_DRAIN_COUNT = 10000
 local MIN_SINCE_LIMIT = 2 * MAX_TOPICS -- one event may have moved MAX_TOPICS to the same id
@@ -76,7 +96,12 @@ local NO_FIELDS = {}
 -- name → default, for a namespace no relay has written :config of
 local SETTINGS = {
     max_events = '1000', log_ttl = '3600000', index_ttl = '604800000', once_ttl = '86400000',
+    max_events_limit = '100000',
 }
+
+-- Why a topic has ended, and the last digit of its score in :ended:until.
+local REASONS = { 'end', 'cancelled', 'timeout' }
+local REASON_DIGITS = { ['end'] = 1, cancelled = 2, timeout = 3 }
 
 -- While a library is loaded, Redis has none of these yet: space_open() binds them, where every call
 -- comes by.
@@ -145,6 +170,8 @@ local function space_open(keys)
         key = key, guard = key .. ':guard', raw = {},
         seq = key .. ':seq', horizon = key .. ':horizon', pruned = key .. ':pruned',
         config = key .. ':config', topics = key .. ':topics', inbox = key .. ':inbox',
+        ended = key .. ':ended', ended_until = key .. ':ended:until',
+        due = key .. ':due', due_id = key .. ':due:id',
         log = key .. ':log:', channel = key .. ':ch:', once = key .. ':once:', mend = key .. ':mend',
         ticket = key .. ':ticket:', revoked = key .. ':revoked',
     }
@@ -152,24 +179,27 @@ local function space_open(keys)
     return last_space
 end
 
--- Sets max_events, log_ttl, index_ttl, once_ttl and control_prefix of @space. Anybody can write the hash: what is not
--- a positive integer would make XADD or PEXPIRE fail half-way, so the default stands in for it.
+-- Sets max_events, log_ttl, index_ttl, once_ttl, max_events_limit and control_prefix of @space. Anybody
+-- can write the hash: what is not a positive integer would make XADD or PEXPIRE fail half-way, so the
+-- default stands in for it.
 -- Checked again only when the text has changed.
 local function space_load_settings(space, now)
     local raw = space.raw
     space.settings_read = nil -- if this fails, the next caller tries, too
     local c = call('HMGET', space.config, 'max_events', 'log_ttl', 'index_ttl', 'once_ttl',
-        'control_prefix')
+        'control_prefix', 'max_events_limit')
     space.settings_read = now
     if c[1] == raw[1] and c[2] == raw[2] and c[3] == raw[3] and c[4] == raw[4]
-        and c[5] == raw[5] then
+        and c[5] == raw[5] and c[6] == raw[6] then
         return
     end
     space.raw = c
     space.control_prefix = c[5] and c[5] ~= '' and c[5]
-    for i, name in ipairs({ 'max_events', 'log_ttl', 'index_ttl', 'once_ttl' }) do
-        local n = c[i] and integer(c[i], 1, MAX_ID)
-        space[name] = n and id_text(n) or SETTINGS[name]
+    for i, name in ipairs({ 'max_events', 'log_ttl', 'index_ttl', 'once_ttl', false, 'max_events_limit' }) do
+        local n = name and c[i] and integer(c[i], 1, MAX_ID)
+        if name then
+            space[name] = n and id_text(n) or SETTINGS[name]
+        end
     end
 end
 
@@ -204,30 +234,37 @@ local function score_id(score)
     return n and n > 0 and n <= MAX_ID and n % 1 == 0 and n or nil
 end
 
--- The highest id in the index, nil if it has none: gone, or nothing was published yet. What is no
--- id would hide the highest, so it goes, or with @reading is passed over; the topic's log still has
--- the chain.
-local function index_top(space, reading)
+-- The highest id in a part of the index, nil if it has none. What is no id would hide the highest,
+-- so it goes, or with @reading is passed over; the topic's log still has the chain.
+local function part_top(part, reading)
     for i = 0, PRUNE_STEP - 1 do
         local at = reading and i or 0
-        local top = call('ZREVRANGE', space.topics, at, at, 'WITHSCORES')
+        local top = call('ZREVRANGE', part, at, at, 'WITHSCORES')
         if not top[1] or score_id(top[2]) then
             return score_id(top[2])
         end
         if not reading then
             redis.log(redis.LOG_WARNING, 'sse_relay: removing ' .. quote(top[1]) .. ' from '
-                .. space.topics .. ': its score ' .. top[2] .. ' is no id')
-            call('ZREM', space.topics, top[1])
+                .. part .. ': its score ' .. top[2] .. ' is no id')
+            call('ZREM', part, top[1])
         end
     end
     return nil
 end
 
+-- The highest id in the index, nil if it has none: gone, or nothing was published yet. Topics that
+-- have ended belong to it: where only those are left, nothing was lost.
+local function index_top(space, reading)
+    local top, ended = part_top(space.topics, reading), part_top(space.ended, reading)
+    return top and ended and math.max(top, ended) or top or ended
+end
+
 -- Where a counter that is gone has to start: above the clock and above every id that the small keys
--- still remember, for the clock may be behind.
+-- still remember, for the clock may be behind. And the highest id in the index.
 local function counter_restore(space, now)
+    local top = index_top(space)
     return math.max(now, number_at(space.horizon, call('GET', space.horizon)) or 0,
-        number_at(space.pruned, call('GET', space.pruned)) or 0, index_top(space) or 0)
+        number_at(space.pruned, call('GET', space.pruned)) or 0, top or 0), top
 end
 
 -- ---- Logs ----
@@ -297,49 +334,144 @@ local function log_floor(space, log)
     return mended, last
 end
 
-local function is_ours(entry)
+local function entry_field(entry, name)
     for i = 1, #entry[2], 2 do
-        if entry[2][i] == 'prev' then
-            return find(entry[1], '-0', 1, true)
+        if entry[2][i] == name then
+            return entry[2][i + 1]
         end
     end
-    return false
+    return nil
 end
 
--- The last id of a topic that the index does not know, 0 if its log does not tell. An entry by
--- another hand must not pass for the chain's end: its id may be any time, and one far back would
--- hide from a cursor that Redis has lost what was between.
+local function is_ours(entry)
+    return entry_field(entry, 'prev') and find(entry[1], '-0', 1, true)
+end
+
+-- The last id of a topic that the index does not know, 0 if its log does not tell; and why it has
+-- ended, if by that event. An entry by another hand must not pass for the chain's end: its id may be
+-- any time, and one far back would hide from a cursor that Redis has lost what was between.
 local function log_last_id(space, topic)
     local id, entry = log_floor(space, space.log .. topic)
-    if entry and not is_ours(entry)
-        and id <= (number_at(space.horizon, call('GET', space.horizon)) or MAX_ID) then
+    if not entry then
+        return id
+    elseif is_ours(entry) then
+        local reason = entry_field(entry, 'end')
+        return id, REASON_DIGITS[reason] and entry[1] == id_text(id) .. '-0' and reason or nil
+    elseif id <= (number_at(space.horizon, call('GET', space.horizon)) or MAX_ID) then
         return 0
     end
     return id
 end
 
--- Forgets a few topics that have been silent for index_ttl, and says so in the horizon first: a
--- cursor below it may have missed something. :pruned equal to :horizon tells this reason from a
--- Redis that lost its data. The last topic stays: an index that is gone has been lost.
-local function index_prune(space, now)
+-- ---- The index ----
+
+-- That is forgotten: a cursor below it may have missed something. :pruned equal to :horizon tells
+-- this reason from a Redis that lost its data.
+local function horizon_raise(space, id)
+    if id > (number_at(space.horizon, call('GET', space.horizon)) or 0) then
+        call('SET', space.horizon, id_text(id))
+        call('SET', space.pruned, id_text(id))
+    end
+end
+
+-- Forgets a few topics that have been silent for index_ttl, and says so in the horizon first. The
+-- last topic stays: an index that is gone has been lost. (@has_new: one was written just now.)
+local function index_prune(space, now, has_new)
     local cut = '(' .. id_text(now - space.index_ttl * 1000) -- microseconds, as ids are
     local old = call('ZRANGEBYSCORE', space.topics, '-inf', cut,
         'LIMIT', 0, PRUNE_STEP, 'WITHSCORES')
     local count = #old
-    if count == 2 * call('ZCARD', space.topics) then
+    if not has_new and count > 0 and count == 2 * call('ZCARD', space.topics) then
         count = count - 2
     end
     if count <= 0 then
         return
     end
-    local highest = tonumber(old[count])
-    if highest > (number_at(space.horizon, call('GET', space.horizon)) or 0) then
-        call('SET', space.horizon, id_text(highest))
-        call('SET', space.pruned, id_text(highest))
-    end
+    horizon_raise(space, tonumber(old[count]))
     for i = 1, count, 2 do
         call('ZREM', space.topics, old[i])
     end
+end
+
+local function ended_reason(space, topic)
+    local digit = tonumber(call('ZSCORE', space.ended_until, topic) or nil) or 1
+    return REASONS[digit % 10] or REASONS[1]
+end
+
+local function ended_keep(space, topic, until_ms, reason)
+    call('ZADD', space.ended_until,
+        id_text(math.min(until_ms, MAX_UNTIL_MS) * 10 + REASON_DIGITS[reason]), topic)
+end
+
+-- How long a topic's log is going to live, in ms; nil: for ever, or it is gone, or who calls may not ask.
+local function log_life(space, topic)
+    local left = attempt('PTTL', space.log .. topic)
+    return type(left) == 'number' and left > 0 and left or nil
+end
+
+-- The same for a few topics that have ended. Not before their log is gone: it would tell that there
+-- was something before a topic that begins anew. And not the latest, where it is all of the index:
+-- nothing renews that one, so a publish may take its place (ended_is_over()).
+local function ended_prune(space, now)
+    local ms = math.floor(now / 1000)
+    local old, highest = call('ZRANGEBYSCORE', space.ended_until, '-inf', '(' .. id_text(ms * 10),
+        'LIMIT', 0, PRUNE_STEP), 0
+    if not old[1] then
+        return
+    end
+    local last = call('ZCARD', space.topics) == 0 and call('ZREVRANGE', space.ended, 0, 0)[1]
+    local over = {}
+    for _, topic in ipairs(old) do
+        if topic ~= last and call('EXISTS', space.log .. topic) == 1 then
+            ended_keep(space, topic, ms + (log_life(space, topic) or space.log_ttl),
+                ended_reason(space, topic))
+        elseif topic ~= last then
+            highest = math.max(highest, score_id(call('ZSCORE', space.ended, topic)) or 0)
+            over[#over + 1] = topic
+        end
+    end
+    horizon_raise(space, highest)
+    for _, topic in ipairs(over) do
+        call('ZREM', space.ended, topic)
+        call('ZREM', space.ended_until, topic)
+    end
+end
+
+-- What somebody took out of :ended:until would stay in :ended for ever: its time begins anew.
+local function ended_mend(space, now)
+    if call('ZCARD', space.ended) <= call('ZCARD', space.ended_until) then
+        return
+    end
+    for _, topic in ipairs(call('ZRANGEBYSCORE', space.ended, '-inf', '+inf')) do
+        if not call('ZSCORE', space.ended_until, topic) then
+            ended_keep(space, topic, math.floor(now / 1000) + space.log_ttl, REASONS[1])
+        end
+    end
+end
+
+-- Whether the time of one that has ended is over, so that it may begin anew though nothing has pruned
+-- it yet; and its score in :ended:until.
+local function ended_is_over(space, topic, now)
+    local kept = call('ZSCORE', space.ended_until, topic)
+    local is_kept = math.floor((tonumber(kept or nil) or 0) / 10) >= math.floor(now / 1000)
+    return not is_kept and call('EXISTS', space.log .. topic) == 0, kept
+end
+
+-- A topic's last id, 0 if nothing tells one, and why it has ended: nil, if it has not.
+local function topic_state(space, topic)
+    local id = score_id(call('ZSCORE', space.topics, topic))
+    if id then
+        return id
+    end
+    id = score_id(call('ZSCORE', space.ended, topic))
+    if id then
+        return id, ended_reason(space, topic)
+    end
+    local ok, found, reason = pcall(log_last_id, space, topic) -- a log key may be of any type
+    if ok then
+        return found, reason
+    end
+    return 0
 end
 
 -- ---- Arguments of a publish ----
@@ -426,11 +558,15 @@ local function event_type(value, prefix)
 end
 
 -- As a number is written: no zero in front, so that the text may stay as it is.
-local function milliseconds(value, low, high)
+local function plain_number(value, low, high, what)
     if find(value, '^0%d') or not integer(value, low, high) then
-        return nil, 'not a number of milliseconds from ' .. low .. ' to ' .. id_text(high)
+        return nil, 'not a number' .. what .. ' from ' .. low .. ' to ' .. id_text(high)
     end
     return value, value
+end
+
+local function milliseconds(value, low, high)
+    return plain_number(value, low, high, ' of milliseconds')
 end
 
 -- The number of members of an object of strings, nil if it is something else.
@@ -460,7 +596,10 @@ local function match_text(value)
     return literals == 2 * count and #written <= MAX_MATCH_BYTES and written or nil
 end
 
-local PRIORITIES = { instant = true, batched = true, coalesced = true, appended = true }
+-- When an event leaves for a client: common/lane.h. Only with a topic of its own can it be the
+-- latest of something, or go on with it.
+local LANES = { instant = true, batched = true, coalesced = true, appended = true }
+local MERGING = { coalesced = true, appended = true }
 
 -- name → function(value): text for the log and JSON for the envelope, or nil and what is wrong.
 local OPTIONS = {
@@ -473,10 +612,13 @@ local OPTIONS = {
         return milliseconds(value, 1, MAX_ID)
     end,
     priority = function(value)
-        if PRIORITIES[value] then
+        if LANES[value] then
             return value, json(value)
         end
-        return nil, 'not instant, batched, coalesced or appended'
+        return nil, 'not one of instant, batched, coalesced, appended'
+    end,
+    end_after = function(value)
+        return milliseconds(value, 1, MAX_END_AFTER_MS)
     end,
     match = function(value)
         local written = match_text(value)
@@ -505,6 +647,34 @@ local function event_add_topic(e, topic)
     return nil
 end
 
+local function event_add_field(e, name, written, in_json)
+    local fields = e.fields == NO_FIELDS and {} or e.fields
+    fields[#fields + 1] = name
+    fields[#fields + 1] = written
+    e.fields = fields
+    e.json = e.json .. ',"' .. name .. '":' .. in_json
+end
+
+-- The flag `name`, or what is wrong.
+local function event_set_flag(e, name, value)
+    if FLAGS[value] == nil then
+        return 'not one of 1, true, 0, false'
+    end
+    e[name] = FLAGS[value]
+    return nil
+end
+
+-- What of retention one event asks for.
+local function event_set_retention(e, name, value)
+    local fault
+    if name == 'log_max' then
+        e.log_max, fault = plain_number(value, 1, tonumber(e.space.max_events_limit), '')
+    else
+        e.log_ttl, fault = milliseconds(value, 1, tonumber(e.space.index_ttl))
+    end
+    return not e[name] and fault
+end
+
 local function event_set_option(e, name, value)
     local fault = nil
     if name == 'once' then
@@ -512,17 +682,14 @@ local function event_set_option(e, name, value)
     elseif name == 'once_ttl' then
         e.once_ttl, fault = milliseconds(value, 1, MAX_ID)
         fault = not e.once_ttl and fault
-    elseif name == 'ephemeral' then
-        e.ephemeral = FLAGS[value]
-        fault = e.ephemeral == nil and 'not one of 1, true, 0, false'
+    elseif name == 'ephemeral' or name == 'end' then
+        fault = event_set_flag(e, name, value)
+    elseif name == 'log_max' or name == 'log_ttl' then
+        fault = event_set_retention(e, name, value)
     elseif OPTIONS[name] then
-        local written, in_json = OPTIONS[name](value, e.control_prefix)
+        local written, in_json = OPTIONS[name](value, e.space.control_prefix)
         if written then
-            local fields = e.fields == NO_FIELDS and {} or e.fields
-            fields[#fields + 1] = name
-            fields[#fields + 1] = written
-            e.fields = fields
-            e.json = e.json .. ',"' .. name .. '":' .. in_json
+            event_add_field(e, name, written, in_json)
         end
         fault = not written and in_json
     else
@@ -537,30 +704,52 @@ local function is_relays_key(e)
     return e.once_ttl and find(e.once, '^~')
 end
 
--- What is merged belongs to one topic; and what is joined has neither an end nor a reconnection time
--- of its own.
-local function priority_fault(e, given)
-    local priority = given.priority
-    if priority ~= 'coalesced' and priority ~= 'appended' then
-        return nil
-    elseif e.topics[2] then
-        return 'priority: ' .. priority .. ' together with several topics'
-    elseif priority == 'appended' and (given.ttl or given.retry) then
+local function event_new(space)
+    return {
+        space = space, topics = {}, fields = NO_FIELDS, json = '',
+        -- What it gets later stands here, too: a table that grows is made anew.
+        data = false, once = false, once_ttl = false, ephemeral = false, tail = false,
+        prev = false, scores = false, counter = false, fresh = false, has_horizon = false,
+        written = 0, over = false, ends = false, end_after = false, log_max = false, log_ttl = false,
+    }
+end
+
+-- It is the last of its topics.
+local function event_end(e, reason)
+    e.ends = reason
+    event_add_field(e, 'end', reason, json(reason))
+end
+
+-- What of the things that were @given do not go together: "argument: reason", or nil.
+local function event_clash(e, given)
+    local ephemeral = e.ephemeral and ': together with ephemeral, which has no id and no log'
+    for _, name in ipairs({ 'end', 'end_after', 'log_max', 'log_ttl' }) do
+        if ephemeral and given[name] and given[name] ~= '0' and given[name] ~= 'false' then
+            return name .. ephemeral
+        end
+    end
+    if e['end'] and given.match then
+        return 'end: together with match, by which some would not learn of it'
+    elseif MERGING[given.priority] and e.topics[2] then
+        return 'priority: ' .. given.priority .. ' together with several topics'
+    elseif given.priority == 'appended' and (given.ttl or given.retry) then
         return 'priority: appended together with ttl or retry'
     end
     return nil
 end
 
+-- An event on several topics is never merged: a stream on two of them has it once, and the merge on
+-- one topic would be a loss on the other. So it has a lane, and the rules of relays leave it alone.
+local function event_settle_lane(e, given)
+    if e.topics[2] and not (given and given.priority) then
+        event_add_field(e, 'priority', 'instant', '"instant"')
+    end
+end
+
 -- @args: alternating names and values, of FCALL or of an inbox entry. An event, or nil and
 -- "argument: reason".
 local function event_parse(space, args)
-    local e = {
-        control_prefix = space.control_prefix,
-        topics = {}, fields = NO_FIELDS, json = '',
-        -- What it gets later stands here, too: a table that grows is made anew.
-        data = false, once = false, once_ttl = false, ephemeral = false, tail = false,
-        prev = false, scores = false, counter = false, fresh = false, written = 0,
-    }
+    local e = event_new(space)
     local given = nil
     for i = 1, #args, 2 do
         local name, value = args[i], args[i + 1]
@@ -591,10 +780,14 @@ local function event_parse(space, args)
     elseif e.ephemeral and e.once and not is_relays_key(e) then
         return nil, 'once: together with ephemeral, which has no id to remember'
     end
-    local fault = given and priority_fault(e, given)
-    if fault then
-        return nil, fault
+    local clash = given and event_clash(e, given)
+    if clash then
+        return nil, clash
+    elseif given and e['end'] then
+        event_end(e, 'end')
     end
+    e.end_after = given and not e.ends and given.end_after
+    event_settle_lane(e, given)
     return e
 end
 
@@ -602,43 +795,95 @@ end
 
 -- Whether the horizon has to move: what is older than this publish is forgotten, because the index
 -- is gone. (While nothing was published, there is none, and the counter is at the horizon.)
-local function is_forgotten(space, counter)
-    if index_top(space) then
+local function is_forgotten(space, e, counter)
+    if part_top(space.topics) or part_top(space.ended) then
         return false
     end
     local horizon = number_at(space.horizon, call('GET', space.horizon))
-    return not counter or not horizon or tonumber(counter) > horizon
+    e.has_horizon = horizon
+    return not horizon or tonumber(counter) > horizon
+end
+
+-- The last ids of those of the topics that the index does not know, by topic; nil, if one has ended.
+-- Those whose end is over are noted in e.over, as {topic, score, score in :ended:until}.
+local function topics_unknown(space, e, topics, now)
+    local logs, found = {}, {}
+    for i, topic in ipairs(topics) do
+        local ended = call('ZSCORE', space.ended, topic)
+        if score_id(ended) then
+            local is_over, kept = ended_is_over(space, topic, now)
+            if not is_over then
+                return nil
+            end
+            e.over = e.over or {}
+            e.over[#e.over + 1] = { topic, ended, kept }
+        end
+        logs[i] = space.log .. topic
+    end
+    local none = topics[2] and call('EXISTS', unpack(logs)) == 0 -- as it is with new topics
+    for _, topic in ipairs(topics) do
+        local id, reason = 0, nil
+        if not none then
+            id, reason = log_last_id(space, topic)
+        end
+        if reason then
+            return nil
+        end
+        found[topic] = id
+    end
+    return found
+end
+
+-- Looks at what an end, or a later one, is going to write: a key of a wrong type must show before the
+-- first write.
+local function ends_place(space, e)
+    if e.ends then
+        call('ZCARD', space.ended)
+        call('ZCARD', space.ended_until)
+    elseif e.end_after then
+        call('ZCARD', space.due)
+        call('ZCARD', space.due_id)
+    end
 end
 
 -- Fills e.prev and e.scores (both per topic), e.counter, e.fresh (a topic is new to the index).
--- Returns the event's id and, where the horizon has to move with it, true. Changes nothing but what
--- is no id: whatever is of the wrong type in Redis shows here.
+-- Returns the event's id and, where the horizon has to move with it, true; nil, if a topic has ended.
+-- Changes nothing but what is no id: whatever is of the wrong type in Redis shows here.
 local function event_place(space, e, now)
-    local counter = call('GET', space.seq)
-    local last, forgotten = number_at(space.seq, counter), false
+    local counter, last_ids, unknown = call('GET', space.seq), {}, nil
+    local last, forgotten, top = number_at(space.seq, counter), false, nil
     if not last then
-        last = counter_restore(space, now)
-        e.fresh = true
+        last, top = counter_restore(space, now)
+        e.fresh, forgotten = true, not top
     end
+    local topics, prev, scores = e.topics, {}, {}
+    for i = 1, #topics do
+        scores[i] = call('ZSCORE', space.topics, topics[i])
+        last_ids[i] = score_id(scores[i])
+        if not last_ids[i] then
+            unknown = unknown or {}
+            unknown[#unknown + 1] = topics[i]
+        end
+    end
+    local found = unknown and topics_unknown(space, e, unknown, now)
+    if unknown and not found then
+        return nil
+    end
+    ends_place(space, e)
+    e.fresh = e.fresh or unknown
     local id = last + 1
     if id < now then
         id = now
     end
-    local topics, prev, scores = e.topics, {}, {}
     for i = 1, #topics do
-        local score = call('ZSCORE', space.topics, topics[i])
-        local before = score_id(score)
-        if not before then
-            before = log_last_id(space, topics[i])
-            e.fresh = true
-        end
+        local before = last_ids[i] or found[topics[i]]
         if before >= id then -- the counter was set back
             id = before + 1
         end
-        prev[i], scores[i] = id_text(before), score
+        prev[i] = id_text(before)
     end
-    if e.fresh then
-        forgotten = is_forgotten(space, counter)
+    if e.fresh and counter then
+        forgotten = is_forgotten(space, e, counter)
     end
     e.prev, e.scores, e.counter = prev, scores, counter
     return id, forgotten
@@ -649,7 +894,58 @@ local function event_send(space, e, head, i)
     call('PUBLISH', space.channel .. topic, head .. '"topic":' .. json(topic) .. e.tail)
 end
 
--- PUBLISH comes last: it alone cannot be taken back.
+-- An end trims and shortens nothing that is there, unless it says so.
+local function event_log(space, e, i, entry)
+    local log = space.log .. e.topics[i]
+    if e.ends and not e.log_max then
+        call('XADD', log, entry, 'data', e.data, 'prev', e.prev[i], unpack(e.fields))
+    else
+        call('XADD', log, 'MAXLEN', '~', e.log_max or space.max_events, entry,
+            'data', e.data, 'prev', e.prev[i], unpack(e.fields))
+    end
+    e.written = i
+    if not e.ends or e.log_ttl then
+        call('PEXPIRE', log, e.log_ttl or space.log_ttl)
+    elseif call('PEXPIRE', log, space.log_ttl, 'NX') == 0 then
+        call('PEXPIRE', log, space.log_ttl, 'GT')
+    end
+end
+
+-- From one part of the index to the other.
+local function event_leave_index(space, e, now, text, topic)
+    local keep = math.max(tonumber(space.log_ttl), tonumber(e.log_ttl or 0),
+        log_life(space, topic) or 0)
+    call('ZREM', space.topics, topic)
+    call('ZADD', space.ended, text, topic)
+    ended_keep(space, topic, math.ceil(now / 1000) + keep, e.ends)
+end
+
+-- What is over makes way for the topic that begins anew, as if it had been pruned before.
+local function event_clear(space, over)
+    horizon_raise(space, score_id(over[2]))
+    call('ZREM', space.ended, over[1])
+    call('ZREM', space.ended_until, over[1])
+end
+
+-- What was due a whole index_ttl ago is forgotten, as its topic is: nobody has looked at this
+-- namespace since, and it must not grow for that.
+local function due_prune(space, now, count)
+    local cut = '(' .. id_text(math.floor(now / 1000) - space.index_ttl)
+    local old = call('ZRANGEBYSCORE', space.due, '-inf', cut, 'LIMIT', 0, count)
+    if old[1] then
+        call('ZREM', space.due, unpack(old))
+        call('ZREM', space.due_id, unpack(old))
+    end
+end
+
+-- Notes when the topic is due.
+local function event_due(space, at_ms, text, topic)
+    call('ZADD', space.due, id_text(at_ms), topic)
+    call('ZADD', space.due_id, text, topic)
+end
+
+-- PUBLISH comes last: it alone cannot be taken back. Before it what nothing can keep from being
+-- written any more (ends_place(), permissions_check()).
 local function event_write(space, e, now, id, forgotten)
     e.written = 0
     if id > MAX_ID then
@@ -662,24 +958,34 @@ local function event_write(space, e, now, id, forgotten)
         local before = id_text(id - 1)
         if forgotten then
             call('SET', space.horizon, before)
-        else
+        elseif not e.has_horizon then
             call('SET', space.horizon, before, 'NX')
         end
     end
+    for _, over in ipairs(e.over or NO_FIELDS) do
+        event_clear(space, over)
+    end
     for i = 1, #e.topics do
-        local topic = e.topics[i]
-        local log = space.log .. topic
-        call('XADD', log, 'MAXLEN', '~', space.max_events, entry,
-            'data', e.data, 'prev', e.prev[i], unpack(e.fields))
-        e.written = i
-        call('PEXPIRE', log, space.log_ttl)
-        call('ZADD', space.topics, text, topic)
+        event_log(space, e, i, entry)
+        if e.ends then
+            event_leave_index(space, e, now, text, e.topics[i])
+        else
+            call('ZADD', space.topics, text, e.topics[i])
+        end
     end
     if e.once then
         call('SET', space.once .. e.once, text, 'PX', e.once_ttl or space.once_ttl)
     end
-    if e.fresh then
-        index_prune(space, now)
+    if e.ends then
+        ended_prune(space, now)
+    elseif e.fresh then
+        index_prune(space, now, true)
+    end
+    if e.end_after then
+        due_prune(space, now, PRUNE_STEP + #e.topics)
+    end
+    for i = 1, e.end_after and #e.topics or 0 do
+        event_due(space, math.ceil(now / 1000) + e.end_after, text, e.topics[i])
     end
     local head = '{"sse":1,"id":"' .. text .. '","prev":"'
     for i = 1, #e.topics do
@@ -698,6 +1004,13 @@ local function event_undo(space, e, id)
         clean = clean and not (type(reply) == 'table' and reply.err)
         return reply
     end
+    local function restore(key, score, member)
+        if score then
+            try('ZADD', key, score, member)
+        else
+            try('ZREM', key, member)
+        end
+    end
     for i = 1, e.written do
         local topic = e.topics[i]
         local log = space.log .. topic
@@ -705,11 +1018,15 @@ local function event_undo(space, e, id)
         if try('XLEN', log) == 0 then
             try('DEL', log)
         end
-        if e.scores[i] then
-            try('ZADD', space.topics, e.scores[i], topic)
-        else
-            try('ZREM', space.topics, topic)
+        restore(space.topics, e.scores[i], topic)
+        if e.ends then
+            try('ZREM', space.ended, topic)
+            try('ZREM', space.ended_until, topic)
         end
+    end
+    for _, over in ipairs(e.over or NO_FIELDS) do
+        restore(space.ended, over[2], over[1])
+        restore(space.ended_until, over[3], over[1])
     end
     if e.once then
         try('DEL', space.once .. e.once)
@@ -720,13 +1037,35 @@ local function event_undo(space, e, id)
 end
 
 -- Asked before the first write where event_undo() would not help: with several topics, the user may
--- be allowed only some of the channels; and an ephemeral event leaves nothing but its `once`.
+-- be allowed only some of the channels; an ephemeral event leaves nothing but its `once`; and what
+-- lets a topic end, or is to do so later, must not be half of it.
 local function channels_check(space, e)
     for _, topic in ipairs(e.topics) do
         if not redis.acl_check_cmd('PUBLISH', space.channel .. topic, '') then
             error(redis.error_reply('NOPERM sse_publish: topic: no permission for the channel of '
                 .. quote(topic)))
         end
+    end
+end
+
+local function ends_check(name, keys)
+    for _, key in ipairs(keys) do
+        if not redis.acl_check_cmd('ZADD', key, '1', '')
+            or not redis.acl_check_cmd('ZREM', key, '') then
+            error(redis.error_reply('NOPERM sse_publish: ' .. name .. ': no permission to write '
+                .. key))
+        end
+    end
+end
+
+local function permissions_check(space, e)
+    if e.topics[2] or e.ephemeral or e.ends or e.end_after then
+        channels_check(space, e)
+    end
+    if e.ends then
+        ends_check('end', { space.topics, space.ended, space.ended_until })
+    elseif e.end_after then
+        ends_check('end_after', { space.due, space.due_id })
     end
 end
 
@@ -753,7 +1092,8 @@ end
 
 local twins = 0
 
--- The id as text; false for an ephemeral event, which has none. Settings must be loaded.
+-- The id as text; false for an ephemeral event, which has none; nil and what is wrong, if a topic has
+-- ended. Settings must be loaded.
 local function event_publish(space, e, now)
     if e.once then
         local first = call('GET', space.once .. e.once)
@@ -762,9 +1102,7 @@ local function event_publish(space, e, now)
             return first ~= '' and first
         end
     end
-    if e.topics[2] or e.ephemeral then
-        channels_check(space, e)
-    end
+    permissions_check(space, e)
     e.tail = ',"data":' .. json(e.data) .. e.json .. '}'
     if e.ephemeral then
         if e.once then
@@ -779,6 +1117,9 @@ local function event_publish(space, e, now)
         return false
     end
     local id, forgotten = event_place(space, e, now)
+    if not id then
+        return nil, 'topic: ended'
+    end
     local ok, result = pcall(event_write, space, e, now, id, forgotten)
     if not ok then
         event_undo(space, e, id)
@@ -806,15 +1147,23 @@ local function sse_publish(keys, args)
     if not e then
         return fail('sse_publish', fault)
     end
-    return event_publish(space, e, now)
+    local id, refusal = event_publish(space, e, now)
+    return refusal and fail('sse_publish', refusal) or id
 end
 
 -- ---- Inbox ----
 
--- A fault of this entry alone: what concerns all of them was read before the first, and was fine.
-local function is_entry_fault(err)
+-- A fault of this entry alone: its text. Not of a key that concerns all of them: of those that every
+-- publish uses, that was seen before the first entry; the others are looked at now, and raise it.
+local function entry_fault(space, err)
     local text = type(err) == 'table' and err.err or tostring(err)
-    return find(text, '^%-?WRONGTYPE') and text
+    if not find(text, '^%-?WRONGTYPE') then
+        return nil
+    end
+    for _, key in ipairs({ space.topics, space.ended, space.ended_until, space.due, space.due_id }) do
+        call('ZCARD', key)
+    end
+    return text
 end
 
 -- nil when published, else why not.
@@ -823,11 +1172,11 @@ local function inbox_move(space, fields, now)
     if not e then
         return fault
     end
-    local ok, err = pcall(event_publish, space, e, now)
+    local ok, err, refusal = pcall(event_publish, space, e, now)
     if ok then
-        return nil
+        return refusal
     end
-    return is_entry_fault(err) or throw(err)
+    return entry_fault(space, err) or throw(err)
 end
 
 local function sse_drain(keys, args)
@@ -865,6 +1214,64 @@ local function sse_drain(keys, args)
         call('XDEL', space.inbox, entry[1])
     end
     return { published, rejected, call('XLEN', space.inbox), last_fault }
+end
+
+-- ---- Ends ----
+
+-- Publishes the event by which @topic ends. Its id; nil and what is wrong, if it has ended. Settings
+-- must be loaded.
+local function topic_end(space, topic, reason, now)
+    local e = event_new(space)
+    local prefix = space.control_prefix
+    e.topics[1], e.data = topic, ''
+    if not prefix or string.sub('end', 1, #prefix) ~= prefix then -- else no relay would take it
+        event_add_field(e, 'event', 'end', '"end"')
+    end
+    event_end(e, reason)
+    return event_publish(space, e, now)
+end
+
+-- Ends @topic, unless something has followed the event that its end_after was about. False: there is
+-- nothing to end, or its log is something else.
+local function due_topic_end(space, topic, now)
+    local id = score_id(call('ZSCORE', space.due_id, topic))
+    local last, reason = topic_state(space, topic)
+    if reason or not id or last ~= id then
+        return false
+    end
+    local ok, ended = pcall(topic_end, space, topic, 'timeout', now)
+    if not ok and not entry_fault(space, ended) then
+        throw(ended)
+    end
+    return ok and ended
+end
+
+-- Ends a few of those that are due. Whether any of them was; and why one could not be.
+local function due_end(space, now)
+    local ms = math.floor(now / 1000)
+    local due = call('ZRANGEBYSCORE', space.due, '-inf', id_text(ms), 'LIMIT', 0, DUE_STEP)
+    local any, fault = false, nil
+    if due[1] then
+        space_load_settings(space, now)
+    end
+    for _, topic in ipairs(due) do
+        local ok, ended = pcall(due_topic_end, space, topic, now)
+        if ok then
+            any = ended or any
+            call('ZREM', space.due, topic)
+            call('ZREM', space.due_id, topic)
+        else
+            fault = fault or ended
+            call('ZADD', space.due, id_text(ms + DUE_AGAIN_MS), topic)
+        end
+    end
+    return any, fault
+end
+
+-- On the way, where the call is about something else: that must not fail by it.
+local function due_end_quietly(space, now)
+    local ok, ended = pcall(due_end, space, now)
+    return ended or not ok
 end
 
 -- ---- What relays ask ----
@@ -955,6 +1362,11 @@ local function sse_position(keys, args)
     end
     space_load_settings(space, now)
     index_prune(space, now)
+    ended_mend(space, now)
+    ended_prune(space, now)
+    if due_end_quietly(space, now) then
+        position = call('GET', space.seq)
+    end
     return { position, call('GET', space.horizon), before }
 end
 
@@ -1002,71 +1414,137 @@ local function starts_with_any(topic, prefixes)
     return false
 end
 
--- What has moved past the cursor, as {topic, id, …} in order of ids, and the id up to which that is
--- all.
-local function topics_moved(space, q, position)
-    local moved = call('ZRANGEBYSCORE', space.topics, '(' .. id_text(q.cursor), position,
+-- What has moved past the cursor in a part of the index, as {topic, id, …} in order of ids.
+local function part_moved(part, q, position)
+    return call('ZRANGEBYSCORE', part, '(' .. id_text(q.cursor), position,
         'WITHSCORES', 'LIMIT', 0, q.limit or -1)
-    local n = #moved
-    if n < 2 * (q.limit or MAX_ID) then
-        return moved, position
+end
+
+-- Both parts in order of ids, and a set of what is of @ended only. (A topic in both is not by us.)
+local function parts_merge(live, ended)
+    local is_live, is_ended, merged, n = {}, {}, {}, 0
+    for i = 1, #live, 2 do
+        is_live[live[i]] = true
+    end
+    local i, j = 1, 1
+    while live[i] or ended[j] do
+        local from, at = live, i
+        if not live[i] or (ended[j] and tonumber(ended[j + 1]) < tonumber(live[i + 1])) then
+            from, at, j = ended, j, j + 2
+        else
+            i = i + 2
+        end
+        if from == live or not is_live[from[at]] then
+            is_ended[from[at]] = from == ended
+            merged[n + 1], merged[n + 2] = from[at], from[at + 1]
+            n = n + 2
+        end
+    end
+    return merged, is_ended
+end
+
+-- The lowest id behind which a limit may have hidden something, as text; nil, if behind none.
+local function parts_cut(q, ...)
+    local cut = nil
+    for _, part in ipairs({ ... }) do
+        local last = part[2 * (q.limit or MAX_ID)]
+        if last and (not cut or tonumber(last) < tonumber(cut)) then
+            cut = last
+        end
+    end
+    return cut
+end
+
+-- What has moved past the cursor, as {topic, id, …} in order of ids, the id up to which that is all,
+-- and a set of what of it has ended.
+local function topics_moved(space, q, position)
+    local live, ended = part_moved(space.topics, q, position), part_moved(space.ended, q, position)
+    local moved, is_ended = live, NO_FIELDS
+    if ended[1] then
+        moved, is_ended = parts_merge(live, ended)
+    end
+    local cut = parts_cut(q, live, ended, moved)
+    if not cut then
+        return moved, position, is_ended
     end
     -- Others may have the same id and lie behind the limit: the next page begins with all of them.
-    local last = moved[n]
-    while moved[n] == last do
+    local n = #moved
+    while n > 0 and tonumber(moved[n]) >= tonumber(cut) do
         n = n - 2
     end
+    local upto = math.ceil(tonumber(cut)) - 1
     if n == 0 then -- not by us: one event has MAX_TOPICS
-        return moved, id_text(math.ceil(last))
+        n, upto = math.min(#moved, 2 * q.limit), upto + 1
     end
     for i = #moved, n + 1, -1 do
         moved[i] = nil
     end
-    return moved, id_text(math.ceil(last) - 1)
+    return moved, id_text(upto), is_ended
 end
 
--- The last ids of topics, by topic: of one that the index has lost, its log's. And the highest.
+-- The last ids of topics, by topic: of one that the index has lost, its log's. The highest. And, by
+-- topic, why it has ended.
 local function topics_last(space, topics)
-    local last, highest = {}, 0
+    local last, highest, reasons = {}, 0, {}
     for _, topic in ipairs(topics) do
-        local id = score_id(call('ZSCORE', space.topics, topic))
-        if not id then
-            local ok, found = pcall(log_last_id, space, topic) -- a log key may be of any type
-            id = ok and found or 0
-        end
-        last[topic] = id
+        local id, reason = topic_state(space, topic)
+        last[topic], reasons[topic] = id, reason
         highest = math.max(highest, id)
     end
-    return last, highest
+    return last, highest, reasons
 end
 
--- The topics of a question, as {topic, last id, …}, and the id up to which that is all.
-local function since_topics(space, q, last, position)
-    local found, listed = {}, {}
-    local function list(topic, id)
+-- {topic, reason, …} of topics that have ended. Of very many, their reasons are read at once.
+local function ends_list(space, topics, reasons)
+    local found, all = {}, nil
+    if #topics >= REASONS_STEP and call('ZCARD', space.ended_until) < 4 * #topics then
+        local flat = call('ZRANGEBYSCORE', space.ended_until, '-inf', '+inf', 'WITHSCORES')
+        all = {}
+        for i = 1, #flat, 2 do
+            all[flat[i]] = REASONS[flat[i + 1] % 10]
+        end
+    end
+    for _, topic in ipairs(topics) do
+        local n = #found
+        found[n + 1] = topic
+        found[n + 2] = reasons[topic] or (all and (all[topic] or REASONS[1]))
+            or ended_reason(space, topic)
+    end
+    return found
+end
+
+-- The topics of a question, as {topic, last id, …}, the id up to which that is all, and those of them
+-- that have ended, as {topic, reason, …}.
+local function since_topics(space, q, last, reasons, position)
+    local found, listed, ended = {}, {}, {}
+    local function list(topic, id, has_ended)
         if not listed[topic] then
             listed[topic] = true
             found[#found + 1] = topic
             found[#found + 1] = id
+            ended[#ended + 1] = has_ended and topic or nil
         end
     end
     for _, topic in ipairs(q.topics) do
-        list(topic, id_text(last[topic]))
+        list(topic, id_text(last[topic]), reasons[topic])
     end
-    local moved, upto = {}, position
+    local moved, upto, is_ended = {}, position, NO_FIELDS
     if q.prefixes[1] then
-        moved, upto = topics_moved(space, q, position)
+        moved, upto, is_ended = topics_moved(space, q, position)
     end
     if q.prefixes[1] == '' and not q.topics[1] then -- very many, perhaps: just as they are
         found = moved
+        for i = 1, is_ended ~= NO_FIELDS and #moved or 0, 2 do
+            ended[#ended + 1] = is_ended[moved[i]] and moved[i] or nil
+        end
     else
         for i = 1, #moved, 2 do
             if starts_with_any(moved[i], q.prefixes) and score_id(moved[i + 1]) then
-                list(moved[i], moved[i + 1])
+                list(moved[i], moved[i + 1], is_ended[moved[i]])
             end
         end
     end
-    return found, upto
+    return found, upto, ends_list(space, ended, reasons)
 end
 
 local function since_answer(who, keys, args, reading)
@@ -1078,18 +1556,22 @@ local function since_answer(who, keys, args, reading)
     if not q then
         return fail(who, fault)
     end
-    local last, highest = topics_last(space, q.topics)
+    local now = not reading and clock_us()
+    if now then
+        due_end_quietly(space, now)
+    end
+    local last, highest, reasons = topics_last(space, q.topics)
     local position, horizon, pruned
     if reading then
         position, horizon, pruned = position_look(space, highest)
     else
-        position, horizon, pruned = position_ensure(space, clock_us(), highest)
+        position, horizon, pruned = position_ensure(space, now, highest)
     end
     if not position then
         return fail(who, 'key: the counter or the horizon of this namespace has to be written first')
     end
-    local found, upto = since_topics(space, q, last, position)
-    return { position, horizon, pruned, found, q.limit and upto }
+    local found, upto, ended = since_topics(space, q, last, reasons, position)
+    return { position, horizon, pruned, found, upto, ended }
 end
 
 local function sse_since(keys, args)
@@ -1133,6 +1615,82 @@ end
 
 local function flag_rule(value)
     return FLAGS[value], 'not one of 1, true, 0, false'
+end
+
+local function topic_rule(value)
+    local fault = topic_fault(value)
+    return not fault and value or nil, fault
+end
+
+local END_RULES = {
+    topic = topic_rule, last = number_rule(0, MAX_ID),
+    reason = function(value)
+        return REASON_DIGITS[value] and value, 'not one of end, cancelled, timeout'
+    end,
+}
+
+local function sse_end(keys, args)
+    local space = space_open(keys)
+    if not space then
+        return fail('sse_end', 'key: not one key of the form prefix:{namespace}')
+    end
+    local o, fault = options_parse(args, 1, END_RULES)
+    if not o then
+        return fail('sse_end', fault)
+    elseif not o.topic then
+        return fail('sse_end', 'topic: missing')
+    end
+    local now = clock_us()
+    space_keep_settings(space, now)
+    local last, reason = topic_state(space, o.topic)
+    if reason and ended_is_over(space, o.topic, now) then
+        last, reason = 0, nil
+    end
+    if reason then
+        return { id_text(last), reason, '0' }
+    elseif o.last and o.last ~= last then
+        return { '0', '', '0' }
+    end
+    reason = o.reason or 'end'
+    return { topic_end(space, o.topic, reason, now), reason, '1' }
+end
+
+local function sse_ended(keys, args)
+    local space = space_open(keys)
+    if not space then
+        return fail('sse_ended', 'key: not one key of the form prefix:{namespace}')
+    end
+    local found = {}
+    for i = 1, #args, 2 do
+        local fault = args[i] ~= 'topic' and quote(args[i]) .. ': unknown argument'
+            or not args[i + 1] and 'topic: has no value'
+        local wrong = not fault and topic_fault(args[i + 1])
+        if fault or wrong then
+            return fail('sse_ended', fault or 'topic: ' .. wrong)
+        end
+        local id, reason = topic_state(space, args[i + 1])
+        if reason then
+            local n = #found
+            found[n + 1], found[n + 2], found[n + 3] = args[i + 1], id_text(id), reason
+        end
+    end
+    return args[1] and found or fail('sse_ended', 'topic: missing')
+end
+
+local function sse_due(keys, args)
+    local space = space_open(keys)
+    if not space then
+        return fail('sse_due', 'key: not one key of the form prefix:{namespace}')
+    elseif args[1] then
+        return fail('sse_due', quote(args[1]) .. ': unknown argument')
+    end
+    local _, why = due_end(space, clock_us())
+    if why then
+        throw(why)
+    end
+    local first = call('ZRANGEBYSCORE', space.due, '-inf', '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+    local at = tonumber(first[2] or nil)
+    return at and at > 0 and at <= MAX_ID and id_text(math.ceil(at)) or '0'
 end
 
 -- Relays make them, and read them as JSON; here it matters only that it is some.
@@ -1410,11 +1968,13 @@ local function sse_version()
 end
 
 -- Refused as a whole when memory is out: what may write events. Not what streams need to be served
--- from the log meanwhile: those two write a few dozen bytes, once. Nor what keeps somebody out, or
--- lets him come again with the ticket that he has. While Redis refuses all writes (its disk is full,
--- its replicas are too few) sse_look and sse_revoked are what is left.
+-- from the log meanwhile: that writes a few dozen bytes, once, and lets topics end that are due. Nor
+-- what keeps somebody out, or lets him come again with the ticket that he has. While Redis refuses all
+-- writes (its disk is full, its replicas are too few) sse_look, sse_ended and sse_revoked are what is
+-- left.
 redis.register_function('sse_publish', sse_publish)
 redis.register_function('sse_drain', sse_drain)
+redis.register_function('sse_end', sse_end)
 redis.register_function('sse_ticket', sse_ticket)
 local function register(name, callback, flag)
     redis.register_function({ function_name = name, callback = callback, flags = { flag } })
@@ -1422,6 +1982,8 @@ end
 register('sse_position', sse_position, 'allow-oom')
 register('sse_since', sse_since, 'allow-oom')
 register('sse_look', sse_look, 'no-writes')
+register('sse_due', sse_due, 'allow-oom')
+register('sse_ended', sse_ended, 'no-writes')
 register('sse_ticket_take', sse_ticket_take, 'allow-oom')
 register('sse_ticket_end', sse_ticket_end, 'allow-oom')
 register('sse_revoke', sse_revoke, 'allow-oom')

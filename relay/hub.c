@@ -12,6 +12,7 @@
 
 #include "common/clock.h"
 #include "common/mem.h"
+#include "relay/core/pressure.h"
 #include "relay/kit/heap.h"
 #include "relay/kit/listener.h"
 #include "relay/kit/log.h"
@@ -283,6 +284,7 @@ static void node_init(struct hub *hub, const char *version)
     node->workers = (unsigned)hub->config->workers;
     node->inboxes = mem_zero(node->workers, sizeof(struct inbox *));
     node->metrics = mem_zero(node->workers + 1, sizeof(struct metrics *));
+    node->pressure = pressure_new(node->workers);
     hub->workers = mem_zero(node->workers, sizeof(struct worker *));
     for (unsigned i = 0; i <= node->workers; i++)
         node->metrics[i] = metrics_new();
@@ -423,6 +425,7 @@ void hub_free(struct hub *hub)
     free(hub->listeners);
     free(hub->threads);
     free(hub->workers);
+    pressure_free(hub->node.pressure);
     free(hub->node.inboxes);
     free(hub->node.metrics);
     strings_reset(&hub->node.own_hosts);

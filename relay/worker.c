@@ -66,6 +66,14 @@ static void configure(struct worker *w, struct note_config *note)
     free(note);
 }
 
+static void take_read(struct worker *w, struct note_read *note)
+{
+    if (note->looks)
+        routes_take_read(w->routes, note);
+    else
+        fanout_take_page(w->fanout, note);
+}
+
 static void take(struct worker *w, struct note *note)
 {
     switch (note->kind) {
@@ -76,7 +84,7 @@ static void take(struct worker *w, struct note *note)
         fanout_take_gap(w->fanout, (struct note_gap *)note);
         return;
     case NOTE_READ:
-        fanout_take_page(w->fanout, (struct note_read *)note);
+        take_read(w, (struct note_read *)note);
         return;
     case NOTE_PUBLISH:
         routes_take_published(w->routes, (struct note_publish *)note);

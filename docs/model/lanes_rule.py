@@ -263,9 +263,9 @@ class Rule:
             if len(events) >= PAGE:
                 break
             end = event.id
-            if event.is_wanted and not self.is_over(event):
+            if event.is_wanted and (event.lane == "c" or not self.is_over(event)):
                 events.append(event)
-        self.put_all(self.merged(events))
+        self.put_all([event for event in self.merged(events) if not self.is_over(event)])
         self.committed = self.cursor = max(self.committed, end)
         self.is_live = not self.world.log or self.world.log[-1].id <= self.committed
 

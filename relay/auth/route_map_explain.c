@@ -72,6 +72,7 @@ static void put_route(const struct route *route, const struct grant *grant, stru
         buf_puts(out, "open");
         put_captures(route, out);
     }
+    flow_request_put(&route->flow, out);
     buf_puts(out, ")\n");
 }
 

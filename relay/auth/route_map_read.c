@@ -83,7 +83,7 @@ static bool is_fixed(const struct route *route)
     for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++)
         if (route->segment_count == 1 && strcmp(first, fixed[i]) == 0)
             return true;
-    return strcmp(first, "connections") == 0;
+    return strcmp(first, "connections") == 0 || strcmp(first, "topics") == 0;
 }
 
 static enum err read_path(struct route *route, const struct place *above, const cJSON *value,
@@ -219,21 +219,22 @@ static enum err check_together(const struct route *route, const struct place *at
     return OK;
 }
 
-/* A number is as good as its text. */
-static enum err read_flow(struct route *route, const struct place *at, const cJSON *value,
+/* A number is as good as its text; "%.17g" keeps what makes one that is not whole. */
+static enum err read_flow(struct route *route, const struct place *above, const cJSON *value,
                           const char *name, struct buf *why)
 {
-    const cJSON *member = cJSON_GetObjectItemCaseSensitive(value, name);
+    const cJSON *member = place_find(value, name);
+    struct place at = place_member(above, name);
     struct buf text = {0}, reason = {0};
     if (!member)
         return OK;
     if (cJSON_IsNumber(member))
-        buf_printf(&text, "%.0f", member->valuedouble);
+        buf_printf(&text, "%.17g", member->valuedouble);
     else if (cJSON_IsString(member))
         buf_puts(&text, member->valuestring);
     enum err e = flow_request_set(&route->flow, name, buf_slice(&text), NULL, &reason);
     if (e != OK)
-        e = place_refuse(at, why, "%.*s", (int)reason.len, reason.ptr);
+        e = place_refuse(&at, why, "%.*s", (int)reason.len, reason.ptr);
     buf_reset(&text);
     buf_reset(&reason);
     return e;

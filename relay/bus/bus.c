@@ -9,6 +9,7 @@
 #include "common/mem.h"
 #include "relay/bus/bus_calls.h"
 #include "relay/bus/bus_checks.h"
+#include "relay/bus/bus_ends.h"
 #include "relay/bus/bus_live.h"
 #include "relay/bus/bus_reads.h"
 #include "relay/bus/bus_remote.h"
@@ -26,6 +27,7 @@ struct bus {
     struct bus_live *live;
     struct bus_checks *checks;
     struct bus_reads *reads;
+    struct bus_ends *ends;
     struct bus_calls *calls;
     struct bus_remote *remote;
     struct bus_revocations *revocations;
@@ -50,12 +52,19 @@ void bus_published(struct bus *bus, struct note_publish *publish)
     bus_outbox_post(bus->outbox, publish->worker, &publish->note);
 }
 
+/* What tails hold counts as events that wait, but nobody is slow who could let it go. */
+static size_t tail_bytes(const struct config *config)
+{
+    uint64_t share = config->memory_events / 4;
+    return share && share < config->tail_max_bytes ? share : config->tail_max_bytes;
+}
+
 static void configure(struct bus *bus)
 {
     const struct config *config = bus->base.config;
     bus->check.repeat = (double)config->redis_check_ms / 1000.;
     ev_timer_again(bus->base.loop, &bus->check);
-    tails_limit(bus->base.tails, (uint32_t)config->tail_max_events, config->tail_max_bytes);
+    tails_limit(bus->base.tails, (uint32_t)config->tail_max_events, tail_bytes(config));
 }
 
 static void take_config(struct bus *bus, struct note_config *note)
@@ -87,6 +96,7 @@ static void take_publish(struct bus *bus, struct note_publish *note)
 static void take_watch(struct bus *bus, struct note_name *note)
 {
     bus_spaces_watch(bus->spaces, note);
+    bus_ends_ask(bus->ends, note->ns);
     note_name_free(note);
 }
 
@@ -172,8 +182,10 @@ static void on_reopen(struct ev_loop *loop, ev_timer *w, int revents)
     (void)loop, (void)revents;
     struct bus *bus = w->data;
     bus->published_ns[0] = '\0';
-    if (bus_spaces_are_up(bus->spaces))
-        bus_spaces_open(bus->spaces);
+    if (!bus_spaces_are_up(bus->spaces))
+        return;
+    bus_spaces_open(bus->spaces);
+    bus_ends_ask_all(bus->ends);
 }
 
 static void on_check(struct ev_loop *loop, ev_timer *w, int revents)
@@ -229,6 +241,8 @@ static void on_store_heard(struct bus *bus, struct store_name *name)
 static void on_store_deliver(struct bus *bus, struct event *ev, uint64_t workers)
 {
     bus_live_deliver(bus->live, ev, workers);
+    if (event_end_after_ms(ev))
+        bus_ends_hear(bus->ends, ev);
 }
 
 static void on_store_reachable(struct bus *bus)
@@ -249,6 +263,7 @@ static void on_revocations_current(void *arg)
     struct bus *bus = arg;
     bus_spaces_set_up(bus->spaces, true);
     bus_calls_set_up(bus->calls, true);
+    bus_ends_set_up(bus->ends, true);
     if (bus->loss == STORE_WHOLE) {
         bus_repairs_settle(bus->repairs);
         return;
@@ -264,6 +279,7 @@ static void on_store_down(struct bus *bus)
     bus_spaces_set_up(bus->spaces, false);
     atomic_store(&bus->up, false);
     bus_calls_set_up(bus->calls, false);
+    bus_ends_set_up(bus->ends, false);
     bus_revocations_end(bus->revocations);
     bus_reads_ground(bus->reads);
     bus_checks_drop(bus->checks);
@@ -335,6 +351,7 @@ struct bus *bus_new(struct config *config, struct inbox *const *inboxes, unsigne
     bus->live = bus_live_new(base, bus->outbox, bus->spaces, bus->repairs);
     bus->checks = bus_checks_new(base, bus->spaces, bus->repairs);
     bus->reads = bus_reads_new(base, bus->outbox, bus->spaces, bus->repairs);
+    bus->ends = bus_ends_new(base, bus->spaces);
     bus->calls = bus_calls_new(base, bus->outbox);
     bus->remote = bus_remote_new(base, bus->outbox, tag);
     bus->revocations =
@@ -399,6 +416,7 @@ void bus_free(struct bus *bus)
     /* The store gives back what it was asked: reads wait again, repairs end. */
     store->ops->free(store->impl);
     store->impl = NULL;
+    bus_ends_free(bus->ends);
     bus_calls_free(bus->calls);
     bus_remote_free(bus->remote);
     bus_revocations_free(bus->revocations);

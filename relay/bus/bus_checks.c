@@ -108,7 +108,7 @@ static void take_page(struct check *check)
     for (size_t i = 0; i < look->count; i++) {
         struct store_topic *topic = &look->topics[i];
         if (is_missing(check, topic))
-            store_look_add(&check->missing, slice_of(topic->name), topic->last);
+            store_look_add(&check->missing, slice_of(topic->name), topic->last, topic->end);
     }
     store_look_reset(look);
 }

@@ -120,7 +120,8 @@ void bus_live_deliver(struct bus_live *live, struct event *ev, uint64_t workers)
         live->last_wanted = is_wanted(live, space, ev);
         event_unref(live->last_event);
         live->last_event = event_ref(ev);
-        metrics_add(live->base->metrics, M_EVENTS_RECEIVED, live->last_wanted);
+        if (live->last_wanted)
+            bus_outbox_count_received(live->outbox, ev);
     }
     if (!live->last_wanted)
         return;

@@ -174,6 +174,21 @@ void bus_outbox_begin_era(struct bus_outbox *outbox)
     outbox->era++;
 }
 
+static enum metric end_metric(enum topic_end end)
+{
+    static const enum metric metrics[] = {[END_DONE] = M_ENDED_DONE,
+                                          [END_CANCELLED] = M_ENDED_CANCELLED,
+                                          [END_TIMEOUT] = M_ENDED_TIMEOUT};
+    return metrics[end];
+}
+
+void bus_outbox_count_received(struct bus_outbox *outbox, const struct event *ev)
+{
+    metrics_add(outbox->base->metrics, M_EVENTS_RECEIVED, 1);
+    if (event_end(ev) != END_NONE)
+        metrics_add(outbox->base->metrics, end_metric(event_end(ev)), 1);
+}
+
 void bus_outbox_count_gap(struct bus_outbox *outbox, enum gap_reason reason)
 {
     metrics_add(outbox->base->metrics, gap_metric(reason), 1);

@@ -45,6 +45,8 @@ bool bus_outbox_had_read(const struct bus_outbox *outbox, const struct event *ev
 unsigned bus_outbox_era(const struct bus_outbox *outbox);
 void bus_outbox_begin_era(struct bus_outbox *outbox);
 
+/* An event that the workers get, live or by a repair. */
+void bus_outbox_count_received(struct bus_outbox *outbox, const struct event *ev);
 /* A gap that a client's page tells; those of bus_outbox_post_gap() are counted where streams are
  * told of them. */
 void bus_outbox_count_gap(struct bus_outbox *outbox, enum gap_reason reason);

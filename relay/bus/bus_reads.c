@@ -38,7 +38,8 @@ struct lane {
     struct job_list waiting;
     struct job_list flying; /* whom the flight serves */
     struct replay replay;
-    struct replay_survey survey; /* for the next flight; its topics count in all->surveyed */
+    struct bus_reads_names names; /* of a live-only flight: what is asked for */
+    struct replay_survey survey;  /* for the next flight; its topics count in all->surveyed */
     uint64_t surveyed_us;
     uint64_t next_us;       /* no flight before … */
     uint64_t joined;        /* … as this many have come since the last one landed */
@@ -62,42 +63,6 @@ struct bus_reads {
 
 /* --- lanes ------------------------------------------------------------------------------------ */
 
-/* Of the last N events, other claims have others. Behind a NUL, which no name has, and with one
- * behind each text: no two grants' claims look alike. */
-static void lane_put_claims(struct buf *key, const struct grant_fields *fields)
-{
-    if (fields->match_count)
-        buf_putc(key, '\0');
-    for (size_t i = 0; i < fields->match_count; i++) {
-        const struct grant_claim *claim = &fields->match[i];
-        buf_putc(key, '=');
-        buf_put(key, claim->name, strlen(claim->name) + 1);
-        for (size_t j = 0; j < claim->values.count; j++) {
-            buf_putc(key, '+');
-            buf_put(key, claim->values.items[j], strlen(claim->values.items[j]) + 1);
-        }
-    }
-}
-
-/* What two reads must have in common to be one. */
-static void lane_put_key(struct buf *key, const struct note_read *note)
-{
-    const struct subscription_request *request = subscription_request(note->sub);
-    buf_printf(key, "%d %s", (int)note->kind, request->ns);
-    if (note->kind == CURSOR_NONE || note->kind == CURSOR_UNKNOWN)
-        return;
-    if (note->kind != CURSOR_ID)
-        buf_printf(key, " %llu", (unsigned long long)note->cursor);
-    if (note->budget < note->max_events) /* where its page ends is its own matter */
-        buf_printf(key, " %p", (const void *)note);
-    for (size_t i = 0; i < request->topics.count; i++)
-        buf_printf(key, "\n%s", request->topics.items[i]);
-    for (size_t i = 0; i < request->types.count && note->kind == CURSOR_LAST; i++)
-        buf_printf(key, "\n %s", request->types.items[i]);
-    if (request->grant && note->kind == CURSOR_LAST)
-        lane_put_claims(key, grant_fields(request->grant));
-}
-
 /* "Ten minutes ago" was said by this machine's clock, as the store's may not have been known then.
  */
 static void note_date(const struct bus_reads *reads, struct note_read *note)
@@ -115,7 +80,7 @@ static void lane_join(struct bus_reads *reads, struct bus_job *job)
     struct buf key = {0};
     struct lane *lane;
     note_date(reads, job->note);
-    lane_put_key(&key, job->note);
+    bus_reads_put_key(&key, job->note);
     HASH_FIND(hh, reads->lanes, key.ptr, key.len, lane);
     if (lane) {
         buf_reset(&key);
@@ -147,6 +112,7 @@ static void lane_forget(struct lane *lane)
 static void lane_free(struct lane *lane)
 {
     lane_forget(lane);
+    bus_reads_names_reset(&lane->names);
     HASH_DEL(lane->all->lanes, lane);
     buf_reset(&lane->key);
     free(lane);
@@ -196,6 +162,8 @@ static void flight_learn(struct lane *lane)
     const struct bus_sources *sources = &lane->all->sources;
     struct bus_space *space = TAILQ_FIRST(&lane->flying)->space; /* a lane is of one namespace */
     const struct bus_job *job;
+    if (!space)
+        return;
     for (size_t i = 0; i < r->count; i++)
         if (r->items[i].event)
             bus_outbox_add_read(sources->outbox, r->items[i].event);
@@ -261,6 +229,7 @@ static void on_flight(struct replay *r, enum err e)
         }
     }
     replay_reset(r);
+    bus_reads_names_reset(&lane->names);
     flight_land(lane, e, beyond);
 }
 
@@ -286,11 +255,13 @@ static void flight_board(struct lane *lane, struct replay *r)
     while ((job = TAILQ_FIRST(&lane->waiting))) {
         const struct note_read *note = job->note;
         TAILQ_REMOVE(&lane->waiting, job, link);
-        if (note->cursor < r->cursor) {
+        if (note->cursor < r->cursor || bus_reads_names_are_full(&lane->names)) {
             TAILQ_INSERT_TAIL(&rest, job, link);
             continue;
         }
         TAILQ_INSERT_TAIL(&lane->flying, job, link);
+        if (bus_reads_are_live_only(note))
+            bus_reads_names_add(&lane->names, &subscription_request(note->sub)->topics);
         r->max_events = note->max_events < r->max_events ? note->max_events : r->max_events;
         r->max_bytes = note->max_bytes < r->max_bytes ? note->max_bytes : r->max_bytes;
     }
@@ -321,12 +292,15 @@ static void flight_start(struct lane *lane)
                          .max_events = UINT32_MAX,
                          .max_bytes = SIZE_MAX,
                          .budget = counts ? first->budget : UINT64_MAX,
+                         .forgotten = first->horizon,
+                         .snapshot_max = reads->sources.base->config->snapshot_max,
                          .done = on_flight,
                          .arg = lane};
     flight_board(lane, r);
     r->sub = TAILQ_FIRST(&lane->flying)->note->sub; /* stays while it flies */
     r->ns = subscription_request(r->sub)->ns;
-    r->names = &subscription_request(r->sub)->topics;
+    r->names =
+        bus_reads_are_live_only(first) ? &lane->names.list : &subscription_request(r->sub)->topics;
     uint64_t now = clock_mono_us();
     r->survey = counts ? NULL : lane_survey(lane, now);
     uint64_t most = now + 2 * FLIGHTS_BURST * FLIGHT_SHARE_US; /* soon forgotten */
@@ -391,9 +365,11 @@ enum readiness { JOB_READY, JOB_WAITS, JOB_ORPHAN };
 static enum readiness job_readiness(const struct bus_job *job)
 {
     const struct subscription_request *request = subscription_request(job->note->sub);
-    const struct bus_names *names = bus_space_names(job->space);
     if (bus_reads_job_is_cancelled(job))
         return JOB_ORPHAN;
+    if (job->note->looks)
+        return bus_spaces_are_up(job->sources->spaces) ? JOB_READY : JOB_ORPHAN;
+    const struct bus_names *names = bus_space_names(job->space);
     for (size_t i = 0; i < request->topics.count; i++) {
         const struct store_name *name = bus_names_find(names, slice_of(request->topics.items[i]));
         if (!name)
@@ -453,6 +429,7 @@ void bus_reads_take(struct bus_reads *reads, struct note_read *note)
 void bus_reads_ground(struct bus_reads *reads)
 {
     struct lane *lane, *next;
+    reads->recheck = true; /* who only looks does not wait */
     HASH_ITER (hh, reads->lanes, lane, next) {
         TAILQ_CONCAT(&reads->waiting, &lane->waiting, link);
         if (TAILQ_EMPTY(&lane->flying))

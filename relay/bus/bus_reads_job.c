@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/clock.h"
 #include "common/mem.h"
@@ -12,6 +13,8 @@ struct bus_job *bus_reads_job_new(const struct bus_sources *sources, struct note
     struct bus_job *job = mem_zero(1, sizeof(*job));
     job->sources = sources;
     job->note = note;
+    if (note->looks)
+        return job;
     job->space = bus_spaces_find(sources->spaces, subscription_ns(note->sub));
     assert(job->space); /* a worker watches before it reads */
     bus_space_use(job->space);
@@ -23,7 +26,8 @@ void bus_reads_job_end(struct bus_job *job)
     const struct bus_sources *sources = job->sources;
     job->note->era = bus_outbox_era(sources->outbox);
     bus_outbox_post(sources->outbox, job->note->worker, &job->note->note);
-    bus_space_release(sources->spaces, job->space);
+    if (job->space)
+        bus_space_release(sources->spaces, job->space);
     free(job);
 }
 
@@ -45,7 +49,32 @@ static void note_put_gap(struct bus_job *job, uint64_t from, const struct replay
     note->events[note->count++] =
         gap_event(config, subscription_control(note->sub, config->control_events),
                   gap->moves ? gap->id : 0, from, gap->id, gap->reason);
-    bus_outbox_count_gap(job->sources->outbox, gap->reason);
+    if (!note->looks) /* else nobody is told */
+        bus_outbox_count_gap(job->sources->outbox, gap->reason);
+}
+
+static int compare_ends(const void *topic, const void *end)
+{
+    return strcmp(topic, ((const struct note_end *)end)->topic);
+}
+
+static void note_put_end(struct note_read *note, const char *topic, uint64_t id,
+                         enum topic_end reason)
+{
+    note->ends = mem_grow(note->ends, note->end_count, sizeof(*note->ends));
+    note->ends[note->end_count++] = (struct note_end){slice_dup(slice_of(topic)), id, reason};
+}
+
+/* Of what the look has seen of all its topics, those of this client. */
+static void note_put_ends(struct note_read *note, const struct replay *r)
+{
+    const struct strings *names = &subscription_request(note->sub)->topics;
+    for (size_t i = 0; i < names->count && r->end_count; i++) {
+        const struct note_end *end =
+            bsearch(names->items[i], r->ends, r->end_count, sizeof(*r->ends), compare_ends);
+        if (end)
+            note_put_end(note, end->topic, end->id, end->reason);
+    }
 }
 
 void bus_reads_job_fill_unknown(struct bus_job *job, const struct replay *r)
@@ -57,6 +86,7 @@ void bus_reads_job_fill_unknown(struct bus_job *job, const struct replay *r)
     note->start = 0;
     note->end = r->position;
     note->final = true;
+    note_put_ends(note, r);
 }
 
 /* Nobody has the cursor 0 from us: who gives it asks for all that there is, and claims to have been
@@ -78,7 +108,7 @@ void bus_reads_job_fill(struct bus_job *job, const struct replay *r)
             continue;
         if (item->event) {
             note->events[note->count++] = event_ref(item->event);
-            metrics_add(job->sources->base->metrics, M_EVENTS_REPLAYED, 1);
+            metrics_add(job->sources->base->metrics, M_EVENTS_REPLAYED, !note->looks);
         } else if (item->id > note->gap_told && !(resumes && is_before_all(cursor, item))) {
             note->gap_told = item->id;
             note_put_gap(job, item->from > cursor ? item->from : cursor, item);
@@ -89,6 +119,9 @@ void bus_reads_job_fill(struct bus_job *job, const struct replay *r)
         note->start = r->end;
     note->end = r->end;
     note->final = r->final;
+    if (!resumes)
+        note->horizon = r->horizon;
+    note_put_ends(note, r);
 }
 
 /* --- from memory ------------------------------------------------------------------------------ */
@@ -136,6 +169,18 @@ static void note_take(struct bus_job *job, struct event *const *events, size_t c
     note->start = note->cursor;
 }
 
+static void put_ends_of_tails(struct bus_job *job)
+{
+    struct tails *tails = job->sources->base->tails;
+    const struct subscription_request *request = subscription_request(job->note->sub);
+    for (size_t i = 0; i < request->topics.count; i++) {
+        struct slice ns = slice_of(request->ns), topic = slice_of(request->topics.items[i]);
+        enum topic_end end = tails_ended(tails, ns, topic);
+        if (end != END_NONE)
+            note_put_end(job->note, topic.ptr, tails_last(tails, ns, topic), end);
+    }
+}
+
 /* A cursor above what this node has seen may be of another node that is
  * ahead, or of nobody: the log knows. */
 bool bus_reads_job_from_tails(struct bus_job *job)
@@ -143,9 +188,10 @@ bool bus_reads_job_from_tails(struct bus_job *job)
     const struct bus_base *base = job->sources->base;
     const struct note_read *note = job->note;
     const struct strings *names = &subscription_request(note->sub)->topics;
-    if (note->kind != CURSOR_ID || !note->cursor || note->cursor > bus_space_seen(job->space) ||
-        bus_space_is_unrepaired(job->space) || bus_repairs_are_under_way(job->sources->repairs) ||
-        note->budget < note->max_events || !tails_have_all(job))
+    if (note->looks || note->kind != CURSOR_ID || !note->cursor ||
+        note->cursor > bus_space_seen(job->space) || bus_space_is_unrepaired(job->space) ||
+        bus_repairs_are_under_way(job->sources->repairs) || note->budget < note->max_events ||
+        !tails_have_all(job))
         return false;
     size_t each = (size_t)note->max_events + 1, count = 0;
     int64_t offset_us = store_clock_offset_us(&base->store);
@@ -160,6 +206,8 @@ bool bus_reads_job_from_tails(struct bus_job *job)
         qsort(events, count, sizeof(*events), compare_events);
     note_take(job, events, count);
     free(events);
+    if (note->final)
+        put_ends_of_tails(job);
     metrics_add(base->metrics, M_READS_MEMORY, 1);
     bus_reads_job_end(job);
     return true;
@@ -192,8 +240,10 @@ void bus_reads_learn(const struct bus_sources *sources, struct bus_space *space,
         events[i] = r->items[i].event;
         whole &= events[i] != NULL;
     }
-    if (whole)
-        tails_fill(tails, slice_of(r->ns), slice_of(names->items[0]), r->start, r->position,
-                   r->topic_last, events, r->count);
+    if (whole) {
+        struct slice ns = slice_of(r->ns), topic = slice_of(names->items[0]);
+        tails_fill(tails, ns, topic, r->start, r->position, r->topic_last, events, r->count);
+        tails_fill_end(tails, ns, topic, r->topic_last, r->topic_end);
+    }
     free(events);
 }

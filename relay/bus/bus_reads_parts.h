@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What bus_reads.c (which reads fly together, and when) and bus_reads_job.c (one client's read, and
- * what it is answered with) share. Bus thread. */
+/* What bus_reads.c (which reads fly together, and when), bus_reads_job.c (one client's read, and
+ * what it is answered with) and bus_reads_lane.c (which reads are one) share. Bus thread. */
 #pragma once
 #include "relay/bus/bus_reads.h"
 #include "relay/bus/replay.h"
@@ -17,10 +17,25 @@ struct bus_sources {
 struct bus_job {
     const struct bus_sources *sources;
     struct note_read *note;
-    struct bus_space *space;
+    struct bus_space *space;   /* NULL: of one who only looks, and watches nothing */
     bool passed_over;          /* a flight has ended below its cursor */
     TAILQ_ENTRY(bus_job) link; /* in reads->waiting, or in a lane or flight */
 };
+
+/* Topics, each once; zeros: none. */
+struct bus_reads_names {
+    struct strings list; /* its texts are borrowed */
+    struct bus_reads_name *set;
+};
+
+/* bus_reads_lane.c. Live only, from wherever the namespace stands. */
+bool bus_reads_are_live_only(const struct note_read *note);
+/* What two reads must have in common to be one. */
+void bus_reads_put_key(struct buf *key, const struct note_read *note);
+/* Adds those of @topics that are no patterns. */
+void bus_reads_names_add(struct bus_reads_names *names, const struct strings *topics);
+bool bus_reads_names_are_full(const struct bus_reads_names *names);
+void bus_reads_names_reset(struct bus_reads_names *names);
 
 /* bus_reads_job.c */
 struct bus_job *bus_reads_job_new(const struct bus_sources *sources, struct note_read *note);

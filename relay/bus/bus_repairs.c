@@ -131,7 +131,7 @@ static void deliver_event(struct repair *repair, struct event *ev)
     }
     if (past && (chained || !forgotten))
         deliver_late(repair, ev);
-    metrics_add(repair->all->base->metrics, M_EVENTS_RECEIVED, 1);
+    bus_outbox_count_received(outbox, ev);
     bus_space_see(repair->all->spaces, repair->space, ev);
     bus_outbox_send(outbox, ev, UINT64_MAX);
 }

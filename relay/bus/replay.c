@@ -14,40 +14,25 @@
  * place where the loss begins. docs/architecture.md, "Many reads, few commands"; docs/protocol.md,
  * "Replay and gaps". */
 
-static const struct strings no_names = {NULL, 0};
-
-static struct replay_item *item_add(struct replay *r)
-{
-    r->items = mem_grow(r->items, r->count, sizeof(*r->items));
-    struct replay_item *item = &r->items[r->count++];
-    *item = (struct replay_item){0};
-    return item;
-}
-
 static void gap_add(struct replay *r, uint64_t from, uint64_t to, enum gap_reason reason,
                     const char *topic)
 {
     if (to <= r->known)
         return;
     from = from > r->known ? from : r->known;
-    struct replay_item *item = item_add(r);
+    struct replay_item *item = replay_item_add(r);
     item->id = to;
     item->from = from;
     item->reason = reason;
     item->topic = topic ? mem_dup(topic, strlen(topic)) : NULL;
 }
 
-static void item_release(struct replay_item *item)
-{
-    event_unref(item->event);
-    free(item->topic);
-}
-
-/* Whether the horizon says that a cursor may have lost something that no chain can tell. */
+/* Whether the horizon says that a cursor may have lost something that no chain can tell. Who named
+ * none is given what there is. */
 static bool below_horizon(const struct replay *r, uint64_t cursor)
 {
-    return (r->kind == CURSOR_ID || r->stepped) && cursor < r->look.horizon &&
-           r->known < r->look.horizon;
+    return r->kind == CURSOR_ID && cursor < r->look.horizon && r->known < r->look.horizon &&
+           r->forgotten < r->look.horizon;
 }
 
 static enum gap_reason horizon_reason(const struct replay *r)
@@ -83,7 +68,7 @@ static void follow_chain(struct replay *r, const struct store_topic *topic,
         at = entry->id;
         if (!entry->event)
             continue;
-        struct replay_item *item = item_add(r);
+        struct replay_item *item = replay_item_add(r);
         item->id = entry->id;
         item->event = entry->event;
         entry->event = NULL;
@@ -148,7 +133,7 @@ static size_t gap_keep(struct replay *r, struct replay_item gap, size_t kept)
         return kept + 1;
     }
     if (gap.id <= r->gap_told) {
-        item_release(&gap);
+        replay_item_release(&gap);
         return kept;
     }
     r->gap_told = gap.id;
@@ -160,7 +145,7 @@ static size_t gap_keep(struct replay *r, struct replay_item gap, size_t kept)
     before->next = gap.next;
     free(before->topic);
     before->topic = NULL;
-    item_release(&gap);
+    replay_item_release(&gap);
     return kept;
 }
 
@@ -195,7 +180,7 @@ static enum page_fit take_items(struct replay *r, size_t first, uint64_t bound)
         if (!item.event) {
             kept = gap_keep(r, item, kept);
         } else if (item.id == page->last && !r->repair) {
-            item_release(&item); /* the same event through another topic */
+            replay_item_release(&item); /* the same event through another topic */
         } else if (item.id == page->last) {
             r->items[kept++] = item; /* a repair serves those who want only that topic, too */
         } else {
@@ -210,7 +195,7 @@ static enum page_fit take_items(struct replay *r, size_t first, uint64_t bound)
         }
     }
     for (; next < r->count; next++)
-        item_release(&r->items[next]);
+        replay_item_release(&r->items[next]);
     r->count = kept;
     return fit;
 }
@@ -235,30 +220,17 @@ static bool cut_page(struct replay *r, size_t first, uint64_t bound, bool more)
            r->page.bytes < r->max_bytes;
 }
 
-/* --- surveys ---------------------------------------------------------------------------------- */
-
-void replay_survey_reset(struct replay_survey *survey)
+/* Which of the topics that were asked for by name have ended. */
+static void note_ends(struct replay *r)
 {
-    store_look_reset(&survey->look);
-    *survey = (struct replay_survey){.least = survey->least};
-}
-
-static bool survey_serves(const struct replay *r)
-{
-    const struct replay_survey *survey = r->survey;
-    return survey && survey->look.count && r->kind == CURSOR_ID && r->cursor >= survey->from &&
-           r->cursor < survey->look.position;
-}
-
-static void survey_renew(struct replay *r)
-{
-    assert(r->budget == UINT64_MAX && !r->upto);
-    if (r->look.count < r->survey->least || r->kind != CURSOR_ID || r->end >= r->position)
-        return; /* that of another page may still serve those behind */
-    replay_survey_reset(r->survey);
-    r->survey->look = r->look;
-    r->survey->from = r->end;
-    r->look = (struct store_look){0};
+    for (size_t i = 0; i < r->look.count; i++) {
+        struct store_topic *topic = &r->look.topics[i];
+        if (!topic->exact || topic->end == END_NONE || topic->last > r->position)
+            continue;
+        r->ends = mem_grow(r->ends, r->end_count, sizeof(*r->ends));
+        r->ends[r->end_count++] = (struct note_end){topic->name, topic->last, topic->end};
+        topic->name = NULL;
+    }
 }
 
 static void finish(struct replay *r, enum err e)
@@ -266,13 +238,33 @@ static void finish(struct replay *r, enum err e)
     replay_ranges_free(r);
     free(r->walk.ids);
     r->walk.ids = NULL;
+    if (r->final && !e && !r->repair)
+        note_ends(r);
+    r->horizon = r->look.horizon;
     if (r->survey && !e)
-        survey_renew(r);
+        replay_survey_renew(r);
     store_look_reset(&r->look);
     r->done(r, e);
 }
 
 static void read_forward(struct replay *r);
+
+/* Below the first gap and the first event: who is cut off before he has had the gap is told of it
+ * when he resumes from here. Not below the horizon without need: that would be told as a loss. */
+static uint64_t whole_start(const struct replay *r, uint64_t bound)
+{
+    uint64_t start = bound;
+    for (size_t i = 0; i < r->count; i++) {
+        const struct replay_item *item = &r->items[i];
+        uint64_t below = item->event || item->from == 0 ? item->id - 1 : item->from;
+        if (!item->event && item->from == 0 && r->look.horizon < below && r->look.horizon)
+            below = r->look.horizon;
+        start = below < start ? below : start;
+        if (item->event)
+            break;
+    }
+    return start;
+}
 
 /* Where the stream is complete from, for those who did not name a cursor; as long as the page holds
  * nothing. It may be that what was read so far has expired, and more is to come. */
@@ -280,6 +272,8 @@ static void set_start(struct replay *r, uint64_t bound)
 {
     const struct replay_item *item = r->count ? &r->items[0] : NULL;
     uint64_t first = item ? item_place(item) : UINT64_MAX;
+    if (r->kind == CURSOR_WHOLE)
+        r->start = whole_start(r, bound);
     if (r->kind == CURSOR_ALL) {
         uint64_t before = item && item->event ? first - 1 : first;
         r->start = before < bound ? before : bound;
@@ -396,6 +390,11 @@ static void live_from(struct replay *r, uint64_t start)
     finish(r, OK);
 }
 
+static void on_snapshot(struct replay *r)
+{
+    finish(r, r->error);
+}
+
 static void on_look(struct store_look *look, enum err e)
 {
     struct replay *r = look->arg;
@@ -411,6 +410,7 @@ static void on_look(struct store_look *look, enum err e)
     }
     r->position = r->upto && r->upto < look->position ? r->upto : look->position;
     r->topic_last = look->count == 1 ? look->topics[0].last : 0;
+    r->topic_end = look->count == 1 ? look->topics[0].end : END_NONE;
     bool unknown = r->kind == CURSOR_UNKNOWN || (r->kind == CURSOR_ID && r->cursor > r->position);
     if (unknown) {
         r->unknown = true;
@@ -430,6 +430,8 @@ static void on_look(struct store_look *look, enum err e)
     r->start = r->cursor;
     if (r->kind == CURSOR_LAST)
         read_last(r);
+    else if (r->kind == CURSOR_SNAPSHOT)
+        replay_snapshot_read(r, on_snapshot);
     else
         read_forward(r);
 }
@@ -437,7 +439,7 @@ static void on_look(struct store_look *look, enum err e)
 void replay_start(struct replay *r)
 {
     assert(r->max_events > 0);
-    r->stale = survey_serves(r);
+    r->stale = replay_survey_serves(r);
     if (r->stale) {
         r->look = r->survey->look;
         r->survey->look = (struct store_look){0};
@@ -449,13 +451,12 @@ void replay_start(struct replay *r)
     if (r->kind == CURSOR_SINCE && r->cursor > 0)
         r->cursor--; /* events of that very microsecond are wanted, too */
     bool position_only = r->kind == CURSOR_NONE || r->kind == CURSOR_UNKNOWN;
-    bool everything = r->kind == CURSOR_ALL || r->kind == CURSOR_LAST;
     r->error = OK;
-    if (r->kind == CURSOR_ALL)
+    if (r->kind == CURSOR_ALL || r->kind == CURSOR_WHOLE || position_only)
         r->cursor = 0;
     r->look = (struct store_look){.ns = r->ns,
-                                  .names = position_only ? &no_names : r->names,
-                                  .cursor = everything ? 0 : r->cursor,
+                                  .names = r->names,
+                                  .cursor = r->kind == CURSOR_LAST ? 0 : r->cursor,
                                   .moved_only = r->moved_only,
                                   .done = on_look,
                                   .arg = r};
@@ -465,8 +466,12 @@ void replay_start(struct replay *r)
 void replay_reset(struct replay *r)
 {
     for (size_t i = 0; i < r->count; i++)
-        item_release(&r->items[i]);
+        replay_item_release(&r->items[i]);
+    for (size_t i = 0; i < r->end_count; i++)
+        free(r->ends[i].topic);
     free(r->items);
+    free(r->ends);
     r->items = NULL;
-    r->count = 0;
+    r->ends = NULL;
+    r->count = r->end_count = 0;
 }

@@ -53,7 +53,7 @@ struct replay {
      * that are for everybody. */
     const struct subscription *sub;
     enum cursor_kind kind;
-    uint64_t cursor;
+    uint64_t cursor; /* of a CURSOR_SNAPSHOT: the end of its page before; 0: this is the first */
     uint32_t max_events;
     size_t max_bytes;
     uint64_t budget;
@@ -61,33 +61,41 @@ struct replay {
     size_t batch;      /* topics that are read at a time; 0: a number that is good */
     bool repair; /* for all watchers of a namespace: the horizon alone decides where no chain can …
                   */
-    bool moved_only; /* names are many: leave out what has not moved past the cursor */
-    uint64_t upto;   /* what is above comes by itself; 0: no bound */
-    uint64_t known;  /* … and up to here nothing was missed, but may be read again; else 0 */
+    bool moved_only;     /* names are many: leave out what has not moved past the cursor */
+    uint64_t upto;       /* what is above comes by itself; 0: no bound */
+    size_t snapshot_max; /* topics of a CURSOR_SNAPSHOT */
+    uint64_t known;      /* … and up to here nothing was missed, but may be read again; else 0 */
+    uint64_t forgotten;  /* a horizon up to here does not count: note_read.horizon */
     struct replay_survey *survey; /* NULL: none; not with a budget or a bound. Used and renewed */
     void (*done)(struct replay *replay,
                  enum err e); /* ERR_AGAIN: the store went away, start again later */
     void *arg;
     /* result, valid until replay_reset() */
-    uint64_t start, end, position;
+    uint64_t start, end, position, horizon;
     bool final;
-    bool stale;          /* the position is that of an earlier page, and so it is not final */
-    uint64_t topic_last; /* of a single topic: its last id, 0: none */
-    bool unknown;        /* the cursor is not one of this namespace */
-    bool frozen;         /* store_look.frozen: cursors above the position may be, all the same */
+    bool stale;               /* the position is that of an earlier page, and so it is not final */
+    uint64_t topic_last;      /* of a single topic: its last id, 0: none … */
+    enum topic_end topic_end; /* … and whether it has ended with that */
+    bool unknown;             /* the cursor is not one of this namespace */
+    bool frozen; /* store_look.frozen: cursors above the position may be, all the same */
     struct replay_item *items;
     size_t count;
+    struct note_end *ends; /* of a final page: the exact topics that have ended, by name */
+    size_t end_count;
     /* replay.c's own */
     struct store_look look;
     struct store_range *ranges;
     struct store_topic **sources; /* the topic behind each range */
     size_t range_count, next_range, waiting;
+    void (*ranges_taken)(struct replay *r);     /* looks at each batch of them; NULL: nobody does */
     void (*ranges_done)(struct replay *replay); /* r->error, or all of them are read */
     uint64_t narrowed; /* what is above has been let go: the page is full before */
     uint64_t left_out; /* topics that were not read may have something above */
     struct replay_walk walk;
     struct replay_page page;
-    bool stepped; /* this is not the page's first step */
+    void (*snapshot_done)(struct replay *replay);
+    uint64_t full; /* a snapshot: of what is from here on some was let go */
+    bool stepped;  /* this is not the page's first step */
     enum err error;
 };
 

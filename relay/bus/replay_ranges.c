@@ -178,6 +178,8 @@ static bool batch_done(struct replay *r)
 {
     if (!r->error && r->walk.wanted)
         replay_walk_collect(r);
+    else if (!r->error && r->ranges_taken)
+        r->ranges_taken(r);
     else if (!r->error && r->range_count > r->batch)
         narrow(r);
     if (!r->error && r->next_range < r->range_count)

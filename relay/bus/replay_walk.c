@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
+#include "common/clock.h"
 #include "common/mem.h"
 #include "relay/bus/replay_parts.h"
 
@@ -13,9 +14,22 @@ static int compare_downwards(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-bool replay_counts(const struct replay *r, const struct event *ev)
+bool replay_wants(const struct replay *r, const struct event *ev)
 {
     return r->sub ? subscription_wants_event(r->sub, ev) : !event_has_match(ev);
+}
+
+bool replay_is_over(const struct replay *r, const struct event *ev)
+{
+    if (!event_has_ttl(ev))
+        return false;
+    uint64_t offset_us = (uint64_t)store_clock_offset_us(r->store);
+    return event_is_over(ev, &(struct event_clock){.wall_us = clock_wall_us() + offset_us});
+}
+
+bool replay_counts(const struct replay *r, const struct event *ev)
+{
+    return replay_wants(r, ev) && !replay_is_over(r, ev);
 }
 
 void replay_walk_collect(struct replay *r)

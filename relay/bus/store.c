@@ -29,9 +29,9 @@ static struct store_topic *topic_add(struct store_look *look)
     return &look->topics[look->count++];
 }
 
-void store_look_add(struct store_look *look, struct slice topic, uint64_t last)
+void store_look_add(struct store_look *look, struct slice topic, uint64_t last, enum topic_end end)
 {
-    *topic_add(look) = (struct store_topic){.name = slice_dup(topic), .last = last};
+    *topic_add(look) = (struct store_topic){.name = slice_dup(topic), .last = last, .end = end};
 }
 
 static int compare_texts(const void *a, const void *b)
@@ -105,7 +105,7 @@ void store_look_settle(struct store_look *look)
             exact[exact_count++] = names->items[i];
     }
     for (size_t i = 0; i < exact_count && !look->moved_only; i++)
-        store_look_add(look, slice_of(exact[i]), 0);
+        store_look_add(look, slice_of(exact[i]), 0, END_NONE);
     qsort(exact, exact_count, sizeof(*exact), compare_texts);
     if (look->count)
         qsort(look->topics, look->count, sizeof(*look->topics), compare_topics);

@@ -18,8 +18,9 @@ struct store_name;
 
 struct store_topic {
     char *name;
-    uint64_t last; /* its last id; 0: not in the index */
-    bool exact;    /* asked for by name, not only by a pattern */
+    uint64_t last;      /* its last id; 0: not in the index */
+    bool exact;         /* asked for by name, not only by a pattern */
+    enum topic_end end; /* it has ended, by the event `last` */
     uint64_t next; /* replay's: the log has nothing between what was read and this; 0: unread */
 };
 
@@ -46,7 +47,7 @@ struct store_look {
 };
 
 struct store_entry {
-    struct event *event; /* a reference; NULL: expired by its own ttl, only a link of the chain */
+    struct event *event; /* a reference; NULL: event_is_spent(), only a link of the chain */
     uint64_t id, prev;
     bool has_prev;
 };
@@ -67,7 +68,7 @@ struct store_range {
     uint64_t scanned; /* …at this id (the oldest when @reverse); what is passed over counts, too */
 };
 
-/* A call of one of the library's functions that is about tickets or revocations. */
+/* A call of one of the library's functions that is about tickets, revocations or ends. */
 struct store_call {
     const char *function; /* static; these three are borrowed until done() */
     const char *ns;
@@ -93,8 +94,9 @@ struct store_telling {
  */
 struct event *store_event(const struct config *config, const struct event_fields *fields,
                           uint64_t arrival_us);
-/* Fills look->topics from one topic that exists; the store calls it for each it has found. */
-void store_look_add(struct store_look *look, struct slice topic, uint64_t last);
+/* Fills look->topics from one topic that exists; the store calls it for each it has found. @end:
+ * END_NONE, or why it ended with the event @last. */
+void store_look_add(struct store_look *look, struct slice topic, uint64_t last, enum topic_end end);
 /* Call once after the last, where there are names: adds what is asked for by name and was not
  * found, sorts, drops repeats and what is not wanted. */
 void store_look_settle(struct store_look *look);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include "relay/config/config_check.h"
 #include "relay/config/config_file.h"
+#include "relay/config/config_lanes.h"
 #include "relay/config/config_secret.h"
 #include "relay/config/config_source.h"
 #include "relay/config/config_value.h"
@@ -52,6 +53,7 @@ void config_unref(struct config *c)
         config_value_free(c, &config_table[i]);
     free(c->redis_origin);
     free(c->explain);
+    free(c->lane_rules);
     free(box);
 }
 
@@ -170,11 +172,13 @@ enum err config_merge_reload(const struct config *running, const struct config *
         merged->redis_origin = slice_dup(slice_of(running->redis_origin));
     put_restart(running, fresh, needs_restart);
     enum err e = check_together(merged, why);
-    if (e == OK)
-        *out = merged;
-    else
+    if (e != OK) {
         config_unref(merged);
-    return e;
+        return e;
+    }
+    config_lanes_read(merged);
+    *out = merged;
+    return OK;
 }
 
 /* --- loading --- */
@@ -238,6 +242,7 @@ enum err config_load(int argc, char **argv, char **environ_list, struct config *
         return e;
     }
     resolve(l.config);
+    config_lanes_read(l.config);
     buf_reset(&l.err);
     *out = l.config;
     *action = l.action;

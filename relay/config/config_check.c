@@ -2,10 +2,10 @@
 #include "relay/config/config_check.h"
 #include <arpa/inet.h>
 #include <string.h>
-#include "common/lane.h"
 #include "common/names.h"
 #include "common/origin.h"
 #include "common/redis_url.h"
+#include "relay/config/config_lanes.h"
 
 static bool all_of(struct slice s, const char *also)
 {
@@ -149,12 +149,10 @@ const char *config_check_pattern(const char *item)
 
 const char *config_check_lane(const char *item)
 {
-    const char *at = strrchr(item, '=');
-    enum lane_kind lane;
-    if (at && name_pattern_valid((struct slice){item, (size_t)(at - item)}) &&
-        lane_parse(slice_of(at + 1), &lane) == OK)
-        return NULL;
-    return "expected a topic or pattern, = and one of instant, batched, coalesced, appended";
+    struct config_lane rule;
+    return config_lanes_parse(slice_of(item), &rule) == OK
+               ? NULL
+               : "expected a topic or pattern, = and one of instant, batched, coalesced, appended";
 }
 
 const char *const config_check_slow_words[] = {"block", "drop-oldest", "drop-newest", "disconnect",

@@ -4,6 +4,7 @@
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
+#include "common/lane.h"
 #include "common/strings.h"
 #include "relay/kit/log.h"
 
@@ -15,6 +16,10 @@ enum slow_policy {
     SLOW_DROP_NEWEST,
     SLOW_DISCONNECT,
     SLOW_COUNT,
+};
+struct config_lane {
+    struct slice pattern; /* borrowed from the entry of `lanes` */
+    enum lane_kind lane;
 };
 enum config_park { PARK_SUSPENDED, PARK_HANDOVER };
 
@@ -36,8 +41,10 @@ struct config {
     uint64_t slow_reads;         /* pages per worker and second */
     uint64_t slow_max_dropped;   /* events of one connection; 0: any number */
     uint64_t stall_timeout_ms;   /* 0: never */
+    uint64_t snapshot_max, log_max_events_limit;
     uint64_t redis_check_ms;
     uint64_t tail_max_events, tail_max_bytes;
+    uint64_t memory_events; /* bytes; 0: no bound */
     uint64_t log_max_events, log_ttl_ms, index_ttl_ms, once_ttl_ms;
     uint64_t replay_max_events, redis_probe_ms;
     uint64_t publish_timeout_ms /* 0: nothing waits */, publish_max_waiting,
@@ -67,6 +74,7 @@ struct config {
     /* No options, but what is told of some: */
     bool password_on_command_line;            /* the start warns of it */
     bool node_is_default, workers_is_default; /* printed as "" and 0 */
+    struct config_lane *lane_rules;           /* `lanes`, as many as it has; NULL: none */
     char *explain;      /* the token, with CONFIG_EXPLAIN; - is standard input */
     char *redis_origin; /* the flag, variable or file that `redis` is from; NULL: its default */
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "relay/core/client.h"
-
 #include <assert.h>
+
+#include "relay/core/client_parts.h"
 
 enum { TURN_EVENTS = 64 }; /* that may come before the next write */
 
@@ -45,18 +45,6 @@ static bool fits(const struct client *c, const struct client_limits *limits, siz
     return outbox_fits(&c->out, &own, bytes);
 }
 
-static struct outbox_teller teller_of(const struct client *c, const struct client_limits *limits)
-{
-    const struct outbox_teller *teller = &limits->teller;
-    return (struct outbox_teller){teller->config, subscription_control(c->sub, teller->control)};
-}
-
-static enum slow_policy policy_of(const struct client *c, const struct client_limits *limits)
-{
-    const struct flow_request *asked = &subscription_request(c->sub)->flow;
-    return asked->has_slow ? asked->slow : limits->slow;
-}
-
 /* --- what is queued --------------------------------------------------------------------------- */
 
 static void queue_put(struct client *c, struct event *ev)
@@ -88,6 +76,12 @@ uint64_t client_position(const struct client *c)
     return outbox_position(&c->out, c->cursor);
 }
 
+void client_stand_behind(struct client *c, uint64_t id)
+{
+    if (id > c->cursor)
+        c->cursor = id;
+}
+
 void client_put_position(struct client *c)
 {
     outbox_put_position(&c->out, client_position(c));
@@ -95,7 +89,7 @@ void client_put_position(struct client *c)
 
 void client_settle(struct client *c, const struct client_limits *limits)
 {
-    struct outbox_teller teller = teller_of(c, limits);
+    struct outbox_teller teller = client_teller(c, limits);
     outbox_settle(&c->out, &teller);
 }
 
@@ -148,14 +142,23 @@ static enum client_push fall_behind(struct client *c, const struct outbox_teller
     return CLIENT_BEHIND;
 }
 
+static bool expire_pending(struct client *c, const struct client_limits *limits)
+{
+    if (!outbox_pending(&c->out)->has_ttl || !limits->now)
+        return false;
+    struct event_clock now = limits->now(limits->arg);
+    return outbox_expire_pending(&c->out, &now) > 0;
+}
+
 /* What is over takes up no room for @ev, which is about to be queued. */
 static bool expire(struct client *c, const struct client_limits *limits, const struct event *ev)
 {
+    bool gone = expire_pending(c, limits);
     if (!c->out.has_ttl || !limits->now)
-        return false;
+        return gone;
     struct event_clock now = limits->now(limits->arg);
     client_settle(c, limits);
-    bool gone = outbox_expire(&c->out, &now, UINT32_MAX) > 0;
+    gone |= outbox_expire(&c->out, &now, UINT32_MAX) > 0;
     c->out.has_ttl |= event_has_ttl(ev);
     return gone;
 }
@@ -164,10 +167,10 @@ static bool expire(struct client *c, const struct client_limits *limits, const s
 static enum client_push make_room(struct client *c, const struct client_limits *limits,
                                   struct event *ev)
 {
-    struct outbox_teller teller = teller_of(c, limits);
+    struct outbox_teller teller = client_teller(c, limits);
     if (expire(c, limits, ev) && fits(c, limits, event_frame(ev).len))
         return CLIENT_QUEUED;
-    switch (policy_of(c, limits)) {
+    switch (client_policy(c, limits)) {
     case SLOW_BLOCK:
         if (event_id(ev))
             return fall_behind(c, &teller);
@@ -201,23 +204,31 @@ overflow(struct client *c, const struct client_limits *limits, struct event *ev)
 {
     if (c->state == CLIENT_LIVE)
         return make_room(c, limits, ev);
-    struct outbox_teller teller = teller_of(c, limits);
+    struct outbox_teller teller = client_teller(c, limits);
     outbox_drop_newest(&c->out, ev, &teller);
     return CLIENT_DROPPED;
 }
 
 /* --- live events ------------------------------------------------------------------------------ */
 
-/* It is pending now. What waits may fill the outbox up to where a turn's events would still fit:
- * then it goes, as an interval in which so much comes is too long. */
-static enum client_push pend(struct client *c, const struct client_limits *limits,
-                             enum lane_kind lane)
+/* Up to where a turn's events would still fit. */
+static bool pending_fills(const struct client *c, const struct client_limits *limits)
 {
     struct outbox_limits own = own_limits(c, limits);
     const struct pending *p = outbox_pending(&c->out);
     uint32_t turn = own.max_events / 2 < TURN_EVENTS ? own.max_events / 2 : TURN_EVENTS;
-    bool is_full = p->count >= own.max_events - turn || p->bytes >= own.max_bytes / 4 * 3;
-    c->out.is_due |= lane == LANE_INSTANT || is_full;
+    return p->count >= own.max_events - turn || p->bytes >= own.max_bytes / 4 * 3;
+}
+
+/* It is pending now. When what waits fills the outbox, it goes: an interval in which so much comes
+ * is too long. */
+static enum client_push pend(struct client *c, const struct client_limits *limits,
+                             enum lane_kind lane)
+{
+    bool fills = pending_fills(c, limits);
+    if (fills && expire_pending(c, limits))
+        fills = pending_fills(c, limits);
+    c->out.is_due |= c->out.waits && (lane == LANE_INSTANT || fills);
     if (!c->out.is_due || c->out.queue.ring.count)
         return CLIENT_PENDING;
     client_commit(c);
@@ -280,19 +291,32 @@ enum client_push client_push(struct client *c, const struct client_limits *limit
     return CLIENT_QUEUED;
 }
 
-/* It may be read from the log, where that can still be told from it on. Else the caller knows
- * whether it was owed, and tells a gap. */
+/* What is over may have been all that an instant waited for: no write drains that. */
+static void commit_due(struct client *c)
+{
+    if (c->out.is_due && !c->out.queue.ring.count)
+        client_commit(c);
+}
+
+/* CLIENT_QUEUED: there is room for it now, or it may not be dropped. It may be read from the log,
+ * where that can still be told from it on. Else the caller knows whether it was owed, and tells a
+ * gap. */
 static enum client_push overflow_late(struct client *c, const struct client_limits *limits,
                                       const struct event *ev)
 {
-    struct outbox_teller teller = teller_of(c, limits);
-    switch (policy_of(c, limits)) {
+    struct outbox_teller teller = client_teller(c, limits);
+    if (expire(c, limits, ev) && fits(c, limits, event_frame(ev).len))
+        return CLIENT_QUEUED;
+    switch (client_policy(c, limits)) {
     case SLOW_BLOCK:
         if (event_id(ev) <= c->cursor)
             c->cursor = event_id(ev) - 1;
         return fall_behind(c, &teller);
     case SLOW_DROP_OLDEST:
     case SLOW_DROP_NEWEST:
+        if (event_end(ev) != END_NONE)
+            return CLIENT_QUEUED;
+        commit_due(c);
         return CLIENT_SKIPPED;
     case SLOW_DISCONNECT:
     case SLOW_COUNT:
@@ -307,8 +331,11 @@ enum client_push client_push_late(struct client *c, const struct client_limits *
     uint64_t cursor = c->cursor;
     if (c->state != CLIENT_LIVE || c->reading || event_id(ev) <= c->out.told)
         return CLIENT_SKIPPED;
-    if (!fits(c, limits, event_frame(ev).len))
-        return overflow_late(c, limits, ev);
+    if (!fits(c, limits, event_frame(ev).len)) {
+        enum client_push pushed = overflow_late(c, limits, ev);
+        if (pushed != CLIENT_QUEUED)
+            return pushed;
+    }
     if (c->out.waits || event_lane(ev) != LANE_INSTANT)
         return outbox_wait_late(&c->out, ev) ? pend(c, limits, event_lane(ev)) : CLIENT_SKIPPED;
     c->out.has_ttl |= event_has_ttl(ev);
@@ -317,17 +344,28 @@ enum client_push client_push_late(struct client *c, const struct client_limits *
     return CLIENT_QUEUED;
 }
 
-bool client_pass_over(struct client *c, const struct event *ev)
+bool client_pass_over(struct client *c, const struct client_limits *limits, struct event *ev)
 {
     uint64_t id = event_id(ev);
     if (c->state == CLIENT_CLOSING || (id && id <= c->cursor))
         return false;
-    if (c->state == CLIENT_LIVE && id)
+    bool is_live = c->state == CLIENT_LIVE && !c->reading;
+    if (is_live && id)
         c->cursor = id;
-    bool wanted = is_wanted(c, ev);
-    if (wanted) /* stale is worse than none */
-        outbox_supersede(&c->out, ev);
-    return wanted;
+    if (!subscription_wants_event(c->sub, ev))
+        return false;
+    if (c->reading && event_lane(ev) == LANE_COALESCED) {
+        hold(c, limits, ev);
+        return false;
+    }
+    outbox_pass_over(&c->out, ev); /* stale is worse than none */
+    return is_live || !id;         /* else the log may have brought it in time */
+}
+
+void client_pass_over_late(struct client *c, const struct event *ev)
+{
+    if (c->state == CLIENT_LIVE && !c->reading)
+        outbox_pass_over(&c->out, ev);
 }
 
 /* --- reading the log -------------------------------------------------------------------------- */
@@ -352,6 +390,14 @@ bool client_has_room(const struct client *c, const struct client_limits *limits)
 {
     struct outbox_limits own = own_limits(c, limits);
     return c->out.queue.ring.count <= own.max_events / 2 && c->out.bytes <= own.max_bytes / 2;
+}
+
+double client_fullness(const struct client *c, const struct client_limits *limits)
+{
+    struct outbox_limits own = own_limits(c, limits);
+    double events = (double)outbox_events(&c->out) / (double)own.max_events;
+    double bytes = (double)outbox_bytes(&c->out) / (double)own.max_bytes;
+    return events > bytes ? events : bytes;
 }
 
 /* It was wanted when it came, but its subscription may have been renewed since. */
@@ -400,6 +446,7 @@ static bool release_held(struct client *c, const struct client_limits *limits)
         }
         event_unref(ev);
     }
+    expire_pending(c, limits);
     return true;
 }
 
@@ -411,8 +458,10 @@ static bool has_lanes(struct event *const *events, size_t count)
     return false;
 }
 
-/* What is merged as live events are, is so per page: the last of each comes in any case. */
-static void page_put(struct client *c, struct event *const *events, size_t count)
+/* What is merged as live events are, is so per page: the last of each comes in any case, unless it
+ * is over: then none does. */
+static void page_put(struct client *c, const struct client_limits *limits,
+                     struct event *const *events, size_t count)
 {
     bool merges = has_lanes(events, count);
     assert(!c->out.waits);
@@ -423,6 +472,7 @@ static void page_put(struct client *c, struct event *const *events, size_t count
         take_in(c, ev, merges);
         c->replayed += !outbox_is_own(ev);
     }
+    expire_pending(c, limits);
     client_commit(c);
 }
 
@@ -430,14 +480,13 @@ bool client_page(struct client *c, const struct client_limits *limits, struct ev
                  size_t count, uint64_t cursor, bool final)
 {
     c->reading = false;
-    page_put(c, events, count);
+    page_put(c, limits, events, count);
     if (cursor > c->cursor)
         c->cursor = cursor;
     if (final && !c->hold_overflow && release_held(c, limits)) {
         c->state = CLIENT_LIVE;
         c->is_behind = false;
-        if (c->out.is_due && !c->out.queue.ring.count)
-            client_commit(c);
+        commit_due(c);
         return true;
     }
     frame_queue_clear(&c->held);

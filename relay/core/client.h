@@ -74,9 +74,12 @@ enum client_push client_push(struct client *c, const struct client_limits *limit
 enum client_push client_push_late(struct client *c, const struct client_limits *limits,
                                   struct event *ev);
 
-/* What becomes of a live event that is over: whoever it is for is complete without it. True: that
- * is this client. */
-bool client_pass_over(struct client *c, const struct event *ev);
+/* What becomes of a live event that is over: whoever it is for is complete without it. True: it was
+ * for this client, and only the caller can count it. A coalesced one may be held: what it replaces
+ * comes with the read that is under way. */
+bool client_pass_over(struct client *c, const struct client_limits *limits, struct event *ev);
+/* The same of one that turned up after later ones, and was for this client. */
+void client_pass_over_late(struct client *c, const struct event *ev);
 
 /* Moves what is pending to the queue: when its flush is due, and the queue is empty. */
 static inline void client_commit(struct client *c)
@@ -91,6 +94,9 @@ void client_put_control(struct client *c, struct event *ev);
 void client_stand_at(struct client *c, uint64_t id);
 /* The id up to which it is complete with what it has been sent, or will from the queue. */
 uint64_t client_position(const struct client *c);
+/* All up to @id has come to it live, and it has what it wanted of that: the next position says so.
+ */
+void client_stand_behind(struct client *c, uint64_t id);
 /* Queues a block that does nothing but tell that. */
 void client_put_position(struct client *c);
 /* Before each write: makes what is told of drops. */
@@ -101,6 +107,9 @@ void client_read_begin(struct client *c);
 /* How much the next read may bring, so that the queue stays within its limits. */
 void client_room(const struct client *c, const struct client_limits *limits, uint32_t *events,
                  size_t *bytes);
+/* How full it is of what it may hold itself, pending and queued; above 1 with what is never
+ * dropped. */
+double client_fullness(const struct client *c, const struct client_limits *limits);
 /* Whether there is room for a page at the pace at which the socket drains: half of the queue. */
 bool client_has_room(const struct client *c, const struct client_limits *limits);
 /* The read's page: @events in order, complete up to @cursor; @final: that meets the live tail.
@@ -108,6 +117,15 @@ bool client_has_room(const struct client *c, const struct client_limits *limits)
  * (once there is room). */
 bool client_page(struct client *c, const struct client_limits *limits, struct event *const *events,
                  size_t count, uint64_t cursor, bool final);
+
+/* When the first event that it could let go came, by the monotonic clock: @unknown_us where it was
+ * read from the log, UINT64_MAX where there is none. */
+uint64_t client_oldest_us(const struct client *c, uint64_t unknown_us);
+/* The events of the node take too much memory: lets go of what waits, by its policy; by drop-oldest
+ * what came before @before_us. BEHIND, DROPPED, FULL: as of an event that did not fit. SKIPPED:
+ * there was nothing. *gone: so many events went. */
+enum client_push client_relieve(struct client *c, const struct client_limits *limits,
+                                uint64_t before_us, uint32_t *gone);
 
 /* Moves to CLOSING. With @keep_queue what is queued or pending will still be sent; otherwise only
  * the frame the socket has begun, and the end. Returns the number of events dropped. */

@@ -27,15 +27,15 @@ static enum err set_slow(struct flow_request *f, struct slice text, const struct
             f->has_slow = true;
             return OK;
         }
-    const char *sep = "slow: expected ";
+    const char *sep = "expected ";
     for (size_t i = 0; i < SLOW_COUNT; i++)
         if (is_allowed(config, config_check_slow_words[i])) {
             buf_puts(why, sep);
             buf_puts(why, config_check_slow_words[i]);
             sep = " or ";
         }
-    if (sep[0] == 's')
-        buf_puts(why, "slow: expected none, as slow.allowed is empty");
+    if (sep[0] == 'e')
+        buf_puts(why, "expected none, as slow.allowed is empty");
     return ERR_INVALID;
 }
 
@@ -47,7 +47,7 @@ static enum err set_buffer(struct flow_request *f, struct slice text, const stru
         f->buffer = (uint32_t)n;
         return OK;
     }
-    buf_printf(why, "buffer: expected a number of events from 1 to %llu", (unsigned long long)most);
+    buf_printf(why, "expected a number of events from 1 to %llu", (unsigned long long)most);
     return ERR_INVALID;
 }
 
@@ -60,7 +60,7 @@ static enum err set_flush(struct flow_request *f, struct slice text, const struc
         f->flush_ms = (uint32_t)ms;
         return OK;
     }
-    buf_printf(why, "flush: expected a duration such as 500ms, from %llums to %llums",
+    buf_printf(why, "expected a duration such as 500ms, from %llums to %llums",
                (unsigned long long)least, (unsigned long long)most);
     return ERR_INVALID;
 }
@@ -78,8 +78,20 @@ enum err flow_request_set(struct flow_request *f, const char *name, struct slice
     f->no_controls = slice_is(text, "off");
     if (f->no_controls || slice_is(text, "on"))
         return OK;
-    buf_puts(why, "control: expected on or off");
+    buf_puts(why, "expected on or off");
     return ERR_INVALID;
+}
+
+void flow_request_put(const struct flow_request *f, struct buf *out)
+{
+    if (f->has_slow)
+        buf_printf(out, "; slow %s", config_check_slow_words[f->slow]);
+    if (f->buffer)
+        buf_printf(out, "; buffer %u", f->buffer);
+    if (f->flush_ms)
+        buf_printf(out, "; flush %ums", f->flush_ms);
+    if (f->has_control)
+        buf_puts(out, f->no_controls ? "; control off" : "; control on");
 }
 
 void flow_request_merge(struct flow_request *f, const struct flow_request *other)

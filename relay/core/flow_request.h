@@ -15,8 +15,10 @@ struct flow_request {
 };
 
 /* @name: one of the four. @config: what a client may ask for; NULL: whoever runs the relay asks.
- * ERR_INVALID: *why becomes "slow: expected …", without what was given. */
+ * ERR_INVALID: "expected …" is appended to *why, without the name and what was given. */
 NODISCARD enum err flow_request_set(struct flow_request *f, const char *name, struct slice text,
                                     const struct config *config, struct buf *why);
+/* For --explain: "; slow block" and so on for what it says. */
+void flow_request_put(const struct flow_request *f, struct buf *out);
 /* What @f does not say, @other does. */
 void flow_request_merge(struct flow_request *f, const struct flow_request *other);

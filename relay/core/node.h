@@ -11,6 +11,7 @@
 struct bus;
 struct inbox;
 struct metrics;
+struct pressure;
 
 struct node {
     const char *name; /* the configuration's `node` */
@@ -20,12 +21,13 @@ struct node {
     struct bus *bus;
     struct inbox **inboxes; /* the workers' */
     unsigned workers;
-    struct metrics **metrics; /* the workers', then the bus's */
-    struct strings own_hosts; /* that the node listens on by name, but for ports */
-    bool beyond_loopback;     /* it listens for others than this machine */
-    bool slim;                /* front_limits.slim: worker 0 has tried it out */
-    size_t files;             /* that this process may open; hub.c shares them out: */
-    size_t max_clients;       /* streams */
+    struct metrics **metrics;  /* the workers', then the bus's */
+    struct pressure *pressure; /* of events on memory */
+    struct strings own_hosts;  /* that the node listens on by name, but for ports */
+    bool beyond_loopback;      /* it listens for others than this machine */
+    bool slim;                 /* front_limits.slim: worker 0 has tried it out */
+    size_t files;              /* that this process may open; hub.c shares them out: */
+    size_t max_clients;        /* streams */
     unsigned full_late;    /* per mille, at random: how much later it is full than another node */
     size_t max_others;     /* HTTP connections that are not streams */
     atomic_size_t clients; /* streams open, over all workers */

@@ -10,6 +10,9 @@ void note_read_free(struct note_read *read)
     for (size_t i = 0; i < read->count; i++)
         event_unref(read->events[i]);
     free(read->events);
+    for (size_t i = 0; i < read->end_count; i++)
+        free(read->ends[i].topic);
+    free(read->ends);
     subscription_unref(read->sub);
     free(read);
 }
@@ -22,6 +25,33 @@ void note_publish_free(struct note_publish *publish)
     buf_reset(&publish->detail);
     free(publish->ids);
     free(publish);
+}
+
+void note_publish_settle(struct note_publish *publish)
+{
+    const struct publication_request *request = &publish->request;
+    size_t refused = 0, first = 0;
+    for (size_t i = request->count; i-- > 0;) {
+        if (publish->ids[i] != NOTE_ID_ENDED)
+            continue;
+        refused++;
+        first = i;
+    }
+    publish->status = refused ? 409 : 200;
+    publish->outcome = refused == request->count ? PUBLISH_NOT : PUBLISH_DONE;
+    if (!refused)
+        return;
+    const struct strings *topics = &request->items[first].topics;
+    struct buf *why = &publish->detail;
+    buf_clear(why);
+    if (request->batch)
+        buf_printf(why, "[%zu].", first);
+    buf_printf(why,
+               topics->count > 1 ? "topics: one of them (%s, …) has ended" : "topic: %s has ended",
+               topics->items[0]);
+    if (request->count > 1)
+        buf_printf(why, "; %zu of %zu events were not published for such a reason", refused,
+                   request->count);
 }
 
 void note_name_free(struct note_name *name)

@@ -48,6 +48,13 @@ struct note_name {
     char *ns, *name;
 };
 
+/* A topic that has ended, and by which event. */
+struct note_end {
+    char *topic;
+    uint64_t id;
+    enum topic_end reason;
+};
+
 /* A read of the log for one client. Belongs to the bus while it is there, but for `owner`. */
 struct note_read {
     struct note note;
@@ -61,7 +68,12 @@ struct note_read {
     size_t max_bytes;
     uint64_t gap_told; /* up to here the connection has been told of gaps; the bus brings it up to
                           date */
+    uint64_t horizon;  /* what had been forgotten up to here was so before the connection asked for
+                          what there is, so its later pages tell no loss of it; 0: it had a cursor.
+                          The bus fills it in where `kind` is no CURSOR_ID */
     uint64_t budget;   /* events that the connection may still replay; then a gap "overflow" */
+    bool looks;        /* before there is a stream: nothing is watched for it, and while the store
+                          is away it is answered without a page */
     /* filled by the bus */
     uint64_t
         start;    /* where the stream is complete from: the id of relay.connected; 0: do not tell */
@@ -70,6 +82,8 @@ struct note_read {
     bool final;   /* `end` meets the live events that this worker is sent after this note */
     struct event **events; /* counted references; gaps are among them as control frames */
     size_t count;
+    struct note_end *ends; /* of a final page: the exact topics that have ended up to `end` */
+    size_t end_count;
 };
 
 /* What a publisher can rely on after an error. */
@@ -89,8 +103,11 @@ struct note_publish {
     unsigned status; /* 200, or an HTTP error */
     enum publish_outcome outcome;
     struct buf detail; /* why, when it is an error */
-    uint64_t *ids;     /* one for each item; 0: ephemeral */
+    uint64_t *ids;     /* one for each item; 0: ephemeral; NOTE_ID_ENDED */
 };
+
+/* Among the ids: this one was not published, as one of its topics has ended. */
+#define NOTE_ID_ENDED UINT64_MAX
 
 enum { NOTE_EVENTS_MAX = 64 };
 
@@ -196,6 +213,9 @@ struct note_config {
 
 void note_read_free(struct note_read *read);
 void note_publish_free(struct note_publish *publish);
+/* The store has answered to each item (ids): 200 and all of it is published, or topics had ended,
+ * and it is 409. docs/protocol.md, 8.2. */
+void note_publish_settle(struct note_publish *publish);
 void note_name_free(struct note_name *name);
 void note_events_free(struct note_events *events);
 void note_gap_free(struct note_gap *gap);

@@ -179,13 +179,39 @@ void outbox_supersede(struct outbox *o, const struct event *ev)
     o->waits = more->pending.count > 0;
 }
 
+/* Nothing may wait any more: then nothing is due, and it needs no memory. */
+static void settle_pending(struct outbox *o)
+{
+    if (o->more->pending.count)
+        return;
+    pending_reset(&o->more->pending);
+    o->waits = o->is_due = false;
+}
+
+void outbox_pass_over(struct outbox *o, const struct event *ev)
+{
+    if (!o->waits)
+        return;
+    outbox_supersede(o, ev);
+    settle_pending(o);
+}
+
+size_t outbox_expire_pending(struct outbox *o, const struct event_clock *now)
+{
+    if (!o->waits)
+        return 0;
+    size_t gone = pending_expire(&o->more->pending, now);
+    o->more->counts.expired += gone;
+    settle_pending(o);
+    return gone;
+}
+
 void outbox_wait(struct outbox *o, struct event *ev, uint64_t cursor)
 {
     struct outbox_more *more = outbox_more(o);
     if (!o->waits)
         more->from = cursor;
     pending_put(&more->pending, ev);
-    o->has_ttl |= event_has_ttl(ev);
     o->waits = true;
 }
 
@@ -202,7 +228,6 @@ bool outbox_wait_late(struct outbox *o, struct event *ev)
     if (event_id(ev) <= more->from)
         more->from = event_id(ev) - 1;
     pending_insert(&more->pending, ev);
-    o->has_ttl |= event_has_ttl(ev);
     o->waits = true;
     return true;
 }

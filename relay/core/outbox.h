@@ -60,6 +60,7 @@ struct outbox_more {
     uint64_t from; /* what had been committed, or passed over, when the first of them came */
     struct outbox_drop drop;
     uint64_t dropped; /* in all */
+    uint32_t kept;    /* frames at the queue's front that outbox_retreat() cannot take */
     struct outbox_counts counts;
 };
 
@@ -159,6 +160,11 @@ void outbox_wait(struct outbox *o, struct event *ev, uint64_t cursor);
 bool outbox_wait_late(struct outbox *o, struct event *ev);
 /* What waits of a coalesced event is older than @ev, and goes. */
 void outbox_supersede(struct outbox *o, const struct event *ev);
+/* The same for one that is over, and does not wait here itself. */
+void outbox_pass_over(struct outbox *o, const struct event *ev);
+/* Drops what is over of what is pending. Returns how many; they are counted. Nothing to do where
+ * outbox_pending()->has_ttl is not set. */
+size_t outbox_expire_pending(struct outbox *o, const struct event_clock *now);
 /* Moves what is pending to the queue. */
 void outbox_commit(struct outbox *o);
 /* Drops what is pending, which is in the log; what has no id is told as dropped. Returns the id
@@ -174,10 +180,33 @@ void outbox_drop_newest(struct outbox *o, const struct event *ev,
                         const struct outbox_teller *teller);
 /* The first queued event goes that may, and is told where it stood. False: there is none. */
 bool outbox_drop_oldest(struct outbox *o, const struct outbox_teller *teller);
+/* The same of all that came before @before_us. Nothing is pending. Returns how many. */
+uint32_t outbox_drop_before(struct outbox *o, uint64_t before_us,
+                            const struct outbox_teller *teller);
+/* The later half of what stands last in the queue goes, one at least, if there is something that
+ * may. Returns how many. */
+uint32_t outbox_drop_tail(struct outbox *o, const struct outbox_teller *teller);
 /* Makes the block of the latest drop, where that is still to be done. */
 void outbox_settle(struct outbox *o, const struct outbox_teller *teller);
 /* What it did since the last time. */
 struct outbox_counts outbox_take_counts(struct outbox *o);
+
+/* --- what is let go as the node has too much ----------------------------------------------------
+ */
+
+/* When the first came that could be let go and was not found to stay, by the monotonic clock:
+ * @unknown_us where it was read from the log, UINT64_MAX where there is none. */
+uint64_t outbox_oldest_us(const struct outbox *o, uint64_t unknown_us);
+/* Its socket takes something again. */
+static inline void outbox_moves(struct outbox *o)
+{
+    if (o->more)
+        o->more->kept = 0;
+}
+
+/* Lets go of what the log has, pending or queued; what has no id is told as dropped. *cursor: what
+ * has been accepted; it goes back to where the log is to be read from. Returns how many went. */
+uint32_t outbox_retreat(struct outbox *o, uint64_t *cursor, const struct outbox_teller *teller);
 
 /* --- bytes ------------------------------------------------------------------------------------ */
 

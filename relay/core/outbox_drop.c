@@ -102,14 +102,9 @@ void outbox_drop_newest(struct outbox *o, const struct event *ev,
         begin_run(o, teller);
         frame_queue_put(&o->queue, NULL);
     }
-    count(o, 1, event_id(ev));
+    count(o, event_count(ev), event_id(ev));
     if (event_id(ev))
         o->told = event_id(ev);
-}
-
-static bool may_go(const struct event *ev)
-{
-    return ev && !outbox_is_own(ev) && event_end(ev) == END_NONE;
 }
 
 bool outbox_drop_oldest(struct outbox *o, const struct outbox_teller *teller)
@@ -117,7 +112,7 @@ bool outbox_drop_oldest(struct outbox *o, const struct outbox_teller *teller)
     uint32_t i = o->head_sent > 0;
     uint64_t id = 0;
     assert(!o->offered);
-    while (i < o->queue.ring.count && !may_go(frame_queue_at(&o->queue, i)))
+    while (i < o->queue.ring.count && !outbox_may_go(frame_queue_at(&o->queue, i)))
         i++;
     if (i >= o->queue.ring.count)
         return false;
@@ -139,6 +134,47 @@ bool outbox_drop_oldest(struct outbox *o, const struct outbox_teller *teller)
     count(o, event_count(ev), id);
     event_unref(ev);
     return true;
+}
+
+/* Those that may go, and stand together, last in the queue: from the result on, before *end. */
+static uint32_t find_tail(const struct outbox *o, uint32_t *end)
+{
+    uint32_t first = o->head_sent > 0, start;
+    *end = o->queue.ring.count;
+    while (*end > first && !outbox_may_go(frame_queue_at(&o->queue, *end - 1)))
+        (*end)--;
+    start = *end;
+    while (start > first && outbox_may_go(frame_queue_at(&o->queue, start - 1)))
+        start--;
+    return start;
+}
+
+/* A block of their run stands behind them, or one of their slots becomes it. */
+uint32_t outbox_drop_tail(struct outbox *o, const struct outbox_teller *teller)
+{
+    uint32_t end, start, gone;
+    assert(!o->offered);
+    outbox_settle(o, teller);
+    start = find_tail(o, &end);
+    if (start >= end)
+        return 0;
+    gone = (end - start + 1) / 2;
+    bool grows = end < o->queue.ring.count && o->more && is_open_at(o, end);
+    if (grows)
+        reopen(o, end);
+    else
+        begin_run(o, teller);
+    for (uint32_t i = end - gone; i < end; i++) {
+        struct event **slot = frame_queue_slot(&o->queue, i);
+        uint64_t id = 0;
+        outbox_untold_id(*slot, &id);
+        o->bytes -= event_frame(*slot).len;
+        count(o, event_count(*slot), id);
+        event_unref(*slot);
+        *slot = NULL;
+    }
+    frame_queue_close_up(&o->queue, grows ? end : end - 1, grows ? gone : gone - 1);
+    return gone;
 }
 
 uint64_t outbox_let_go(struct outbox *o, uint64_t cursor, const struct outbox_teller *teller)

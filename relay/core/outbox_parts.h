@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of outbox share, for them only: outbox.c (queue, pending, bytes), outbox_drop.c
- * (what does not fit). */
+ * (what does not fit), outbox_relief.c (what fits, and is let go all the same). */
 #pragma once
 #include "relay/core/outbox.h"
 
 struct outbox_more *outbox_more(struct outbox *o);
+
+/* Whether it may be dropped: somebody's event, and not the one that ends a topic. NULL: no. */
+static inline bool outbox_may_go(const struct event *ev)
+{
+    return ev && !outbox_is_own(ev) && event_end(ev) == END_NONE;
+}
 
 /* The ids that went with what was taken off the queue, until a block tells a later one. */
 struct outbox_untold {

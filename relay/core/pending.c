@@ -82,6 +82,7 @@ static void take_in(struct pending *p, uint32_t at, struct event *ev)
     p->used++;
     p->count++;
     p->bytes += event_frame(ev).len;
+    p->has_ttl |= event_has_ttl(ev);
 }
 
 void pending_put(struct pending *p, struct event *ev)
@@ -114,6 +115,14 @@ void pending_insert(struct pending *p, struct event *ev)
     index_make(p);
 }
 
+static void item_drop(struct pending *p, struct pending_item *item)
+{
+    p->count--;
+    p->bytes -= event_frame(item->event).len;
+    event_unref(item->event);
+    item->event = NULL;
+}
+
 enum pending_found pending_supersede(struct pending *p, const struct event *ev)
 {
     struct pending_item *item = index_find(p, ev);
@@ -121,11 +130,27 @@ enum pending_found pending_supersede(struct pending *p, const struct event *ev)
         return PENDING_NONE;
     if (event_id(item->event) > event_id(ev))
         return PENDING_NEWER;
-    p->count--;
-    p->bytes -= event_frame(item->event).len;
-    event_unref(item->event);
-    item->event = NULL;
+    item_drop(p, item);
     return PENDING_REPLACED;
+}
+
+size_t pending_expire(struct pending *p, const struct event_clock *now)
+{
+    size_t gone = 0;
+    bool has_ttl = false;
+    for (uint32_t i = 0; i < p->used && p->has_ttl; i++) {
+        struct pending_item *item = &p->items[i];
+        if (!item->event)
+            continue;
+        if (event_is_over(item->event, now)) {
+            item_drop(p, item);
+            gone++;
+        } else {
+            has_ttl |= event_has_ttl(item->event);
+        }
+    }
+    p->has_ttl = has_ttl;
+    return gone;
 }
 
 uint64_t pending_first_id(const struct pending *p)

@@ -15,6 +15,7 @@ struct pending {
     uint32_t count; /* events */
     uint32_t used, cap;
     size_t bytes; /* of their frames */
+    bool has_ttl; /* one of them may have one */
     struct pending_item *items;
     /* Of coalesced ones: item + 1, by slot; 0: free. What leads to a hole leads nowhere. */
     uint32_t *index;
@@ -33,5 +34,7 @@ enum pending_found {
     PENDING_REPLACED, /* it is gone */
     PENDING_NEWER,    /* what is here has a higher id, and stays */
 } pending_supersede(struct pending *p, const struct event *ev);
+/* Drops what is over: what it has replaced does not come back. Returns how many. */
+size_t pending_expire(struct pending *p, const struct event_clock *now);
 /* The lowest id; 0: none of them has one. */
 uint64_t pending_first_id(const struct pending *p);

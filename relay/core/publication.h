@@ -23,6 +23,10 @@ enum publication_field {
     FIELD_KEY,
     FIELD_TTL,
     FIELD_MATCH,
+    FIELD_END,
+    FIELD_END_AFTER,
+    FIELD_LOG_MAX,
+    FIELD_LOG_TTL,
     FIELD_COUNT,
 };
 
@@ -32,11 +36,13 @@ struct publication {
     struct strings topics; /* valid, without repeats, at most PUBLICATION_TOPICS_MAX */
     struct slice data;     /* UTF-8 without NUL; may be empty */
     struct slice event, once, key;
-    struct slice match;           /* JSON without white space: an object of strings */
-    enum lane_kind lane;          /* where publication_has() says so */
-    uint64_t ttl_ms, once_ttl_ms; /* 0: absent */
-    uint64_t retry_ms;            /* where publication_has() says so: 0 is a value */
+    struct slice match;                         /* JSON without white space: an object of strings */
+    enum lane_kind lane;                        /* where publication_has() says so */
+    uint64_t ttl_ms, once_ttl_ms;               /* 0: absent */
+    uint64_t retry_ms;                          /* where publication_has() says so: 0 is a value */
+    uint64_t end_after_ms, log_max, log_ttl_ms; /* 0: absent */
     bool ephemeral;
+    bool ends;      /* it is the last of its topics */
     unsigned given; /* a bit for each field that was set, whatever to */
 };
 

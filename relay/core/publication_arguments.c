@@ -25,6 +25,7 @@ static struct slice field_text(const struct publication *p, enum publication_fie
     case FIELD_RETRY:
         return number_text(out, field, p->retry_ms);
     case FIELD_EPHEMERAL:
+    case FIELD_END:
         return SLICE_LIT("1");
     case FIELD_ONCE:
         return p->once;
@@ -38,6 +39,12 @@ static struct slice field_text(const struct publication *p, enum publication_fie
         return number_text(out, field, p->ttl_ms);
     case FIELD_MATCH:
         return p->match;
+    case FIELD_END_AFTER:
+        return number_text(out, field, p->end_after_ms);
+    case FIELD_LOG_MAX:
+        return number_text(out, field, p->log_max);
+    case FIELD_LOG_TTL:
+        return number_text(out, field, p->log_ttl_ms);
     case FIELD_TOPIC:
     case FIELD_TOPICS:
     case FIELD_COUNT:

@@ -30,6 +30,7 @@ struct rule {
 
 #define BIT(field) (1u << (field))
 #define NAME_BYTES 256 /* of event, once, key */
+#define NOT_EPHEMERAL "it without ephemeral: an ephemeral event has no id and no log"
 
 static const struct rule rules[FIELD_COUNT] = {
     [FIELD_TOPIC] = {.name = "topic", .kind = KIND_TOPIC, .least = 1, .greatest = NAME_TOPIC_MAX},
@@ -71,6 +72,29 @@ static const struct rule rules[FIELD_COUNT] = {
                    .barred = BARRED_CONTROLS},
     [FIELD_TTL] = {.name = "ttl", .kind = KIND_MS, .least = 1, .greatest = EVENT_ID_MAX},
     [FIELD_MATCH] = {.name = "match", .kind = KIND_MATCH, .least = 1, .greatest = MATCH_MAX},
+    [FIELD_END] = {.name = "end",
+                   .kind = KIND_FLAG,
+                   .excludes = BIT(FIELD_EPHEMERAL) | BIT(FIELD_MATCH),
+                   .excludes_reason = "it without ephemeral and match: all must learn of the end, "
+                                      "and later"},
+    [FIELD_END_AFTER] = {.name = "end_after",
+                         .kind = KIND_MS,
+                         .least = 1,
+                         .greatest = EVENT_END_AFTER_MS_MAX,
+                         .excludes = BIT(FIELD_EPHEMERAL),
+                         .excludes_reason = NOT_EPHEMERAL},
+    [FIELD_LOG_MAX] = {.name = "log_max",
+                       .kind = KIND_COUNT,
+                       .least = 1,
+                       .greatest = EVENT_ID_MAX,
+                       .excludes = BIT(FIELD_EPHEMERAL),
+                       .excludes_reason = NOT_EPHEMERAL},
+    [FIELD_LOG_TTL] = {.name = "log_ttl",
+                       .kind = KIND_MS,
+                       .least = 1,
+                       .greatest = EVENT_ID_MAX,
+                       .excludes = BIT(FIELD_EPHEMERAL),
+                       .excludes_reason = NOT_EPHEMERAL},
 };
 
 enum publication_field publication_field_find(struct slice name)
@@ -117,6 +141,9 @@ void publication_put_expected(enum publication_field field, struct buf *b)
         else
             buf_printf(b, "milliseconds, at least %llu", least);
         break;
+    case KIND_COUNT:
+        buf_printf(b, "a whole number, at least %llu", least);
+        break;
     case KIND_FLAG:
         buf_puts(b, "true or false");
         break;
@@ -134,7 +161,9 @@ void publication_put_expected(enum publication_field field, struct buf *b)
 
 bool publication_has(const struct publication *p, enum publication_field field)
 {
-    return (p->given & BIT(field)) && (field != FIELD_EPHEMERAL || p->ephemeral);
+    if (field == FIELD_EPHEMERAL || field == FIELD_END)
+        return field == FIELD_END ? p->ends : p->ephemeral;
+    return (p->given & BIT(field)) != 0;
 }
 
 /* --- refusals -------------------------------------------------------------------------------- */
@@ -294,9 +323,29 @@ static struct slice *text_field(struct publication *p, enum publication_field fi
     return field == FIELD_EVENT ? &p->event : field == FIELD_ONCE ? &p->once : &p->key;
 }
 
-static uint64_t *ms_field(struct publication *p, enum publication_field field)
+static uint64_t *number_field(struct publication *p, enum publication_field field)
 {
-    return field == FIELD_RETRY ? &p->retry_ms : field == FIELD_TTL ? &p->ttl_ms : &p->once_ttl_ms;
+    switch (field) {
+    case FIELD_RETRY:
+        return &p->retry_ms;
+    case FIELD_TTL:
+        return &p->ttl_ms;
+    case FIELD_END_AFTER:
+        return &p->end_after_ms;
+    case FIELD_LOG_MAX:
+        return &p->log_max;
+    case FIELD_LOG_TTL:
+        return &p->log_ttl_ms;
+    default:
+        return &p->once_ttl_ms;
+    }
+}
+
+/* False: it is no flag. */
+static bool set_flag(bool *flag, struct slice text)
+{
+    *flag = slice_is(text, "true") || slice_is(text, "1");
+    return *flag || slice_is(text, "false") || slice_is(text, "0");
 }
 
 /* False: not right. */
@@ -309,13 +358,12 @@ static bool set_plain(struct publication *p, enum publication_field field, struc
             (rule->reserved && event_type_is_reserved(text, NULL)))
             return false;
         *text_field(p, field) = text_copy(text);
-    } else if (rule->kind == KIND_MS) {
+    } else if (rule->kind == KIND_MS || rule->kind == KIND_COUNT) {
         if (slice_u64(text, rule->greatest, &n) != OK || n < rule->least)
             return false;
-        *ms_field(p, field) = n;
+        *number_field(p, field) = n;
     } else if (rule->kind == KIND_FLAG) {
-        p->ephemeral = slice_is(text, "true") || slice_is(text, "1");
-        return p->ephemeral || slice_is(text, "false") || slice_is(text, "0");
+        return set_flag(field == FIELD_END ? &p->ends : &p->ephemeral, text);
     } else {
         return lane_parse(text, &p->lane) == OK;
     }
@@ -350,7 +398,22 @@ static bool has_any(const struct publication *p, unsigned bits)
     return false;
 }
 
-enum err publication_check(const struct publication *p, struct buf *why)
+/* What no other field has a say in, but the configuration. */
+static enum err check_bounds(const struct publication *p, const struct publication_bounds *bounds,
+                             struct buf *why)
+{
+    enum publication_field field = p->log_max > bounds->log_max ? FIELD_LOG_MAX : FIELD_LOG_TTL;
+    if (p->log_max <= bounds->log_max && p->log_ttl_ms <= bounds->log_ttl_ms)
+        return OK;
+    refuse_for(field, "", why);
+    buf_printf(why, "at most %llu here (%s)",
+               (unsigned long long)(field == FIELD_LOG_MAX ? bounds->log_max : bounds->log_ttl_ms),
+               field == FIELD_LOG_MAX ? "log.max_events_limit" : "milliseconds, index.ttl");
+    return ERR_INVALID;
+}
+
+enum err publication_check(const struct publication *p, const struct publication_bounds *bounds,
+                           struct buf *why)
 {
     for (enum publication_field field = 0; field < FIELD_COUNT; field++) {
         if (!publication_has(p, field))
@@ -371,5 +434,5 @@ enum err publication_check(const struct publication *p, struct buf *why)
                           "at least one topic to publish to", why);
     if (!p->data.ptr)
         return refuse_for(FIELD_DATA, "it, an event needs data (which may be empty)", why);
-    return OK;
+    return check_bounds(p, bounds, why);
 }

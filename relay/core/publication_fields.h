@@ -11,6 +11,7 @@ enum publication_kind {
     KIND_DATA,
     KIND_TEXT,
     KIND_MS,
+    KIND_COUNT,
     KIND_FLAG,
     KIND_PRIORITY,
     KIND_MATCH,
@@ -22,7 +23,7 @@ const char *publication_field_name(enum publication_field field);
 enum publication_kind publication_field_kind(enum publication_field field);
 /* Appends what the field takes: "milliseconds from 0 to 86400000". */
 void publication_put_expected(enum publication_field field, struct buf *b);
-/* Whether the field was set and says something (`ephemeral` "false" does not). */
+/* Whether the field was set and says something (`ephemeral` and `end` "false" do not). */
 bool publication_has(const struct publication *p, enum publication_field field);
 /* Whether a field of KIND_TEXT takes the text. */
 bool publication_text_valid(enum publication_field field, struct slice text);
@@ -39,5 +40,13 @@ NODISCARD enum err publication_set_data(struct publication *p, struct slice data
                                         uint64_t max_bytes, struct buf *why);
 NODISCARD enum err publication_set_match(struct publication *p, const cJSON *match,
                                          struct buf *why);
-/* The rules about the whole: what is missing, what excludes what. */
-NODISCARD enum err publication_check(const struct publication *p, struct buf *why);
+
+/* What the configuration allows an event to ask for. */
+struct publication_bounds {
+    uint64_t log_max;    /* log.max_events_limit */
+    uint64_t log_ttl_ms; /* index.ttl */
+};
+
+/* The rules about the whole: what is missing, what excludes what, what is too much here. */
+NODISCARD enum err publication_check(const struct publication *p,
+                                     const struct publication_bounds *bounds, struct buf *why);

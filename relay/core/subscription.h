@@ -12,6 +12,8 @@ enum cursor_kind {
     CURSOR_SINCE,   /* `value` is a time in microseconds, as ids are */
     CURSOR_LAST,    /* the last `value` events */
     CURSOR_ALL,
+    CURSOR_WHOLE,    /* the same of exact topics; what their logs lack at the beginning is told */
+    CURSOR_SNAPSHOT, /* the latest event of each topic */
 };
 
 struct subscription_request {
@@ -24,7 +26,7 @@ struct subscription_request {
     uint64_t heartbeat_ms; /* 0: as configured */
     char *heartbeat_event; /* their type; NULL: as configured */
     struct flow_request flow;
-    bool no_controls;    /* as with control_events=off */
+    bool finite;         /* an answer of 204 is understood */
     struct grant *grant; /* a reference; NULL: without authentication */
     bool route_grants;   /* its topics come with its path: they need not lie within the grant */
     bool route_requires; /* its path asks for roles of the grant */

@@ -36,6 +36,7 @@ struct tail {
     uint64_t from, last; /* every event with from < id <= last is in the ring, in order of ids */
     size_t bytes;
     struct ring ring;
+    enum topic_end end;     /* the topic has ended, by the event `last` */
     struct event **events;  /* its slots */
     TAILQ_ENTRY(tail) link; /* by when it was last added to */
     UT_hash_handle hh;
@@ -294,6 +295,7 @@ enum tail_add tails_add(struct tails *tails, struct event *ev)
     if (prev < id && prev > t->last)
         return TAIL_HOLE;
     t->last = id;
+    t->end = event_end(ev);
     events_insert(tails, t, t->ring.count, ev);
     trim(tails, t);
     return TAIL_NEXT;
@@ -327,6 +329,14 @@ void tails_fill(struct tails *tails, struct slice ns, struct slice topic, uint64
         events_insert(tails, t, (uint32_t)(i - first), events[i]);
     t->from = first ? event_id(events[first - 1]) : from;
     trim(tails, t);
+}
+
+void tails_fill_end(struct tails *tails, struct slice ns, struct slice topic, uint64_t last,
+                    enum topic_end end)
+{
+    struct tail *t = find(tails, ns, topic);
+    if (t && t->last == last)
+        t->end = end;
 }
 
 /* --- twins ------------------------------------------------------------------------------------ */
@@ -388,6 +398,12 @@ uint64_t tails_last(struct tails *tails, struct slice ns, struct slice topic)
     return t ? t->last : 0;
 }
 
+enum topic_end tails_ended(struct tails *tails, struct slice ns, struct slice topic)
+{
+    const struct tail *t = find(tails, ns, topic);
+    return t ? t->end : END_NONE;
+}
+
 bool tails_cover(struct tails *tails, struct slice ns, struct slice topic, uint64_t cursor)
 {
     const struct tail *t = find(tails, ns, topic);
@@ -403,7 +419,7 @@ size_t tails_read(struct tails *tails, struct slice ns, struct slice topic, uint
         return 0;
     for (uint32_t i = events_upto(t, cursor); i < t->ring.count && count < max; i++) {
         struct event *ev = *slot_at(t, i);
-        if (!event_is_over(ev, now))
+        if (!event_is_spent(ev, now))
             out[count++] = ev;
     }
     return count;

@@ -29,6 +29,10 @@ void tails_insert(struct tails *tails, struct event *ev);
 void tails_fill(struct tails *tails, struct slice ns, struct slice topic, uint64_t from,
                 uint64_t upto, uint64_t last, struct event *const *events, size_t count);
 
+/* The same said that the topic has ended, by the event @last. */
+void tails_fill_end(struct tails *tails, struct slice ns, struct slice topic, uint64_t last,
+                    enum topic_end end);
+
 /* Another topic of the namespace on which the event is here, too (the caller frees it), or NULL.
  * Looks at all topics, which takes milliseconds where there are very many; when it is asked often,
  * it makes a map of ids, and keeps that for a while (some 64 bytes for each event, at most 32 MB).
@@ -37,9 +41,11 @@ char *tails_twin(struct tails *tails, struct event *ev);
 
 /* The last id of a topic, 0 if nothing is known of it. */
 uint64_t tails_last(struct tails *tails, struct slice ns, struct slice topic);
+/* Whether it has ended with that; END_NONE: not as far as is known. */
+enum topic_end tails_ended(struct tails *tails, struct slice ns, struct slice topic);
 /* Whether everything after @cursor on the topic is here. */
 bool tails_cover(struct tails *tails, struct slice ns, struct slice topic, uint64_t cursor);
-/* The first up to @max events after @cursor that are not over, borrowed, into @out. Returns how
+/* The first up to @max events after @cursor that are not spent, borrowed, into @out. Returns how
  * many. */
 size_t tails_read(struct tails *tails, struct slice ns, struct slice topic, uint64_t cursor,
                   const struct event_clock *now, struct event **out, size_t max);

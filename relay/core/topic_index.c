@@ -209,7 +209,7 @@ bool topic_index_add(struct topic_index *index, struct slice name, struct topic_
     struct topic_node *node = name_get(index, name);
     if (node->count > 0 && node->count >= node->cap)
         entries_resize(node, node->cap > 0 ? 2 * node->cap : ENTRIES_START);
-    *sub = (struct topic_sub){owner, node, node->count};
+    *sub = (struct topic_sub){.owner = owner, .node = node, .slot = node->count};
     entries_of(node)[node->count++] = (struct entry){owner, sub};
     return node->count == 1;
 }

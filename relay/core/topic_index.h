@@ -3,6 +3,7 @@
  * Matching a topic costs one hash lookup plus a walk of the token tree, whatever the number of
  * subscribers. */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #include "common/slice.h"
 
@@ -14,6 +15,7 @@ struct topic_sub {
     void *owner;             /* set by topic_index_add */
     struct topic_node *node; /* NULL: in no index */
     uint32_t slot;
+    bool marked; /* the owner's own */
 };
 
 struct topic_index *topic_index_new(void);

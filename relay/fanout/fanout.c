@@ -11,66 +11,6 @@
 
 enum { TICK_MS = 250 };
 
-/* --- the slow ones ---------------------------------------------------------------------------- */
-
-static void close_slow(struct fanout *f, struct stream *s)
-{
-    uint64_t held;
-    if (s->client.state == CLIENT_CLOSING)
-        return;
-    stream_close(s, CLOSE_SLOW, false);
-    if (log_limit_pass(&f->slow_limit, clock_mono_us(), &held))
-        log_put(LOG_WARN, "ended a stream that reads too slowly; it may resume with its last id",
-                "ns", subscription_request(s->client.sub)->ns, "topic",
-                subscription_request(s->client.sub)->topics.items[0], "not_logged", log_u64(held),
-                NULL);
-}
-
-static void doom(struct fanout *f, struct stream *s, bool drops)
-{
-    metrics_add(f->shared.metrics, M_DROPPED_SLOW, drops);
-    if (s->doomed || s->client.state == CLIENT_CLOSING)
-        return;
-    s->doomed = true;
-    TAILQ_INSERT_TAIL(&f->shared.doomed, s, doomed_link);
-}
-
-/* Once per burst: most of it is in the metrics. */
-static void log_behind(struct fanout *f, const struct stream *s, enum client_push pushed)
-{
-    uint64_t held;
-    if (!log_limit_pass(&f->behind_limit, clock_mono_us(), &held))
-        return;
-    const struct subscription_request *request = subscription_request(s->client.sub);
-    log_put(LOG_INFO,
-            pushed == CLIENT_BEHIND ? "a stream reads too slowly, and goes on from the log"
-                                    : "dropped events of a stream that reads too slowly, as its "
-                                      "policy is; it is told",
-            "ns", request->ns, "topic", request->topics.items[0], "not_logged", log_u64(held),
-            NULL);
-}
-
-__attribute__((noinline)) void fanout_pushed(struct fanout *f, struct stream *s,
-                                             enum client_push pushed)
-{
-    if (pushed == CLIENT_BEHIND || pushed == CLIENT_DROPPED)
-        log_behind(f, s, pushed);
-    if (!stream_flow_pushed(s, pushed))
-        doom(f, s, pushed == CLIENT_FULL);
-    else if (s->blocked)
-        stream_account(s);
-}
-
-void fanout_close_doomed(struct fanout *f)
-{
-    struct stream *s;
-    while ((s = TAILQ_FIRST(&f->shared.doomed))) {
-        TAILQ_REMOVE(&f->shared.doomed, s, doomed_link);
-        s->doomed = false;
-        close_slow(f, s);
-    }
-}
-
 /* --- the end of a turn ------------------------------------------------------------------------ */
 
 static void observe(struct fanout *f)
@@ -118,13 +58,14 @@ static void on_flush(struct ev_loop *loop, ev_prepare *w, int revents)
     (void)revents;
     struct fanout *f = w->data;
     fanout_close_doomed(f);
+    fanout_relief_look(f);
     f->shared.turn_ms = clock_mono_ms();
     /* Streams that become dirty while this runs wait for the next turn. */
     struct stream_queue turn = TAILQ_HEAD_INITIALIZER(turn);
-    TAILQ_CONCAT(&turn, &f->shared.dirty, dirty_link);
+    TAILQ_CONCAT(&turn, &f->shared.dirty, turn_link);
     struct stream *s;
     while ((s = TAILQ_FIRST(&turn))) {
-        TAILQ_REMOVE(&turn, s, dirty_link);
+        TAILQ_REMOVE(&turn, s, turn_link);
         cache_prefetch(TAILQ_FIRST(&turn));
         s->dirty = false;
         batch_add(f, s);
@@ -177,15 +118,31 @@ static void on_hit(void *owner, void *arg)
     }
 }
 
+/* Of one that ends its topic. */
+static void on_hit_end(void *owner, void *arg)
+{
+    const struct offer *offer = arg;
+    struct stream *s = owner;
+    bool is_new = s->stamp != offer->fanout->stamp;
+    on_hit(owner, arg);
+    if (is_new)
+        stream_ends_live(s, offer->event);
+}
+
 /* Of an event that was over when it came. */
 static void on_hit_over(void *owner, void *arg)
 {
     struct offer *offer = arg;
     struct stream *s = owner;
     struct fanout *f = offer->fanout;
-    if (fanout_is_first_offer(f, s))
-        metrics_add(f->shared.metrics, M_EVENTS_EXPIRED,
-                    client_pass_over(&s->client, offer->event));
+    if (!fanout_is_first_offer(f, s))
+        return;
+    bool missed = client_pass_over(&s->client, &f->shared.limits, offer->event);
+    metrics_add(f->shared.metrics, M_EVENTS_EXPIRED, missed);
+    if (s->client.out.more) /* what it has replaced was counted as pending */
+        stream_account(s);
+    if (event_end(offer->event) != END_NONE)
+        stream_ends_live(s, offer->event);
 }
 
 static bool is_over(const struct fanout *f, const struct event *ev)
@@ -210,7 +167,7 @@ void fanout_take_events(struct fanout *f, struct note_events *note)
     for (size_t i = 0; i < note->count; i++) {
         struct event *ev = note->events[i];
         struct offer offer = {f, ev};
-        bool over = is_over(f, ev);
+        bool over = is_over(f, ev), ends = event_end(ev) != END_NONE;
         /* An ephemeral event on several topics has no id to know it by; its copies come in a row.
          */
         if (!event_twin(ev) || event_twin(ev) != f->twin)
@@ -219,7 +176,10 @@ void fanout_take_events(struct fanout *f, struct note_events *note)
         if (reaches_nobody(f, ev))
             metrics_add(f->shared.metrics, M_DROPPED_MATCH, 1);
         interest_match(f->shared.interest, event_ns(ev), event_topic(ev),
-                       over ? on_hit_over : on_hit, &offer);
+                       over   ? on_hit_over
+                       : ends ? on_hit_end
+                              : on_hit,
+                       &offer);
         fanout_close_doomed(f);
         if (!over && f->mark_count < sizeof(f->marks) / sizeof(f->marks[0]))
             f->marks[f->mark_count++] = (struct fanout_mark){event_arrival_us(ev), event_id(ev)};
@@ -295,6 +255,7 @@ void fanout_configure(struct fanout *f, struct config *config)
                                               .now = now,
                                               .arg = &f->shared};
     stream_flows_configure(f->shared.flows);
+    f->events_max = config->memory_events ? config->memory_events : SIZE_MAX;
     if (config->heartbeat_event[0])
         sse_put_control(&frame, 0, config->heartbeat_event, "", SLICE_LIT("{}"));
     else
@@ -319,7 +280,8 @@ static void shared_init(struct stream_shared *shared, unsigned worker, struct no
     shared->flows = stream_flows_new(shared);
     LIST_INIT(&shared->all);
     TAILQ_INIT(&shared->dirty);
-    TAILQ_INIT(&shared->doomed);
+    TAILQ_INIT(&shared->blocked);
+    STAILQ_INIT(&shared->doomed);
 }
 
 struct fanout *fanout_new(struct ev_loop *loop, unsigned worker, struct node *node,
@@ -335,6 +297,7 @@ struct fanout *fanout_new(struct ev_loop *loop, unsigned worker, struct node *no
     ev_idle_init(&f->busy, on_busy);
     ev_timer_init(&f->tick, on_tick, TICK_MS / 1000., TICK_MS / 1000.);
     f->flush.data = f->tick.data = f;
+    fanout_relief_init(f);
     ev_prepare_start(loop, &f->flush);
     ev_timer_start(loop, &f->tick);
     return f;
@@ -347,6 +310,7 @@ void fanout_free(struct fanout *f)
     ev_prepare_stop(f->shared.loop, &f->flush);
     ev_idle_stop(f->shared.loop, &f->busy);
     ev_timer_stop(f->shared.loop, &f->tick);
+    fanout_relief_end(f);
     event_unref(f->shared.heartbeat);
     event_unref(f->shared.comment);
     writer_free(f->writer);

@@ -33,6 +33,9 @@ static void offer_late(struct fanout *f, struct stream *s, const struct note_gap
     struct event_clock now = stream_clock(&f->shared);
     if (event_is_over(ev, &now)) { /* its absence is no gap */
         metrics_add(f->shared.metrics, M_EVENTS_EXPIRED, 1);
+        client_pass_over_late(c, ev);
+        if (c->out.more)
+            stream_account(s);
         return;
     }
     enum client_push pushed = client_push_late(c, &f->shared.limits, ev);
@@ -40,6 +43,8 @@ static void offer_late(struct fanout *f, struct stream *s, const struct note_gap
         fanout_pushed(f, s, pushed);
         return;
     }
+    if (outbox_has_output(&c->out)) /* others may have been let out */
+        stream_mark_dirty(s);
     bool was_due = s->live_from && s->live_from < gap->to;
     /* The page that should have brought it was another server's. */
     bool was_in_page = gap->is_new && s->era != gap->era && s->start < gap->to;

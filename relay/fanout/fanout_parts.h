@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of the fan-out share, for them only: fanout.c (events in, the turn's flush, life),
- * fanout_gap.c (what did not come). Worker thread, all of it. */
+ * fanout_slow.c (who does not keep up), fanout_gap.c (what did not come), fanout_relief.c (what has
+ * to go). Worker thread, all of it. */
 #pragma once
 #include "relay/fanout/fanout.h"
 #include "relay/fanout/stream.h"
@@ -31,7 +32,10 @@ struct fanout {
     uint64_t stamp, twin;      /* of the event before */
     struct fanout_mark marks[FANOUT_EVENTS_PER_TURN + NOTE_EVENTS_MAX];
     size_t mark_count;
-    struct log_limit slow_limit, behind_limit;
+    struct log_limit slow_limit, behind_limit, relief_limit;
+    size_t events_max; /* bytes on the node */
+    bool relieves;     /* there are more, or were: fanout_relief.c */
+    ev_timer relief;   /* its next round */
     ev_prepare flush;
     ev_idle busy; /* keeps the loop from sleeping while something is dirty */
     ev_timer tick;
@@ -50,3 +54,20 @@ static inline bool fanout_is_first_offer(const struct fanout *f, struct stream *
  * way: fanout_close_doomed(). */
 void fanout_pushed(struct fanout *f, struct stream *s, enum client_push pushed);
 void fanout_close_doomed(struct fanout *f);
+/* It ends at the next fanout_close_doomed(), as too slow. @drops: with an event that it is not
+ * given.
+ */
+void fanout_doom(struct fanout *f, struct stream *s, bool drops);
+
+/* fanout_relief.c. The events of the node take more memory than they may: lets those of slow
+ * streams go, the oldest first, in rounds until there is room again. */
+void fanout_relief_init(struct fanout *f);
+void fanout_relief_begin(struct fanout *f);
+void fanout_relief_end(struct fanout *f);
+
+/* Once a turn. */
+static inline void fanout_relief_look(struct fanout *f)
+{
+    if (!f->relieves && event_live_bytes() > f->events_max)
+        fanout_relief_begin(f);
+}

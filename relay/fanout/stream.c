@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/fanout/stream.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -16,6 +17,7 @@ enum {
     CLOSE_DEADLINE_MS = 5000,    /* for a closing stream's last bytes… */
     SLOW_DEADLINE_MS =
         15000, /* …or for the rest of the frame that a slow client has begun to take */
+    ENDED_DEADLINE_MS = 60000,  /* …or for all that was queued, as it will not come again soon */
     URGENT_DEADLINE_MS = 500,   /* …or for what somebody gets who should get nothing any more */
     CLIENT_BYTES_MAX = 1 << 20, /* that a client may send on a stream, all discarded */
 };
@@ -61,6 +63,16 @@ static void unsubscribe(struct stream *s)
             interest_remove(s->shared->interest, subscription_ns(s->client.sub), &s->subs[i]);
 }
 
+/* Neither dirty nor blocked from here on, as far as others see. */
+static void leave_turn(struct stream *s)
+{
+    if (s->dirty)
+        TAILQ_REMOVE(&s->shared->dirty, s, turn_link);
+    else if (s->blocked)
+        TAILQ_REMOVE(&s->shared->blocked, s, turn_link);
+    s->dirty = s->blocked = false;
+}
+
 void stream_finish(struct stream *s)
 {
     if (s->over_soon)
@@ -68,16 +80,14 @@ void stream_finish(struct stream *s)
     s->over_soon = true;
     ev_io_stop(s->shared->loop, &s->io);
     wheel_cancel(&s->timer);
-    if (s->dirty)
-        TAILQ_REMOVE(&s->shared->dirty, s, dirty_link);
-    s->dirty = false;
+    leave_turn(s);
     s->shared->end(s->connection);
 }
 
 static const struct closing {
     enum metric metric;
     const char *told; /* in relay.shutdown; NULL: there is none */
-    uint64_t patience_ms;
+    uint16_t patience_ms;
     bool urgent; /* it is owed nothing any more */
 } closings[] = {
     [CLOSE_CLIENT] = {M_CLOSED_CLIENT, NULL, CLOSE_DEADLINE_MS, false},
@@ -88,6 +98,7 @@ static const struct closing {
     [CLOSE_EXPIRED] = {M_CLOSED_EXPIRED, "token-expired", CLOSE_DEADLINE_MS, false},
     [CLOSE_REVOKED] = {M_CLOSED_REVOKED, "revoked", URGENT_DEADLINE_MS, true},
     [CLOSE_STALLED] = {M_CLOSED_STALLED, NULL, URGENT_DEADLINE_MS, false},
+    [CLOSE_ENDED] = {M_CLOSED_ENDED, NULL, ENDED_DEADLINE_MS, false},
     [CLOSE_REPLACED] = {M_CLOSED_REPLACED, "replaced", URGENT_DEADLINE_MS, true},
 };
 
@@ -109,9 +120,10 @@ void stream_close(struct stream *s, enum stream_close_reason reason, bool keep_q
     s->read = NULL;
     unsubscribe(s);
     stream_account(s);
+    s->patience_ms = closings[reason].patience_ms;
     if (s->fd < 0)
         return; /* ends as soon as its preamble is sent: stream_start() */
-    wheel_set(shared->wheel, &s->timer, clock_mono_ms() + closings[reason].patience_ms);
+    wheel_set(shared->wheel, &s->timer, clock_mono_ms() + s->patience_ms);
     stream_mark_dirty(s);
 }
 
@@ -141,8 +153,7 @@ static void stream_gone(struct stream *s)
  * socket drains. */
 static void read_on(struct stream *s)
 {
-    if (s->client.state != CLIENT_REPLAY || s->client.reading ||
-        !client_has_room(&s->client, &s->shared->limits))
+    if (s->client.state != CLIENT_REPLAY || s->client.reading || !stream_read_has_room(s))
         return;
     if (s->client.is_behind)
         stream_flow_read(s);
@@ -158,7 +169,13 @@ static void watch_output(struct stream *s, bool blocked)
 {
     if (s->blocked == blocked)
         return;
+    assert(!s->dirty);
     s->blocked = blocked;
+    if (blocked)
+        TAILQ_INSERT_TAIL(&s->shared->blocked, s, turn_link);
+    else
+        TAILQ_REMOVE(&s->shared->blocked, s, turn_link);
+    outbox_moves(&s->client.out);
     ev_io_stop(s->shared->loop, &s->io);
     ev_io_set(&s->io, s->fd, blocked ? EV_READ | EV_WRITE : EV_READ);
     ev_io_start(s->shared->loop, &s->io);
@@ -300,8 +317,11 @@ void stream_take_page(struct stream *s, struct note_read *note)
     s->read = NULL;
     s->gap_told = note->gap_told;
     s->era = note->era;
+    if (note->kind != CURSOR_ID)
+        s->horizon = note->horizon;
     if (s->client.state == CLIENT_OPENING) {
-        s->start = note->start ? note->start : note->end;
+        bool owed = note->start && note->kind != CURSOR_SNAPSHOT;
+        s->start = owed ? note->start : note->end;
         stream_blocks_put_connected(s, note->start);
     }
     if (client_page(&s->client, &s->shared->limits, note->events, note->count, note->end,
@@ -309,6 +329,8 @@ void stream_take_page(struct stream *s, struct note_read *note)
         s->live_from = note->end;
     if (s->client.out.waits)
         stream_flow_wait(s);
+    if (stream_ends_page(s, note))
+        stream_end(s, CLOSE_ENDED);
     note_read_free(note);
     stream_account(s);
     stream_mark_dirty(s);
@@ -494,7 +516,7 @@ void stream_start(struct stream *s, int fd)
     ev_io_set(&s->io, fd, EV_READ);
     ev_io_start(s->shared->loop, &s->io);
     if (s->client.state == CLIENT_CLOSING)
-        wheel_set(s->shared->wheel, &s->timer, clock_mono_ms() + CLOSE_DEADLINE_MS);
+        wheel_set(s->shared->wheel, &s->timer, clock_mono_ms() + s->patience_ms);
     stream_mark_dirty(s);
 }
 
@@ -505,14 +527,14 @@ void stream_over(struct stream *s)
     s->over_soon = true;
     ev_io_stop(shared->loop, &s->io);
     wheel_cancel(&s->timer);
-    if (s->dirty)
-        TAILQ_REMOVE(&shared->dirty, s, dirty_link);
+    leave_turn(s);
     if (s->doomed)
-        TAILQ_REMOVE(&shared->doomed, s, doomed_link);
+        STAILQ_REMOVE(&shared->doomed, s, stream, doomed_link);
     gzip_leave(s);
     if (s->has_lease)
         stream_lease_over(s);
     stream_flow_over(s);
+    stream_ends_over(s);
     client_reset(&s->client);
     stream_account(s);
     metrics_sub(shared->metrics, M_CLIENTS_CLOSING, 1);

@@ -22,18 +22,20 @@ enum stream_close_reason {
     CLOSE_REVOKED,  /* … or was ended */
     CLOSE_REPLACED, /* its ticket has opened another */
     CLOSE_STALLED,  /* its socket takes nothing */
+    CLOSE_ENDED,    /* all of its topics have */
 };
 
 struct stream {
     /* What each delivery touches comes first, with the first half of client: 128 bytes. */
     struct stream_shared *shared;
-    TAILQ_ENTRY(stream) dirty_link;
+    TAILQ_ENTRY(stream) turn_link; /* among the dirty, or among the blocked, which never are both */
     uint64_t stamp; /* the last event it was offered: names that overlap offer it again */
     uint64_t last_write_ms;
     int fd; /* -1: the preamble is still on its way */
     bool dirty, blocked, doomed, over_soon;
     enum client_state counted_state : 8;
-    bool has_lease; /* stream_lease() */
+    bool has_lease;       /* stream_lease() */
+    uint16_t patience_ms; /* once it is closing: for its last bytes */
     uint32_t counted_events;
     struct client client;
 
@@ -42,17 +44,19 @@ struct stream {
     void *connection;         /* whose it is: shared.end */
     uint64_t gap_told;        /* up to here it has been told of gaps */
     unsigned era;             /* note_read.era, of its last page */
+    uint32_t sub_count;       /* in subs */
     uint64_t start;           /* it is owed what came after this */
+    uint64_t horizon;         /* note_read.horizon */
     uint64_t live_from;       /* what is above must come by the live path */
     struct note_read *read;   /* under way at the bus */
     struct stream_flow *flow; /* stream_flow.c's; NULL: it never needed one */
+    struct stream_ends *ends; /* stream_ends.c's; NULL: none waits */
     uint64_t end_ms;          /* max_lifetime; UINT64_MAX: none */
     uint32_t heartbeat_ms;
     uint32_t received; /* bytes that the client sent */
     ev_io io;
-    TAILQ_ENTRY(stream) doomed_link;
+    STAILQ_ENTRY(stream) doomed_link;
     LIST_ENTRY(stream) all_link;
-    size_t sub_count;
     struct topic_sub subs[];
 };
 
@@ -73,9 +77,11 @@ struct stream_shared {
     struct wheel *wheel;               /* fires stream_timer(), with this */
     struct stream_list all;
     size_t count;
-    struct stream_queue dirty;  /* to be flushed at the end of the turn */
-    struct stream_queue doomed; /* to be closed once nobody walks the index: too slow */
-    uint64_t turn_ms;           /* when the flush under way began */
+    struct stream_queue dirty;   /* to be flushed at the end of the turn */
+    struct stream_queue blocked; /* their sockets take nothing now */
+    /* To be closed once nobody walks the index: too slow, or ended. */
+    STAILQ_HEAD(, stream) doomed;
+    uint64_t turn_ms; /* when the flush under way began */
     bool draining;
     struct gzip *gzip; /* there is one while there are streams that need it */
     size_t gzip_streams;
@@ -103,7 +109,7 @@ static inline void stream_mark_dirty(struct stream *s)
     if (s->dirty || s->blocked || s->fd < 0 || s->over_soon)
         return;
     s->dirty = true;
-    TAILQ_INSERT_TAIL(&s->shared->dirty, s, dirty_link);
+    TAILQ_INSERT_TAIL(&s->shared->dirty, s, turn_link);
 }
 
 /* What its answer has begun with. */
@@ -138,6 +144,11 @@ struct event_clock stream_clock(const struct stream_shared *shared);
 /* What became of an event that it was offered, where that is more than to be queued. False: the
  * stream has to end, as it is too slow. */
 bool stream_flow_pushed(struct stream *s, enum client_push pushed);
+/* It has just been offered @ev, which ends its topic. Where that makes an end of the stream, it is
+ * doomed: it may be in the middle of a walk through the index. */
+void stream_ends_live(struct stream *s, const struct event *ev);
+/* Whether all that it asked for has ended, and it has been told so. */
+bool stream_ends_are_all(const struct stream *s);
 /* Describes the stream's next write to w->iov, which has room for STREAM_FRAMES_PER_WRITE. False:
  * there is nothing to write now; stream_settle() then. */
 bool stream_offer(struct stream *s, struct writer_write *w);

@@ -77,6 +77,17 @@ void stream_blocks_put_expiring(struct stream *s, uint64_t left_ms)
     buf_reset(&json);
 }
 
+void stream_blocks_put_end(struct stream *s, const struct note_end *end)
+{
+    struct buf json = {0};
+    buf_puts(&json, "{\"topic\":");
+    json_put_string(&json, slice_of(end->topic));
+    buf_printf(&json, ",\"id\":\"%llu\",\"reason\":\"%s\"}", (unsigned long long)end->id,
+               topic_end_name(end->reason));
+    put_control(s, "end", &json);
+    buf_reset(&json);
+}
+
 void stream_blocks_put_shutdown(struct stream *s, const char *reason)
 {
     struct buf json = {0};

@@ -84,23 +84,15 @@ static uint64_t interval_ms(const struct stream *s)
     return flow_level_interval_ms(&s->flow->level, flush_ms(s));
 }
 
-static double share(uint64_t part, uint64_t whole)
-{
-    return whole ? (double)part / (double)whole : 0;
-}
-
 /* How full the fullest is of what holds this stream's bytes. */
 static double saturation(const struct stream *s)
 {
-    const struct outbox *out = &s->client.out;
-    const struct client_limits *limits = &s->shared->limits;
-    if (out->queue.ring.count)
+    uint64_t unsent = s->shared->config->socket_unsent;
+    if (s->client.out.queue.ring.count)
         return 1; /* what was flushed before has not gone yet */
-    double events = share(outbox_events(out), limits->max_events);
-    double bytes = share(outbox_bytes(out), limits->max_bytes);
-    double kernel = share(unsent_bytes(s), s->shared->config->socket_unsent);
-    double most = events > bytes ? events : bytes;
-    return kernel > most ? kernel : most;
+    double own = client_fullness(&s->client, &s->shared->limits);
+    double kernel = unsent ? (double)unsent_bytes(s) / (double)unsent : 0;
+    return kernel > own ? kernel : own;
 }
 
 static void flushed(struct stream *s)

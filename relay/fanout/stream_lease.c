@@ -25,7 +25,7 @@ struct stream *stream_lease_alloc(const struct subscription_request *request,
     else
         s = mem_zero(1, size);
     s->has_lease = request->grant;
-    s->sub_count = request->topics.count;
+    s->sub_count = (uint32_t)request->topics.count;
     return s;
 }
 

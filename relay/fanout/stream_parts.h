@@ -2,7 +2,7 @@
 /* What the parts of a stream share, for them only: stream.c (opening, sending,
  * time, ending), stream_blocks.c (the blocks that are no events), stream_lease.c (what a grant adds
  * to its life), stream_flow.c (when it is sent what waits, and how it falls behind),
- * stream_read.c (asking for the log). */
+ * stream_read.c (asking for the log), stream_ends.c (topics that have ended). */
 #pragma once
 #include "relay/fanout/stream.h"
 
@@ -13,9 +13,10 @@ static inline enum config_control stream_control(const struct stream *s)
 
 /* stream_blocks.c. Whether it may be told what is no event: relay.connected has come before. */
 bool stream_blocks_are_on(const struct stream *s);
-/* Each queues a block; the two in the middle where stream_blocks_are_on(). */
+/* Each queues a block; those in the middle where stream_blocks_are_on(). */
 void stream_blocks_put_connected(struct stream *s, uint64_t start);
 void stream_blocks_put_expiring(struct stream *s, uint64_t left_ms);
+void stream_blocks_put_end(struct stream *s, const struct note_end *end);
 void stream_blocks_put_shutdown(struct stream *s, const char *reason);
 void stream_blocks_put_heartbeat(struct stream *s);
 
@@ -46,6 +47,8 @@ uint64_t stream_lease_due_ms(struct stream *s);
  * one. */
 void stream_read(struct stream *s, enum cursor_kind kind, uint64_t cursor);
 void stream_read_page(struct stream *s);
+/* Whether it has, and the node, for the next page. */
+bool stream_read_has_room(const struct stream *s);
 
 /* stream_flow.c. Something is pending: sees to it that it goes out in time. */
 void stream_flow_wait(struct stream *s);
@@ -62,3 +65,7 @@ uint64_t stream_flow_stall_due_ms(const struct stream *s);
 /* Whether it has output and for too long nothing of it has moved. */
 bool stream_flow_is_stalled(struct stream *s, uint64_t now_ms);
 void stream_flow_over(struct stream *s);
+
+/* stream_ends.c. It has just taken the page. True: that makes an end of the stream. */
+bool stream_ends_page(struct stream *s, const struct note_read *note);
+void stream_ends_over(struct stream *s);

@@ -3,6 +3,23 @@
 #include "common/mem.h"
 #include "relay/fanout/stream_parts.h"
 
+/* A page of the log is for one client, or few. While events take half of the memory that they may,
+ * pages are small, or those who read slowly would fill it again as soon as they had let go. */
+enum { SCARCE_PAGE_BYTES = 64 << 10 };
+
+static bool is_scarce(const struct stream_shared *shared)
+{
+    uint64_t limit = shared->config->memory_events;
+    return limit && event_live_bytes() > limit / 2;
+}
+
+bool stream_read_has_room(const struct stream *s)
+{
+    if (is_scarce(s->shared) && s->client.out.bytes > SCARCE_PAGE_BYTES / 2)
+        return false;
+    return client_has_room(&s->client, &s->shared->limits);
+}
+
 void stream_read(struct stream *s, enum cursor_kind kind, uint64_t cursor)
 {
     struct stream_shared *shared = s->shared;
@@ -14,7 +31,10 @@ void stream_read(struct stream *s, enum cursor_kind kind, uint64_t cursor)
     note->kind = kind;
     note->cursor = cursor;
     note->gap_told = s->gap_told;
+    note->horizon = kind == CURSOR_ID && cursor < s->horizon ? s->horizon : 0;
     client_room(&s->client, &shared->limits, &note->max_events, &note->max_bytes);
+    if (note->max_bytes > SCARCE_PAGE_BYTES && is_scarce(shared))
+        note->max_bytes = SCARCE_PAGE_BYTES;
     note->budget = s->client.replayed < shared->config->replay_max_events
                        ? shared->config->replay_max_events - s->client.replayed
                        : 0;
@@ -23,8 +43,10 @@ void stream_read(struct stream *s, enum cursor_kind kind, uint64_t cursor)
     inbox_push(bus_inbox(shared->node->bus), &note->note.item);
 }
 
+/* A snapshot goes on as one until the stream is live for the first time. */
 void stream_read_page(struct stream *s)
 {
+    bool snapshot = subscription_request(s->client.sub)->cursor == CURSOR_SNAPSHOT && !s->live_from;
     if (s->client.state == CLIENT_REPLAY && !s->client.reading)
-        stream_read(s, CURSOR_ID, s->client.cursor);
+        stream_read(s, snapshot ? CURSOR_SNAPSHOT : CURSOR_ID, s->client.cursor);
 }

@@ -154,6 +154,24 @@ bool request_cursor(const struct request_view *view, uint64_t *out)
     return text.ptr && slice_u64(text, EVENT_ID_MAX, out) == OK;
 }
 
+static size_t count_patterns(const struct subscription_request *r)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < r->topics.count; i++)
+        count += name_is_pattern(slice_of(r->topics.items[i]));
+    return count;
+}
+
+/* Nobody knows all that a pattern has ever matched. */
+static enum err set_whole(struct subscription_request *r, struct problem *problem)
+{
+    if (count_patterns(r))
+        return request_refuse(problem, 400,
+                              "replay: whole is for topics without wildcards; ask for replay=all");
+    r->cursor = CURSOR_WHOLE;
+    return OK;
+}
+
 static enum err parse_replay(struct slice text, const struct config *config,
                              struct subscription_request *r, struct problem *problem)
 {
@@ -162,12 +180,15 @@ static enum err parse_replay(struct slice text, const struct config *config,
         r->cursor = CURSOR_ALL;
         return OK;
     }
+    if (slice_is(text, "whole"))
+        return set_whole(r, problem);
     if (slice_u64(text, config->replay_max_events, &n) == OK) {
         r->cursor = n > 0 ? CURSOR_LAST : CURSOR_NONE;
         r->cursor_value = n;
         return OK;
     }
-    (void)request_refuse(problem, 400, "replay: expected all or a number from 0 to %llu, not ",
+    (void)request_refuse(problem, 400,
+                         "replay: expected all or a number from 0 to %llu, or whole, not ",
                          (unsigned long long)config->replay_max_events);
     request_show(problem, text);
     return ERR_INVALID;
@@ -221,6 +242,37 @@ static enum err parse_since(struct slice text, uint64_t now_us, struct subscript
     return ERR_INVALID;
 }
 
+/* A parameter that is on, off, or absent: *out stays. */
+static enum err parse_flag(const struct request_view *view, const char *name, bool *out,
+                           struct problem *problem)
+{
+    struct slice text;
+    enum err e = find_single(view, name, &text, problem);
+    if (e != OK || !text.ptr)
+        return e;
+    bool on = slice_is(text, "1") || slice_is(text, "true");
+    if (on || slice_is(text, "0") || slice_is(text, "false")) {
+        *out = on;
+        return OK;
+    }
+    (void)request_refuse(problem, 400, "%s: expected 1 or true, 0 or false, not ", name);
+    request_show(problem, text);
+    return ERR_INVALID;
+}
+
+/* Patterns may match too many topics, too, but that is known only to who looks. */
+static enum err set_snapshot(const struct config *config, struct subscription_request *r,
+                             struct problem *problem)
+{
+    size_t topics = r->topics.count - count_patterns(r);
+    if (topics > config->snapshot_max)
+        return request_refuse(problem, 400,
+                              "snapshot: is of at most %llu topics (snapshot.max), not of %zu",
+                              (unsigned long long)config->snapshot_max, topics);
+    r->cursor = CURSOR_SNAPSHOT;
+    return OK;
+}
+
 /* All of them are checked, also those that another one beats: a URL is right or wrong whatever the
  * client's history. */
 static enum err parse_cursor(const struct request_view *view, const struct config *config,
@@ -228,11 +280,18 @@ static enum err parse_cursor(const struct request_view *view, const struct confi
                              struct problem *problem)
 {
     struct slice last_id = find_last_event_id(view), replay, since;
+    bool snapshot = false;
     enum err e;
     if ((e = find_single(view, "replay", &replay, problem)) != OK ||
-        (e = find_single(view, "since", &since, problem)) != OK)
+        (e = find_single(view, "since", &since, problem)) != OK ||
+        (e = parse_flag(view, "snapshot", &snapshot, problem)) != OK)
         return e;
     r->cursor = CURSOR_NONE;
+    if (snapshot && (replay.ptr || since.ptr))
+        return request_refuse(problem, 400, "snapshot: stands for itself, without %s",
+                              replay.ptr ? "replay" : "since");
+    if (snapshot && (e = set_snapshot(config, r, problem)) != OK)
+        return e;
     if (since.ptr && (e = parse_since(since, now_us, r, problem)) != OK)
         return e;
     if (replay.ptr && (e = parse_replay(replay, config, r, problem)) != OK)
@@ -240,7 +299,7 @@ static enum err parse_cursor(const struct request_view *view, const struct confi
     if (last_id.ptr)
         r->cursor =
             slice_u64(last_id, EVENT_ID_MAX, &r->cursor_value) == OK ? CURSOR_ID : CURSOR_UNKNOWN;
-    if (r->cursor == CURSOR_NONE || r->cursor == CURSOR_ALL || r->cursor == CURSOR_UNKNOWN)
+    if (r->cursor != CURSOR_ID && r->cursor != CURSOR_LAST && r->cursor != CURSOR_SINCE)
         r->cursor_value = 0;
     return OK;
 }
@@ -266,7 +325,20 @@ static enum err parse_heartbeat(const struct request_view *view, const struct co
     return ERR_INVALID;
 }
 
-/* The query wins over the header, and what a client says over what its path has. */
+static enum err set_flow(const char *name, struct slice text, const struct config *config,
+                         struct subscription_request *r, struct problem *problem)
+{
+    struct buf expected = {0};
+    if (!text.ptr || flow_request_set(&r->flow, name, text, config, &expected) == OK)
+        return OK;
+    (void)request_refuse(problem, 400, "%s: %.*s, not ", name, (int)expected.len, expected.ptr);
+    request_show(problem, text);
+    buf_reset(&expected);
+    return ERR_INVALID;
+}
+
+/* The query wins over the header, which is checked all the same; and what a client says over what
+ * its path has. */
 static enum err parse_flow(const struct request_view *view, const struct config *config,
                            struct subscription_request *r, struct problem *problem)
 {
@@ -280,18 +352,12 @@ static enum err parse_flow(const struct request_view *view, const struct config 
     for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
         struct slice text;
         enum err e = find_single(view, asked[i].name, &text, problem);
+        if (e == OK)
+            e = set_flow(asked[i].name, asked[i].header, config, r, problem);
+        if (e == OK)
+            e = set_flow(asked[i].name, text, config, r, problem);
         if (e != OK)
             return e;
-        text = text.ptr ? text : asked[i].header;
-        if (!text.ptr)
-            continue;
-        buf_clear(&problem->detail);
-        if (flow_request_set(&r->flow, asked[i].name, text, config, &problem->detail) == OK)
-            continue;
-        problem->status = 400;
-        buf_puts(&problem->detail, ", not ");
-        request_show(problem, text);
-        return ERR_INVALID;
     }
     return OK;
 }
@@ -322,6 +388,8 @@ enum err request_parse_stream(const struct request_view *view, const struct conf
         e = parse_cursor(view, config, now_us, &r, problem);
     if (e == OK)
         e = parse_heartbeat(view, config, &r, problem);
+    if (e == OK)
+        e = parse_flag(view, "finite", &r.finite, problem);
     if (e == OK)
         e = parse_flow(view, config, &r, problem);
     if (e == OK)

@@ -51,6 +51,10 @@ bool request_accepts_gzip(struct slice accept_encoding);
 NODISCARD enum err request_parse_publish(const struct request_view *view,
                                          const struct config *config,
                                          struct publication_request *out, struct problem *problem);
+/* Who wants to end the topic of a path (@raw: still encoded): *out has its namespace, and one item
+ * with that topic alone. */
+NODISCARD enum err request_parse_end(const struct request_view *view, struct slice raw,
+                                     struct publication_request *out, struct problem *problem);
 
 /* Appends an application/problem+json body (RFC 9457) with title, status, detail. */
 void request_put_problem(struct buf *b, unsigned status, struct slice detail);

@@ -24,6 +24,13 @@ enum err request_draft_refuse(struct request_draft *d, enum publication_field fi
                           publication_field_name(field), expected);
 }
 
+enum err request_draft_check(struct request_draft *d)
+{
+    const struct publication_bounds bounds = {.log_max = d->config->log_max_events_limit,
+                                              .log_ttl_ms = d->config->index_ttl_ms};
+    return request_draft_end(d, publication_check(d->event, &bounds, &d->problem->detail));
+}
+
 enum err request_draft_set(struct request_draft *d, enum publication_field field, struct slice text)
 {
     struct buf *why = &d->problem->detail;

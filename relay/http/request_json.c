@@ -79,6 +79,7 @@ static enum err json_field(struct request_draft *d, enum publication_field field
     case KIND_DATA:
         return json_data(d, object);
     case KIND_MS:
+    case KIND_COUNT:
         return json_integer(d, field, value);
     case KIND_FLAG:
         if (!cJSON_IsBool(value))
@@ -116,7 +117,7 @@ static enum err json_event(struct request_draft *d, const cJSON *object, struct 
         if (e != OK)
             return e;
     }
-    return request_draft_end(d, publication_check(d->event, &d->problem->detail));
+    return request_draft_check(d);
 }
 
 static enum err json_batch(struct request_draft *d, const cJSON *array, struct slice body,

@@ -49,6 +49,9 @@ NODISCARD enum err request_draft_refuse(struct request_draft *d, enum publicatio
 NODISCARD enum err request_draft_set(struct request_draft *d, enum publication_field field,
                                      struct slice text);
 
+/* The event as a whole, once all of its fields are set. */
+NODISCARD enum err request_draft_check(struct request_draft *d);
+
 /* request_json.c: the body is an object or an array of objects. */
 NODISCARD enum err request_parse_json(const struct request_view *view, const struct config *config,
                                       struct publication_request *out, struct problem *problem);

@@ -41,6 +41,14 @@ static enum err draft_pair(struct request_draft *d, const char *source, const ch
     "; if the body is the data, and no form, send Content-Type: text/plain (curl: -H "             \
     "'Content-Type: text/plain')"
 
+/* Parameters of a query that are none of the event's: where it goes, and who sends it, which has
+ * been judged before (docs/protocol.md, 14.2). */
+static bool is_of_request(const struct request_view *view, struct slice name)
+{
+    return slice_is(name, "ns") ||
+           (view->grant && (slice_is(name, "access_token") || slice_is(name, "ticket")));
+}
+
 /* With JSON and forms the query has the namespace only: an option that stands there would be lost.
  * @hint: the sentence goes on with it. */
 static enum err check_query(const struct request_view *view, const char *hint,
@@ -48,7 +56,7 @@ static enum err check_query(const struct request_view *view, const char *hint,
 {
     for (size_t i = 0; i < view->query_count; i++) {
         struct slice name = view->query[i].name;
-        if (slice_is(name, "ns"))
+        if (is_of_request(view, name))
             continue;
         enum publication_field field = publication_field_find(name);
         if (field != FIELD_COUNT)
@@ -93,7 +101,7 @@ static enum err parse_raw(struct request_draft *d, const struct request_view *vi
 {
     enum err e = OK;
     for (size_t i = 0; i < view->query_count && e == OK; i++) {
-        if (slice_is(view->query[i].name, "ns"))
+        if (is_of_request(view, view->query[i].name))
             continue;
         if (slice_is(view->query[i].name, "data"))
             e = request_refuse(d->problem, 400,
@@ -115,7 +123,7 @@ static enum err parse_single(const struct request_view *view, const struct confi
     enum err e = form ? parse_form(&d, view->body) : parse_raw(&d, view);
     if (e == OK && form)
         e = check_query(view, FORM_HINT, problem);
-    return e == OK ? request_draft_end(&d, publication_check(d.event, &problem->detail)) : e;
+    return e == OK ? request_draft_check(&d) : e;
 }
 
 static enum err parse_body(const struct request_view *view, const struct config *config,
@@ -145,6 +153,56 @@ enum err request_parse_publish(const struct request_view *view, const struct con
                            "whose body is the data");
     if (e == OK)
         e = parse_body(view, config, type, &r, problem);
+    if (e == OK)
+        e = request_check_publish(view, &r, problem);
+    if (e != OK) {
+        publication_request_reset(&r);
+        return e;
+    }
+    *out = r;
+    return OK;
+}
+
+/* --- the end of a topic ---------------------------------------------------------------------- */
+
+static enum err parse_topic(struct slice raw, struct publication *p, struct problem *problem)
+{
+    char *room = mem_alloc(raw.len + 1);
+    struct slice name;
+    enum err e = url_decode(raw, URL_PLUS_IS_PLUS, room, &name);
+    if (e)
+        e = request_refuse(problem, 400, "topic: expected two hexadecimal digits after %%");
+    else if ((e = publication_set(p, FIELD_TOPIC, name, &problem->detail)))
+        problem->status = 400;
+    free(room);
+    return e;
+}
+
+/* An end has no data and no fields: one that somebody gives it would be lost. */
+static enum err check_end_query(const struct request_view *view, struct problem *problem)
+{
+    for (size_t i = 0; i < view->query_count; i++) {
+        if (is_of_request(view, view->query[i].name))
+            continue;
+        (void)request_refuse(problem, 400, "unknown parameter in the query: ");
+        request_show(problem, view->query[i].name);
+        buf_puts(&problem->detail, "; the end of a topic takes only ns: an event with data and "
+                                   "fields, which ends its topic, is published with end");
+        return ERR_INVALID;
+    }
+    return OK;
+}
+
+enum err request_parse_end(const struct request_view *view, struct slice raw,
+                           struct publication_request *out, struct problem *problem)
+{
+    struct publication_request r = {.count = 1};
+    r.items = mem_zero(1, sizeof(*r.items));
+    enum err e = check_end_query(view, problem);
+    if (e == OK)
+        e = request_parse_ns(view, &r.ns, problem);
+    if (e == OK)
+        e = parse_topic(raw, r.items, problem);
     if (e == OK)
         e = request_check_publish(view, &r, problem);
     if (e != OK) {

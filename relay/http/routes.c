@@ -6,6 +6,7 @@
 
 #include "common/mem.h"
 #include "common/origin.h"
+#include "common/url.h"
 #include "relay/http/page.h"
 #include "relay/http/routes_parts.h"
 
@@ -54,6 +55,33 @@ static const struct routes_path table[] = {
 static const struct routes_path renew = {
     .posts = true, .auth_only = true, .needs = NEEDS_TOKEN, .serve = routes_serve_renew};
 
+static const struct routes_path topic_end = {
+    .posts = true, .needs = NEEDS_CREDENTIALS, .serve = routes_serve_end};
+static const struct routes_path topic = {
+    .deletes = true, .needs = NEEDS_CREDENTIALS, .serve = routes_serve_cancel};
+
+/* Whether that is what is written there, maybe percent-encoded. */
+static bool segment_is(struct slice raw, const char *expected)
+{
+    char room[3 * sizeof("topics")];
+    struct slice name;
+    return raw.ptr && raw.len <= sizeof(room) &&
+           url_decode(raw, URL_PLUS_IS_PLUS, room, &name) == OK && slice_is(name, expected);
+}
+
+/* /topics/{topic} and /topics/{topic}/end. A slash in a topic is encoded. */
+static const struct routes_path *find_topic(struct slice raw, struct slice *name)
+{
+    struct slice rest = raw;
+    struct slice root = slice_cut(&rest, '/'), head = slice_cut(&rest, '/');
+    *name = slice_cut(&rest, '/');
+    if (root.len || !name->len || !segment_is(head, "topics"))
+        return NULL;
+    if (!rest.ptr)
+        return &topic;
+    return segment_is(rest, "end") ? &topic_end : NULL;
+}
+
 static bool is_renewal(struct slice path, struct slice *connection)
 {
     struct slice head = SLICE_LIT("/connections/"), tail = SLICE_LIT("/token");
@@ -91,6 +119,9 @@ static const struct routes_path *find_fixed(const struct routes *r, struct route
         return !auth || auth_serves_events(auth) ? &events : NULL;
     if (auth && is_renewal(path, &v->connection))
         return &renew;
+    const struct routes_path *of_topic = find_topic(front_raw_path(v->call), &v->topic);
+    if (of_topic)
+        return of_topic;
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
         if (slice_is(path, table[i].path) && (auth || !table[i].auth_only))
             return &table[i];
@@ -99,16 +130,16 @@ static const struct routes_path *find_fixed(const struct routes *r, struct route
 
 static bool takes(const struct routes_path *path, struct slice method)
 {
-    if (path->posts)
-        return slice_is(method, "POST");
+    if (path->posts || path->deletes)
+        return slice_is(method, path->posts ? "POST" : "DELETE");
     return slice_is(method, "GET") || slice_is(method, "HEAD");
 }
 
 static void refuse_path(struct routes *r, struct front_call *call)
 {
     struct buf detail = {0};
-    buf_puts(&detail, "there is no such path; there are /events, /publish, /health, /ready, "
-                      "/metrics, /stats and /");
+    buf_puts(&detail, "there is no such path; there are /events, /publish, /topics/{topic}, "
+                      "/topics/{topic}/end, /health, /ready, /metrics, /stats and /");
     if (admission_auth(r->admission))
         buf_puts(&detail, ", /tickets, /revoke, /connections/{connection_id}/token, and the routes "
                           "of auth.file");
@@ -118,9 +149,10 @@ static void refuse_path(struct routes *r, struct front_call *call)
 
 static void visit(struct routes *r, struct routes_visit *v)
 {
-    const char *allow = !v->path         ? "GET, HEAD, POST, OPTIONS"
-                        : v->path->posts ? "POST, OPTIONS"
-                                         : "GET, HEAD, OPTIONS";
+    const char *allow = !v->path           ? "GET, HEAD, POST, DELETE, OPTIONS"
+                        : v->path->posts   ? "POST, OPTIONS"
+                        : v->path->deletes ? "DELETE, OPTIONS"
+                                           : "GET, HEAD, OPTIONS";
     if (slice_is(front_method(v->call), "OPTIONS"))
         routes_reply_options(r, v->call, allow);
     else if (!v->path)
@@ -145,11 +177,13 @@ static void on_request(void *arg, struct front_call *call)
     begin(arg, call);
 }
 
-/* All that is posted here is published: so it is told that this was not. */
+/* Who posts events is told that they were not published, also where the path is not known yet. */
 static void on_refuse(void *arg, struct front_call *call, unsigned status, const char *detail)
 {
     struct routes *r = arg;
-    if (slice_is(front_method(call), "POST"))
+    struct routes_visit v = {.call = call};
+    const struct routes_path *path = find_fixed(r, &v);
+    if (slice_is(front_method(call), "POST") && (!path || path->publishes))
         routes_reply_unpublished(r, call, status, slice_of(detail), NULL);
     else
         routes_reply_problem(r, call, status, slice_of(detail), NULL);

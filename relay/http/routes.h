@@ -19,6 +19,7 @@ extern const struct front_handler routes_handler;
 /* From other threads; each takes the note over. */
 void routes_take_published(struct routes *routes, struct note_publish *note);
 void routes_take_census(struct routes *routes, struct note_census *note);
+void routes_take_read(struct routes *routes, struct note_read *note); /* one that looks */
 void routes_take_call(struct routes *routes, struct note_call *note);
 void routes_take_remote(struct routes *routes, struct note_remote *note);
 void routes_take_control(struct routes *routes, struct note_control *note); /* goes back answered */

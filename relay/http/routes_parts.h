@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of routes share, for them only. From the highest to the lowest: routes.c has the
- * table of paths, routes_admit.c who may come in, routes_stream.c GET /events, routes_publish.c
- * POST /publish, routes_tickets.c, routes_revoke.c and routes_renew.c what their names say,
- * routes_state.c what a node tells of itself; below them routes_wait.c has requests wait for the
- * bus, routes_refuse.c says no, routes_outcome.c tells what came of a publish, and routes_answer.c
- * knows how every answer looks. */
+ * table of paths, routes_admit.c who may come in, routes_stream.c GET /events, routes_finite.c
+ * whether there is anything to stream, routes_publish.c POST /publish, routes_tickets.c,
+ * routes_topics.c, routes_revoke.c and routes_renew.c what their names say, routes_state.c what a
+ * node tells of itself; below them routes_wait.c has requests wait for the bus, routes_refuse.c
+ * says no, routes_outcome.c tells what came of a publish, and routes_answer.c knows how every
+ * answer looks.
+ */
 #pragma once
 #include <sys/queue.h>
 
@@ -28,7 +30,8 @@ enum routes_needs {
 
 struct routes_path {
     const char *path;
-    bool posts;     /* it takes POST; else GET and HEAD */
+    bool posts;     /* it takes POST … */
+    bool deletes;   /* … or DELETE; else GET and HEAD */
     bool streams;   /* it answers with a stream */
     bool publishes; /* what is refused is told to be unpublished */
     bool issues;    /* tickets: which anonymous requests do not get */
@@ -51,7 +54,11 @@ struct routes_visit {
     struct connection_id id;
     /* Of a renewal: whose it is, borrowed of the path. */
     struct slice connection;
-    char *secret; /* a ticket that is being issued; owned */
+    struct slice topic; /* of /topics/{topic}: as it came, still encoded; borrowed of the path */
+    struct note_publish *refused; /* of which it is asked by what its topics have ended; owned */
+    char *secret;                 /* a ticket that is being issued; owned */
+    bool looked; /* of a finite stream: it has been asked whether there is anything to come */
+    uint32_t looked_over; /* so many events at most were looked at for that */
 };
 
 struct routes_exchange;
@@ -86,8 +93,10 @@ struct routes_exchange {
     struct routes_visit visit;
     struct note_call *store;
     struct note_remote *remote;
+    struct note_read *read;
     void (*resume)(struct routes *r, struct routes_visit *v, struct note_call *answer);
     void (*told)(struct routes *r, struct routes_visit *v, struct note_remote *answer);
+    void (*looked)(struct routes *r, struct routes_visit *v, const struct note_read *answer);
     bool waits;  /* it is in routes.waits … */
     bool trusts; /* … for what was revoked in its namespace */
     uint64_t deadline_ms;
@@ -125,8 +134,11 @@ void routes_reply_away(struct routes *r, struct front_call *call, uint64_t retry
 
 /* --- routes_outcome.c: what came of a publish ------------------------------------------------- */
 
+/* Whether they are what the store says of an end, and may stand in an answer. */
+bool routes_end_valid(const char *id, const char *reason);
+/* @ended: topic, id and reason of those that have ended, in a row; NULL: nobody could say. */
 void routes_reply_outcome(struct routes *r, struct front_call *call,
-                          const struct note_publish *note);
+                          const struct note_publish *note, const struct strings *ended);
 /* A problem of something that surely was not published, and never will be. */
 void routes_reply_unpublished(struct routes *r, struct front_call *call, unsigned status,
                               struct slice detail, const struct routes_headers *extra);
@@ -143,6 +155,9 @@ void routes_refuse_verdict(struct routes *r, const struct routes_visit *v,
 /* 503, with Retry-After. */
 void routes_refuse_later(struct routes *r, const struct routes_visit *v, unsigned seconds,
                          struct slice detail);
+/* Whether a topic was ended is not known. */
+#define ROUTES_NOT_ENDED                                                                           \
+    "Redis did not say that the topic has ended; ask again: a topic ends once, whoever asks"
 /* Nobody can say now: never an event, never a grant. */
 void routes_refuse_undecided(struct routes *r, const struct routes_visit *v);
 
@@ -153,7 +168,8 @@ void routes_refuse_undecided(struct routes *r, const struct routes_visit *v);
  * which admission_check_revoked() has asked; then it begins anew. */
 void routes_wait_trust(struct routes *r, struct routes_visit *v);
 /* …until the store has answered @function, whose arguments (taken over) are @args. @resume gets the
- * answer, borrowed, with error OK or ERR_DENIED. */
+ * answer, borrowed, with error OK or ERR_DENIED. A visit that has `refused` is never undecided: it
+ * goes on with NULL. */
 void routes_wait_store(struct routes *r, struct routes_visit *v, const char *function,
                        const char *ns, struct strings *args,
                        void (*resume)(struct routes *r, struct routes_visit *v,
@@ -162,6 +178,11 @@ void routes_wait_store(struct routes *r, struct routes_visit *v, const char *fun
 void routes_wait_remote(struct routes *r, struct routes_visit *v, const char *action, char *body,
                         void (*told)(struct routes *r, struct routes_visit *v,
                                      struct note_remote *answer));
+/* …until the log has been looked at, by @read (taken over). It is never undecided: without an
+ * answer in time, or while the store is away, @looked gets NULL. */
+void routes_wait_read(struct routes *r, struct routes_visit *v, struct note_read *read,
+                      void (*looked)(struct routes *r, struct routes_visit *v,
+                                     const struct note_read *answer));
 /* Asks without waiting for the answer. */
 void routes_tell_store(struct routes *r, const char *function, const char *ns,
                        struct strings *args);
@@ -199,12 +220,21 @@ bool routes_pass_credentials(struct routes *r, const struct routes_visit *v,
 void routes_serve_events(struct routes *r, struct routes_visit *v);
 void routes_serve_publish(struct routes *r, struct routes_visit *v);
 void routes_serve_tickets(struct routes *r, struct routes_visit *v);
+/* routes_topics.c: POST /topics/{topic}/end, and DELETE /topics/{topic}. */
+void routes_serve_end(struct routes *r, struct routes_visit *v);
+void routes_serve_cancel(struct routes *r, struct routes_visit *v);
 void routes_serve_revoke(struct routes *r, struct routes_visit *v);
 void routes_serve_renew(struct routes *r, struct routes_visit *v);
 void routes_serve_health(struct routes *r, struct routes_visit *v);
 void routes_serve_ready(struct routes *r, struct routes_visit *v);
 void routes_serve_metrics(struct routes *r, struct routes_visit *v);
 void routes_serve_stats(struct routes *r, struct routes_visit *v);
+
+/* routes_finite.c. Where the request is for a finite stream of which it is to be known first
+ * whether there is anything to come: the visit (taken over) waits for that, and then is served
+ * again, or answered with 204. False: it need not wait. */
+bool routes_finite_waits(struct routes *r, struct routes_visit *v,
+                         const struct subscription_request *request);
 
 /* routes_stream.c. After a change of configuration. */
 void routes_stream_configure(struct routes *r);

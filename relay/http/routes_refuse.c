@@ -96,6 +96,10 @@ void routes_refuse_later(struct routes *r, const struct routes_visit *v, unsigne
 
 void routes_refuse_undecided(struct routes *r, const struct routes_visit *v)
 {
+    if (v->topic.ptr) {
+        routes_refuse_later(r, v, 1, SLICE_LIT(ROUTES_NOT_ENDED));
+        return;
+    }
     metrics_add(r->node->metrics[r->worker], M_AUTH_UNDECIDED, 1);
     if (v->path->streams) {
         routes_reply_away(r, v->call, fanout_retry_hint(r->config));

@@ -179,6 +179,8 @@ void routes_serve_events(struct routes *r, struct routes_visit *v)
             return_ticket(r, v);
     } else if (request_parse_stream(&view, r->config, clock_wall_us(), &request, &problem)) {
         routes_refuse(r, v, problem.status, buf_slice(&problem.detail));
+    } else if (!v->taken && routes_finite_waits(r, v, &request)) {
+        /* it goes on from here, or there is nothing to come */
     } else if (v->ticket[0] && !v->taken && !head) {
         take_ticket(r, v);
     } else {

@@ -18,6 +18,7 @@ void routes_visit_reset(struct routes_visit *v)
     grant_unref(v->grant);
     route_hit_reset(&v->hit);
     free(v->secret);
+    note_publish_free(v->refused);
     *v = (struct routes_visit){0};
 }
 
@@ -130,6 +131,20 @@ void routes_wait_remote(struct routes *r, struct routes_visit *v, const char *ac
     inbox_push(bus_inbox(r->node->bus), &note->note.item);
 }
 
+void routes_wait_read(struct routes *r, struct routes_visit *v, struct note_read *read,
+                      void (*looked)(struct routes *r, struct routes_visit *v,
+                                     const struct note_read *answer))
+{
+    struct routes_exchange *x = wait(r, v);
+    read->note.kind = NOTE_READ;
+    read->worker = r->worker;
+    read->owner = x;
+    read->looks = true;
+    x->read = read;
+    x->looked = looked;
+    inbox_push(bus_inbox(r->node->bus), &read->note.item);
+}
+
 /* A ticket's next user may be told of by Redis before its last one has heard that he has it. */
 static bool end_waiting(struct routes *r, struct slice connection)
 {
@@ -174,8 +189,13 @@ static void forget(struct routes *r, struct routes_exchange *x)
         x->remote->owner = NULL;
         atomic_store_explicit(&x->remote->cancelled, true, memory_order_relaxed);
     }
+    if (x->read) {
+        x->read->owner = NULL;
+        atomic_store_explicit(&x->read->cancelled, true, memory_order_relaxed);
+    }
     x->store = NULL;
     x->remote = NULL;
+    x->read = NULL;
 }
 
 /* The exchange ends, and leaves the visit. */
@@ -230,10 +250,10 @@ void routes_take_call(struct routes *r, struct note_call *note)
         void (*resume)(struct routes *, struct routes_visit *, struct note_call *) = x->resume;
         x->store = NULL;
         struct routes_visit v = finish(r, x);
-        if (note->error && note->error != ERR_DENIED)
-            routes_refuse_undecided(r, &v);
-        else
+        if (v.refused || !note->error || note->error == ERR_DENIED)
             resume(r, &v, note);
+        else
+            routes_refuse_undecided(r, &v);
         routes_visit_reset(&v);
     }
     note_call_free(note);
@@ -325,6 +345,25 @@ void routes_take_control(struct routes *r, struct note_control *note)
     inbox_push(bus_inbox(r->node->bus), &note->note.item);
 }
 
+static void go_on_looked(struct routes *r, struct routes_exchange *x,
+                         const struct note_read *answer)
+{
+    void (*looked)(struct routes *, struct routes_visit *, const struct note_read *) = x->looked;
+    struct routes_visit v = finish(r, x);
+    looked(r, &v, answer);
+    routes_visit_reset(&v);
+}
+
+void routes_take_read(struct routes *r, struct note_read *note)
+{
+    struct routes_exchange *x = note->owner;
+    if (x) {
+        x->read = NULL;
+        go_on_looked(r, x, note->events ? note : NULL);
+    }
+    note_read_free(note);
+}
+
 /* Those that waited for the namespace begin anew. They are taken out of the list first, as some may
  * come to wait again. */
 static void go_on(struct routes *r, struct slice ns)
@@ -364,8 +403,16 @@ static void on_tick(struct ev_loop *loop, ev_timer *w, int revents)
     uint64_t now_ms = clock_mono_ms();
     struct routes_exchange *x;
     while ((x = TAILQ_FIRST(&r->waits)) && x->deadline_ms <= now_ms) {
+        if (x->read) {
+            go_on_looked(r, x, NULL);
+            continue;
+        }
+        void (*resume)(struct routes *, struct routes_visit *, struct note_call *) = x->resume;
         struct routes_visit v = finish(r, x);
-        routes_refuse_undecided(r, &v);
+        if (v.refused)
+            resume(r, &v, NULL);
+        else
+            routes_refuse_undecided(r, &v);
         routes_visit_reset(&v);
     }
     retry_due(r, now_ms);

@@ -45,6 +45,8 @@ static const char pauses_help[] = "Times that waiting connections were left wait
 static const char dropped_help[] = "Events that were not delivered where they could have been.";
 static const char reads_help[] =
     "Reads for clients: answered from memory, or from the log for all who ask the same.";
+static const char ended_help[] =
+    "Topics whose end came to this node, which had subscribers of them.";
 static const char gaps_help[] = "Gap events told to clients, by reason.";
 
 /* clang-format off */
@@ -60,6 +62,7 @@ const struct metrics_row metrics_rows[METRIC_COUNT] = {
     GAUGE(M_QUEUED_BYTES, "queued_bytes", "Bytes that wait in client queues."),
     GAUGE(M_PENDING_EVENTS, "pending_events", "Events of lanes that wait for their stream's flush."),
     GAUGE(M_PENDING_BYTES, "pending_bytes", "Bytes of lanes that wait for their stream's flush."),
+    GAUGE(M_EVENT_BYTES, "event_bytes", "Bytes of events in memory, each counted once."),
     GAUGE(M_TOPICS, "topics", "Topics and patterns with subscribers, added up over the workers."),
     GAUGE_OF(M_REDIS_UP_SUBSCRIBER, "redis_connected", "connection", "subscriber", redis_help),
     GAUGE_OF(M_REDIS_UP_COMMANDS, "redis_connected", "connection", "commands", redis_help),
@@ -75,6 +78,8 @@ const struct metrics_row metrics_rows[METRIC_COUNT] = {
     ROW(M_DRAINING, METRIC_LARGEST, "draining", NULL, NULL, "Whether the node is draining."),
     COUNTER(M_STREAMS_OPENED, "streams_opened_total", "Streams that have been opened."),
     COUNTER(M_STREAMS_BEHIND, "streams_behind_total", "Times that a slow stream went back to the log to read on from there."),
+    COUNTER(M_MEMORY_FULL, "memory_full_total", "Times that events came to take more memory than memory.events."),
+    COUNTER(M_MEMORY_RELIEVED, "memory_relieved_total", "Times that a slow stream let go of what waited for it, as events took too much memory."),
     COUNTER_OF(M_FULL_TOLD, "full_answers_total", "status", "200", full_help),
     COUNTER_OF(M_FULL_REFUSED, "full_answers_total", "status", "503", full_help),
     COUNTER_OF(M_AUTH_GRANTED, "auth_requests_total", "result", "granted", auth_help),
@@ -96,6 +101,7 @@ const struct metrics_row metrics_rows[METRIC_COUNT] = {
     COUNTER_OF(M_CLOSED_EXPIRED, "streams_closed_total", "reason", "token-expired", closed_help),
     COUNTER_OF(M_CLOSED_REVOKED, "streams_closed_total", "reason", "revoked", closed_help),
     COUNTER_OF(M_CLOSED_STALLED, "streams_closed_total", "reason", "stalled", closed_help),
+    COUNTER_OF(M_CLOSED_ENDED, "streams_closed_total", "reason", "ended", closed_help),
     COUNTER_OF(M_CLOSED_REPLACED, "streams_closed_total", "reason", "replaced", closed_help),
     COUNTER_OF(M_HTTP_2XX, "http_responses_total", "class", "2xx", http_help),
     COUNTER_OF(M_HTTP_4XX, "http_responses_total", "class", "4xx", http_help),
@@ -108,6 +114,9 @@ const struct metrics_row metrics_rows[METRIC_COUNT] = {
     COUNTER_OF(M_ACCEPT_PAUSE_CONNECTIONS, "accept_pauses_total", "reason", "connections", pauses_help),
     COUNTER_OF(M_ACCEPT_PAUSE_FILES, "accept_pauses_total", "reason", "files", pauses_help),
     COUNTER(M_EVENTS_RECEIVED, "events_received_total", "Events that have arrived from the bus."),
+    COUNTER_OF(M_ENDED_DONE, "topics_ended_total", "reason", "end", ended_help),
+    COUNTER_OF(M_ENDED_CANCELLED, "topics_ended_total", "reason", "cancelled", ended_help),
+    COUNTER_OF(M_ENDED_TIMEOUT, "topics_ended_total", "reason", "timeout", ended_help),
     COUNTER(M_EVENTS_PUBLISHED, "events_published_total", "Events accepted at POST /publish."),
     COUNTER(M_EVENTS_DELIVERED, "events_delivered_total", "Events handed to client sockets."),
     COUNTER(M_EVENTS_REPLAYED, "events_replayed_total", "Events read from the log for clients."),
@@ -137,9 +146,11 @@ const struct metrics_row metrics_rows[METRIC_COUNT] = {
     COUNTER(M_HOLES, "holes_total", "Topics of which the live path had left out an event."),
     COUNTER_OF(M_READS_MEMORY, "replay_reads_total", "source", "memory", reads_help),
     COUNTER_OF(M_READS_LOG, "replay_reads_total", "source", "log", reads_help),
+    COUNTER(M_STREAMS_OVER, "streams_over_total", "Streams answered with 204: finite, and all that they ask for has ended and was had."),
     COUNTER(M_READS_SLOW, "slow_reads_total", "Pages of the log asked for by streams that are behind."),
     COUNTER(M_INBOX_MOVED, "inbox_moved_total", "Entries moved on from namespace inboxes."),
     COUNTER(M_PUBLISH_REFUSED, "publish_refused_total", "Publish requests that were refused."),
+    COUNTER(M_PUBLISH_ENDED, "publish_ended_total", "Publish requests with a topic that had ended."),
     COUNTER(M_PUBLISH_RETRIED, "publish_retried_total", "Publish requests sent to Redis again."),
     COUNTER(M_PUBLISH_TIMED_OUT, "publish_timed_out_total", "Publish requests given up at publish.timeout."),
 };

@@ -18,6 +18,7 @@ enum metric {
     M_QUEUED_BYTES, /* over all client queues */
     M_PENDING_EVENTS,
     M_PENDING_BYTES, /* … and what waits for a flush */
+    M_EVENT_BYTES,   /* of events on the node: set when it is asked for */
     M_TOPICS,        /* names with subscribers */
     M_REDIS_UP_SUBSCRIBER,
     M_REDIS_UP_COMMANDS,
@@ -33,6 +34,8 @@ enum metric {
     /* counters */
     M_STREAMS_OPENED,
     M_STREAMS_BEHIND,
+    M_MEMORY_FULL,     /* times that events took more than memory.events … */
+    M_MEMORY_RELIEVED, /* … and that a stream had to let go for it */
     M_FULL_TOLD, /* status="200": who came while the node was full, and was told to come again … */
     M_FULL_REFUSED, /* status="503": … or refused */
     M_AUTH_GRANTED, /* result="granted": credentials that were accepted */
@@ -54,6 +57,7 @@ enum metric {
     M_CLOSED_EXPIRED,
     M_CLOSED_REVOKED,
     M_CLOSED_STALLED,
+    M_CLOSED_ENDED,
     M_CLOSED_REPLACED, /* sse_relay_streams_closed_total{reason=} */
     M_HTTP_2XX,
     M_HTTP_4XX,
@@ -66,6 +70,9 @@ enum metric {
     M_ACCEPT_PAUSE_CONNECTIONS,
     M_ACCEPT_PAUSE_FILES, /* sse_relay_accept_pauses_total{reason=} */
     M_EVENTS_RECEIVED,
+    M_ENDED_DONE,
+    M_ENDED_CANCELLED,
+    M_ENDED_TIMEOUT, /* sse_relay_topics_ended_total{reason=} */
     M_EVENTS_PUBLISHED,
     M_EVENTS_DELIVERED,
     M_EVENTS_REPLAYED,
@@ -96,8 +103,10 @@ enum metric {
     M_READS_MEMORY, /* clients' reads answered from memory … */
     M_READS_LOG,    /* … and reads of the log for one or more of the others */
     M_READS_SLOW,
-    M_INBOX_MOVED, /* entries moved on from inboxes */
+    M_STREAMS_OVER, /* answered with 204 */
+    M_INBOX_MOVED,  /* entries moved on from inboxes */
     M_PUBLISH_REFUSED,
+    M_PUBLISH_ENDED,
     M_PUBLISH_RETRIED,
     M_PUBLISH_TIMED_OUT,
     METRIC_COUNT

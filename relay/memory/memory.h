@@ -4,6 +4,7 @@
  * One thread. */
 #pragma once
 #include "relay/bus/store.h"
+#include "relay/core/note.h"
 #include "relay/core/publication.h"
 
 /* At most so much is kept over all namespaces; each at least 1. */
@@ -32,6 +33,18 @@ void memory_range(struct memory *m, struct store_range *range, uint64_t now_us);
 bool memory_has_ids(const struct memory *m, struct slice ns, size_t count, uint64_t now_us);
 /* Publishes, after memory_has_ids(). *id: 0 for an ephemeral event. Returns the number of live
  * events to deliver, one for each topic, in @events[PUBLICATION_TOPICS_MAX], references for the
- * caller; 0: the `once` key has been seen, *id is the first's. */
+ * caller; 0: the `once` key has been seen, *id is the first's; or a topic has ended, and *id is
+ * NOTE_ID_ENDED. */
 size_t memory_publish(struct memory *m, struct slice ns, const struct publication *p,
                       uint64_t now_us, uint64_t arrival_us, struct event **events, uint64_t *id);
+
+/* The id by which the topic has ended, and why; 0 and END_NONE: it has not. */
+uint64_t memory_ended(struct memory *m, struct slice ns, struct slice topic, uint64_t now_us,
+                      enum topic_end *end);
+/* Ends the topic for the reason *end, after memory_has_ids(): an event to deliver, a reference for
+ * the caller. NULL: it had ended before; *id and *end are those of then. */
+struct event *memory_end(struct memory *m, struct slice ns, struct slice topic, enum topic_end *end,
+                         uint64_t now_us, uint64_t arrival_us, uint64_t *id);
+/* A topic that nothing has followed for its end_after, borrowed. NULL: none; *next_us is when the
+ * first will be due, 0: none will. */
+const char *memory_due(const struct memory *m, struct slice ns, uint64_t now_us, uint64_t *next_us);

@@ -25,6 +25,7 @@ void memory_log_put(struct memory_log *log, struct memory_entry entry)
     if (ring->count == ring->cap)
         log->entries = ring_grow(ring, log->entries, sizeof(*log->entries), RING_START);
     log->entries[ring_push(ring)] = entry;
+    event_set_stored(entry.event, true);
     log->bytes += entry_cost(&entry);
 }
 
@@ -33,6 +34,7 @@ void memory_log_trim(struct memory_log *log, size_t keep)
     while (log->ring.count > keep) {
         const struct memory_entry *entry = &log->entries[ring_pop(&log->ring)];
         log->bytes -= entry_cost(entry);
+        event_set_stored(entry->event, false);
         event_unref(entry->event);
     }
     if (log->ring.count == 0) {
@@ -57,8 +59,8 @@ static uint32_t count_upto(const struct memory_log *log, uint64_t id)
 
 static struct store_entry entry_read(const struct memory_entry *entry, uint64_t now_us)
 {
-    bool over = event_is_over(entry->event, &(struct event_clock){.wall_us = now_us});
-    return (struct store_entry){.event = over ? NULL : event_ref(entry->event),
+    bool spent = event_is_spent(entry->event, &(struct event_clock){.wall_us = now_us});
+    return (struct store_entry){.event = spent ? NULL : event_ref(entry->event),
                                 .id = entry->id,
                                 .prev = entry->prev,
                                 .has_prev = true};

@@ -9,6 +9,7 @@
 #include "common/mem.h"
 #include "relay/memory/memory.h"
 #include "relay/memory/memory_calls.h"
+#include "relay/memory/memory_end_calls.h"
 
 static const struct memory_limits limits = {
     .topics = 10000,
@@ -111,12 +112,29 @@ static void op_range(void *impl, struct store_range *range)
 
 /* --- calls ----------------------------------------------------------------------------------- */
 
+static void deliver(void *arg, struct event *ev)
+{
+    struct store_memory *s = arg;
+    s->events->deliver(s->bus, ev, UINT64_MAX);
+    event_unref(ev);
+}
+
 static void op_call(void *impl, struct store_call *call)
 {
     struct store_memory *s = impl;
+    const struct memory_end_calls ends = {.memory = s->memory,
+                                          .now_us = clock_wall_us(),
+                                          .arrival_us = clock_mono_us(),
+                                          .deliver = deliver,
+                                          .arg = s};
+    enum err e;
+    if (memory_end_calls_run(&ends, call, &e)) {
+        call->done(call, e);
+        return;
+    }
     struct buf told = {0};
     struct listener *listener;
-    enum err e = memory_calls_run(s->calls, call, s->config, clock_wall_us(), &told);
+    e = memory_calls_run(s->calls, call, s->config, clock_wall_us(), &told);
     HASH_FIND(hh, s->listeners, call->ns, strlen(call->ns), listener);
     if (told.len && listener)
         s->events->told(s->bus, listener->name, buf_slice(&told));
@@ -139,10 +157,8 @@ static uint64_t publish_item(struct store_memory *s, struct slice ns, const stru
     struct event *events[PUBLICATION_TOPICS_MAX];
     uint64_t id = 0;
     size_t count = memory_publish(s->memory, ns, p, clock_wall_us(), clock_mono_us(), events, &id);
-    for (size_t i = 0; i < count; i++) {
-        s->events->deliver(s->bus, events[i], UINT64_MAX);
-        event_unref(events[i]);
-    }
+    for (size_t i = 0; i < count; i++)
+        deliver(s, events[i]);
     return id;
 }
 
@@ -158,14 +174,13 @@ static void publish(struct store_memory *s, struct note_publish *note)
 {
     struct publication_request *request = &note->request;
     struct slice ns = slice_of(request->ns);
-    /* The only thing that can fail, so a batch is all or nothing. */
     if (!memory_has_ids(s->memory, ns, request->count, clock_wall_us())) {
         refuse(s, note, "no event id is left below 2^53; nothing was published");
         return;
     }
     for (size_t i = 0; i < request->count; i++)
         note->ids[i] = publish_item(s, ns, &request->items[i]);
-    note->status = 200;
+    note_publish_settle(note);
     bus_published(s->bus, note);
 }
 

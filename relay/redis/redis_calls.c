@@ -7,7 +7,7 @@
 #include "common/mem.h"
 #include "common/names.h"
 
-enum { ARGS_BEFORE = 4, ARGS_MAX = 28 };
+enum { ARGS_BEFORE = 4 };
 
 struct redis_calls {
     struct redis_conn *conn;
@@ -60,7 +60,7 @@ static enum err answer_fill(struct redis_calls *calls, struct store_call *call,
         answer_add(call, reply);
         return redis_reply_type(reply) == REDIS_ERROR ? ERR_DENIED : OK;
     }
-    calls->handler->refused(calls->arg, "cannot ask for tickets or revocations", reply);
+    calls->handler->refused(calls->arg, "cannot call a function", reply);
     return ERR_AGAIN;
 }
 
@@ -81,11 +81,9 @@ static void on_called(void *arg, const struct redis_reply *reply)
 void redis_calls_call(struct redis_calls *calls, struct store_call *call)
 {
     const struct strings *args = call->args;
-    struct slice argv[ARGS_BEFORE + ARGS_MAX];
+    struct slice *argv = mem_alloc((ARGS_BEFORE + args->count) * sizeof(*argv));
     struct buf key = {0};
     size_t argc = ARGS_BEFORE;
-    if (args->count > ARGS_MAX)
-        abort(); /* no function takes as many */
     name_put_key(&key, calls->prefix, slice_of(call->ns));
     argv[0] = SLICE_LIT("FCALL");
     argv[1] = slice_of(call->function);
@@ -96,6 +94,7 @@ void redis_calls_call(struct redis_calls *calls, struct store_call *call)
     struct pending_call *pending = mem_alloc(sizeof(*pending));
     *pending = (struct pending_call){calls, call};
     bool sent = redis_conn_send(calls->conn, argv, argc, on_called, pending);
+    free(argv);
     buf_reset(&key);
     if (!sent) {
         free(pending);

@@ -9,12 +9,14 @@ bool redis_position_ask(struct redis_conn *conn, const struct config *config, co
 {
     struct buf key = {0};
     name_put_key(&key, config->prefix, slice_of(ns));
-    struct slice argv[18] = {SLICE_LIT("FCALL"),
+    struct slice argv[20] = {SLICE_LIT("FCALL"),
                              SLICE_LIT("sse_position"),
                              SLICE_LIT("1"),
                              buf_slice(&key),
                              SLICE_LIT("max_events"),
                              slice_of(log_u64(config->log_max_events)),
+                             SLICE_LIT("max_events_limit"),
+                             slice_of(log_u64(config->log_max_events_limit)),
                              SLICE_LIT("log_ttl"),
                              slice_of(log_u64(config->log_ttl_ms)),
                              SLICE_LIT("index_ttl"),
@@ -23,7 +25,7 @@ bool redis_position_ask(struct redis_conn *conn, const struct config *config, co
                              slice_of(log_u64(config->once_ttl_ms)),
                              SLICE_LIT("control_prefix"),
                              slice_of(config->control_prefix)};
-    size_t argc = 14;
+    size_t argc = 16;
     if (config_has_auth(config)) { /* a node without has nothing to say about it */
         argv[argc++] = SLICE_LIT("max_token_life");
         argv[argc++] = slice_of(log_u64(config->auth_max_token_life_ms));

@@ -52,6 +52,8 @@ void redis_posts_answer(struct posting *p, unsigned status, enum publish_outcome
     posts->bytes -= p->bytes;
     note->status = status;
     note->outcome = outcome;
+    if (status == 200)
+        note_publish_settle(note);
     p->note = NULL;
     if (!due)
         redis_posts_forget(p);
@@ -63,7 +65,10 @@ void redis_posts_answer(struct posting *p, unsigned status, enum publish_outcome
 static void put_ids(struct buf *b, const struct note_publish *note)
 {
     for (size_t i = 0; i < note->request.count && i < 3; i++)
-        buf_printf(b, "%s%llu", i ? ", " : "", (unsigned long long)note->ids[i]);
+        if (note->ids[i] == NOTE_ID_ENDED)
+            buf_printf(b, "%snothing (its topic has ended)", i ? ", " : "");
+        else
+            buf_printf(b, "%s%llu", i ? ", " : "", (unsigned long long)note->ids[i]);
     buf_puts(b, note->request.count > 3 ? ", …" : "");
 }
 

@@ -25,6 +25,12 @@ static void refuse(struct posting *p, unsigned status, enum publish_outcome outc
     redis_posts_answer(p, status, outcome);
 }
 
+static bool is_ended(const struct redis_reply *reply)
+{
+    return redis_reply_type(reply) == REDIS_ERROR &&
+           slice_is(redis_reply_text(reply), "ERR sse_publish: topic: ended");
+}
+
 static void on_refused(struct posting *p, struct slice error)
 {
     static const char ours[] = "ERR sse_publish: ";
@@ -56,25 +62,35 @@ static void on_refused(struct posting *p, struct slice error)
     }
 }
 
+static const struct redis_reply *answer_at(const struct posting *p, const struct redis_reply *reply,
+                                           size_t i)
+{
+    return p->note->request.count > 1 ? redis_reply_at(reply, i) : reply;
+}
+
 static void on_accepted(struct posting *p, const struct redis_reply *reply)
 {
     struct note_publish *note = p->note;
     for (size_t i = 0; i < note->request.count; i++) {
-        int64_t id = redis_reply_number(note->request.count > 1 ? redis_reply_at(reply, i) : reply);
-        note->ids[i] = id > 0 ? (uint64_t)id : 0; /* nil: ephemeral */
+        const struct redis_reply *answer = answer_at(p, reply, i);
+        int64_t id = redis_reply_number(answer);
+        note->ids[i] = is_ended(answer) ? NOTE_ID_ENDED
+                       : id > 0         ? (uint64_t)id
+                                        : 0; /* nil: ephemeral */
+        p->published |= note->ids[i] != NOTE_ID_ENDED;
     }
-    p->published = true;
-    if (redis_posts_confirms(p->posts))
+    if (p->published && redis_posts_confirms(p->posts))
         redis_posts_move(p, POSTING_UNCONFIRMED);
     else
         redis_posts_answer(p, 200, PUBLISH_DONE);
 }
 
-/* An id, or nil where there is none: the event is ephemeral. */
-static bool is_id(const struct redis_reply *reply)
+/* An id; or nil where there is none, as the event is ephemeral; or that its topic has ended. */
+static bool is_outcome(const struct redis_reply *reply)
 {
     enum redis_type type = redis_reply_type(reply);
-    return type == REDIS_NIL || (type == REDIS_STRING && redis_reply_number(reply) > 0);
+    return type == REDIS_NIL || is_ended(reply) ||
+           (type == REDIS_STRING && redis_reply_number(reply) > 0);
 }
 
 /* One, or for a batch an array of them. */
@@ -82,21 +98,25 @@ static bool is_answer(const struct posting *p, const struct redis_reply *reply)
 {
     size_t count = p->note->request.count, found = 0;
     if (count == 1)
-        return is_id(reply);
+        return is_outcome(reply);
     for (size_t i = 0; i < redis_reply_count(reply); i++)
-        found += is_id(redis_reply_at(reply, i));
+        found += is_outcome(redis_reply_at(reply, i));
     return found == count && redis_reply_count(reply) == count;
 }
 
 /* The first error, of EXEC itself or of a call in it. EXEC does not roll back: what else is in the
- * array has been done. */
+ * array has been done. That a topic has ended is none: it is what became of its event. */
 static struct slice find_error(struct posting *p, const struct redis_reply *reply)
 {
     struct slice error = SLICE_NONE;
+    if (is_ended(reply))
+        return SLICE_NONE;
     if (redis_reply_type(reply) == REDIS_ERROR)
         return p->refusal ? slice_of(p->refusal) : redis_reply_text(reply);
     for (size_t i = 0; i < redis_reply_count(reply); i++)
-        if (!error.ptr && redis_reply_type(redis_reply_at(reply, i)) == REDIS_ERROR)
+        if (is_ended(redis_reply_at(reply, i)))
+            continue;
+        else if (!error.ptr && redis_reply_type(redis_reply_at(reply, i)) == REDIS_ERROR)
             error = redis_reply_text(redis_reply_at(reply, i));
         else
             p->partly |= redis_reply_type(redis_reply_at(reply, i)) != REDIS_ERROR;

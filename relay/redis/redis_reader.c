@@ -49,10 +49,10 @@ struct look_call {
 /* Anybody can write a name into the index that is no topic: nobody may ask for it, and what looks
  * topics up relies on their bounds. */
 static void look_add(struct redis_reader *r, struct store_look *look, struct slice topic,
-                     uint64_t last)
+                     uint64_t last, enum topic_end end)
 {
     if (name_topic_valid(topic)) {
-        store_look_add(look, topic, last);
+        store_look_add(look, topic, last, end);
         return;
     }
     char *name = slice_dup(topic);
@@ -61,9 +61,29 @@ static void look_add(struct redis_reader *r, struct store_look *look, struct sli
     free(name);
 }
 
+/* Of topics that have ended: topic, reason, …, in the order of all that are told. */
+struct ends {
+    const struct redis_reply *reply; /* NULL: the library is an older one, and none has */
+    size_t next;
+};
+
+static enum topic_end ends_take(struct ends *ends, struct slice topic)
+{
+    enum topic_end end = END_NONE;
+    const struct redis_reply *reply = ends->reply;
+    if (!reply || ends->next + 1 >= redis_reply_count(reply) ||
+        !slice_eq(redis_reply_text(redis_reply_at(reply, ends->next)), topic))
+        return END_NONE;
+    if (topic_end_parse(redis_reply_text(redis_reply_at(reply, ends->next + 1)), &end))
+        end = END_DONE; /* by a newer library, for a reason of its own */
+    ends->next += 2;
+    return end;
+}
+
 static void look_fill(struct redis_reader *r, struct store_look *look,
                       const struct redis_reply *reply)
 {
+    struct ends ends = {redis_reply_count(reply) > 5 ? redis_reply_at(reply, 5) : NULL, 0};
     look->position = (uint64_t)redis_reply_number(redis_reply_at(reply, 0));
     look->horizon = (uint64_t)redis_reply_number(redis_reply_at(reply, 1));
     look->pruned = redis_reply_number(redis_reply_at(reply, 2)) == (int64_t)look->horizon;
@@ -72,8 +92,10 @@ static void look_fill(struct redis_reader *r, struct store_look *look,
     const struct redis_reply *topics = redis_reply_at(reply, 3);
     for (size_t i = 0; i + 1 < redis_reply_count(topics); i += 2) {
         int64_t last = redis_reply_number(redis_reply_at(topics, i + 1));
+        struct slice topic = redis_reply_text(redis_reply_at(topics, i));
+        enum topic_end end = ends_take(&ends, topic);
         if (last > 0)
-            look_add(r, look, redis_reply_text(redis_reply_at(topics, i)), (uint64_t)last);
+            look_add(r, look, topic, (uint64_t)last, end);
     }
     if (look->names)
         store_look_settle(look);
@@ -129,7 +151,8 @@ static struct slice literal_prefix(const char *pattern)
     return (struct slice){s.ptr, i};
 }
 
-/* Both functions take the same and answer the same. */
+/* Both functions take the same and answer the same (before version 6 of the library: four elements,
+ * with a limit five). */
 static void look_send(struct redis_reader *r, struct store_look *look)
 {
     const struct strings *names = look->moved_only ? NULL : look->names;
@@ -181,12 +204,19 @@ struct range_call {
     struct store_range *range;
 };
 
-static bool is_over(const struct redis_reader *r, const struct event_fields *fields)
+/* NULL: only a link of the chain. Judged as an event: its lane may be the configuration's. */
+static struct event *entry_event(const struct redis_reader *r, const struct event_fields *fields)
 {
-    if (!fields->ttl_ms)
-        return false;
+    if (event_type_is_reserved(fields->type, r->config->control_prefix))
+        return NULL;
+    struct event *ev = store_event(r->config, fields, 0);
+    if (!event_has_ttl(ev))
+        return ev;
     struct event_clock now = {.wall_us = redis_clock_now_us(r->clock)};
-    return event_fields_are_over(fields, 0, &now);
+    if (!event_is_spent(ev, &now))
+        return ev;
+    event_unref(ev);
+    return NULL;
 }
 
 static bool entry_fill(struct redis_reader *r, const struct store_range *range,
@@ -205,9 +235,7 @@ static bool entry_fill(struct redis_reader *r, const struct store_range *range,
     if (envelope_from_entry(&r->envelope, redis_reply_text(redis_reply_at(reply, 0)), fields, count,
                             slice_of(range->ns), slice_of(range->topic), &event))
         return false;
-    bool hidden =
-        is_over(r, &event) || event_type_is_reserved(event.type, r->config->control_prefix);
-    *out = (struct store_entry){.event = hidden ? NULL : store_event(r->config, &event, 0),
+    *out = (struct store_entry){.event = entry_event(r, &event),
                                 .id = event.id,
                                 .prev = event.prev,
                                 .has_prev = event.has_prev};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests from strangers. The first byte picks what to parse, the rest is the query (up to the
- * first line end) and the body. Checked: no crash, a refusal always says something in UTF-8, and
- * what is accepted keeps its promises. */
+ * first line end) and the body, headers, or path. Checked: no crash, a refusal always says
+ * something in UTF-8, and what is accepted keeps its promises. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,11 +20,22 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
+static char block[] = "block", drop_oldest[] = "drop-oldest";
+static char *policies[] = {block, drop_oldest};
+
 static const struct config config = {.max_topics = 4,
                                      .replay_max_events = 100,
                                      .max_event_bytes = 512,
                                      .heartbeat_ms = 15000,
-                                     .heartbeat_min_ms = 1000};
+                                     .heartbeat_min_ms = 1000,
+                                     .queue_max_events = 256,
+                                     .flush_ms = 2000,
+                                     .flush_min_ms = 20,
+                                     .flush_max_ms = 60000,
+                                     .slow_allowed = {policies, 2},
+                                     .snapshot_max = 2,
+                                     .log_max_events_limit = 1000,
+                                     .index_ttl_ms = 100000};
 
 static size_t split_query(struct slice query, struct request_pair pairs[static PAIRS_MAX])
 {
@@ -73,6 +84,9 @@ static void check_stream(const struct request_view *view)
         CHECK(r.types.items[i][0] && !strpbrk(r.types.items[i], "\r\n"));
     CHECK(r.cursor != CURSOR_ID || r.cursor_value <= EVENT_ID_MAX);
     CHECK(r.cursor != CURSOR_LAST || (r.cursor_value >= 1 && r.cursor_value <= 100));
+    CHECK(!r.flow.has_slow || r.flow.slow == SLOW_BLOCK || r.flow.slow == SLOW_DROP_OLDEST);
+    CHECK(!r.flow.buffer || r.flow.buffer <= config.queue_max_events);
+    CHECK(!r.flow.flush_ms || (r.flow.flush_ms >= 20 && r.flow.flush_ms <= 60000));
     subscription_request_reset(&r);
 }
 
@@ -111,6 +125,20 @@ static void check_publish(const struct request_view *view)
     publication_request_reset(&r);
 }
 
+static void check_end(const struct request_view *view, struct slice path)
+{
+    struct publication_request r;
+    struct problem problem = {0};
+    if (request_parse_end(view, path, &r, &problem) != OK) {
+        check_problem(&problem);
+        buf_reset(&problem.detail);
+        return;
+    }
+    CHECK(name_ns_valid(slice_of(r.ns)) && r.count == 1 && r.items[0].topics.count == 1);
+    CHECK(name_topic_valid(slice_of(r.items[0].topics.items[0])));
+    publication_request_reset(&r);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
     static const char *const types[] = {"application/json", "application/x-www-form-urlencoded",
@@ -134,7 +162,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
         (void)request_accepts_gzip(body);
     if (bytes[0] & 4) {
         view.last_event_id = bytes[0] & 16 ? body : SLICE_NONE;
+        view.slow = bytes[0] & 64 ? body : SLICE_NONE;
+        view.buffer = bytes[0] & 128 ? body : SLICE_NONE;
         check_stream(&view);
+    } else if (bytes[0] & 64) {
+        check_end(&view, body);
     } else {
         check_publish(&view);
     }

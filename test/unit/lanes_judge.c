@@ -106,12 +106,54 @@ static void judge_sums(struct lanes_world *w, size_t *events)
                        queued, out->bytes, pending, waiting, p->bytes, p->count);
 }
 
+/* Of two events: they are the earlier and the later of a slot, of which one should do. */
+static bool is_unmerged(const struct event *ev, const struct event *other)
+{
+    return ev && other && event_lane(ev) == LANE_COALESCED && event_has_slot_of(ev, other);
+}
+
+static void judge_merged(struct lanes_world *w)
+{
+    const struct pending *p = outbox_pending(&w->client.out);
+    for (uint32_t i = 0; i < p->used; i++)
+        for (uint32_t j = i + 1; j < p->used; j++)
+            if (is_unmerged(p->items[i].event, p->items[j].event))
+                lanes_violated(w, "merge: two values of one slot are pending");
+}
+
+static bool is_queued(const struct lanes_world *w, const struct event *ev)
+{
+    const struct frame_queue *q = &w->client.out.queue;
+    for (uint32_t i = 0; i < q->ring.count; i++)
+        if (frame_queue_at(q, i) == ev)
+            return true;
+    return false;
+}
+
+void lanes_judge_page(struct lanes_world *w)
+{
+    const struct lanes_page *page = &w->page;
+    for (size_t i = 0; i < page->count; i++)
+        for (size_t j = i + 1; j < page->count; j++) {
+            const struct event *ev = w->events[page->events[i]].event;
+            const struct event *other = w->events[page->events[j]].event;
+            if (!is_unmerged(ev, other) || !is_queued(w, ev))
+                continue;
+            const struct lanes_event *later = &w->events[page->events[j]];
+            if (is_queued(w, other))
+                lanes_violated(w, "merge: two values of one slot come from one page");
+            if (later->step.wanted && lanes_is_over(w, later))
+                lanes_violated(w, "stale: a page brings a value that it has replaced");
+        }
+}
+
 void lanes_judge_state(struct lanes_world *w)
 {
     const struct client *c = &w->client;
     const struct pending *p = outbox_pending(&c->out);
     size_t events = 0;
     judge_sums(w, &events);
+    judge_merged(w);
     /* Without those that end a topic, which are never dropped. A page may bring one that is alone
      * too large. */
     if (events > w->schedule->max_events + 1 || c->held.ring.count > w->schedule->max_events)
@@ -192,8 +234,19 @@ static void judge_told(struct lanes_world *w, size_t missing)
                        told);
 }
 
+/* With what a heartbeat tells it the client would read nothing again; but for what it did not want
+ * while the log was read. */
+static void judge_position(struct lanes_world *w)
+{
+    uint64_t latest = w->logged ? w->events[w->log[w->logged - 1]].id : 0;
+    if (w->schedule->control != CONTROL_OFF && !w->schedule->slow_log && w->last_id < latest)
+        lanes_violated(w, "position: after a heartbeat the client knows %llu, the latest is %llu",
+                       (ull)w->last_id, (ull)latest);
+}
+
 void lanes_judge_end(struct lanes_world *w)
 {
+    judge_position(w);
     enum slow_policy policy = w->schedule->policy;
     bool drops = policy == SLOW_DROP_OLDEST || policy == SLOW_DROP_NEWEST;
     size_t first = 0, missing = count_missing(w, &first);

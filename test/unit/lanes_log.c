@@ -15,7 +15,7 @@ static struct event *make_event(struct lanes_world *w, const struct lanes_step *
     snprintf(data, sizeof(data), "%zu;", w->count);
     struct event_fields fields = {.id = id,
                                   .retry_ms = -1,
-                                  .ttl_ms = step->ttl,
+                                  .ttl_ms = step->act == ACT_LATE ? 0 : step->ttl,
                                   .has_match = for_others,
                                   .ns = SLICE_LIT("default"),
                                   .topic = {&step->topic, 1},
@@ -38,15 +38,23 @@ static void log_insert(struct lanes_world *w, size_t number)
     w->log[at] = number;
 }
 
-/* Ids are times in microseconds. A late one lies between those of the two steps before. */
+/* Ids are times in microseconds. A late one lies between those of two steps. */
+static uint64_t id_of(const struct lanes_world *w, const struct lanes_step *step)
+{
+    if (step->ephemeral)
+        return 0;
+    if (step->act != ACT_LATE)
+        return w->now_us;
+    uint64_t id = w->now_us - step->ttl * LANES_STEP_US - LANES_STEP_US / 2 + w->count;
+    return id > LANES_START_US ? id : LANES_START_US + 1 + w->count;
+}
+
 struct lanes_event *lanes_make(struct lanes_world *w, const struct lanes_step *step)
 {
-    uint64_t id = step->ephemeral         ? 0
-                  : step->act == ACT_LATE ? w->now_us - LANES_STEP_US * 3 / 2
-                                          : w->now_us;
+    uint64_t id = id_of(w, step);
     struct lanes_event *e = &w->events[w->count];
     *e = (struct lanes_event){.event = make_event(w, step, id), .id = id, .step = *step};
-    if (step->ttl)
+    if (step->ttl && step->act != ACT_LATE)
         e->over_us = w->now_us + step->ttl * LANES_STEP_US;
     if (id)
         log_insert(w, w->count);
@@ -80,7 +88,8 @@ void lanes_ask(struct lanes_world *w)
     w->page = (struct lanes_page){.read = false};
 }
 
-/* The log as it is now. What is over is not brought; what is not wanted is, and left out there. */
+/* The log as it is now. What is over is not brought, but for what has replaced others; what is not
+ * wanted is, and left out there. */
 static void read_log(struct lanes_world *w)
 {
     struct lanes_page *page = &w->page;
@@ -100,7 +109,7 @@ static void read_log(struct lanes_world *w)
             return;
         }
         page->cursor = e->id;
-        if (!lanes_is_over(w, e))
+        if (!lanes_is_over(w, e) || e->step.lane == LANE_COALESCED)
             page->events[page->count++] = w->log[i];
     }
 }
@@ -126,6 +135,7 @@ static void take_page(struct lanes_world *w)
     if (w->client.state == CLIENT_OPENING)
         put_connected(w);
     client_page(&w->client, &w->limits, events, page->count, page->cursor, page->final);
+    lanes_judge_page(w);
     page->read = false;
     lanes_ask(w);
 }

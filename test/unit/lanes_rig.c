@@ -123,6 +123,7 @@ static size_t write_frames(struct lanes_world *w, uint32_t frames, size_t bytes)
             w->ends[w->frames++] = w->wire.len;
     }
     outbox_sent(out, taken);
+    outbox_moves(out);
     return taken;
 }
 
@@ -216,6 +217,8 @@ static void publish(struct lanes_world *w, const struct lanes_step *step)
  * would tell; whoever reads the log has it from there, or the bus reads once more. */
 static void publish_late(struct lanes_world *w, const struct lanes_step *step)
 {
+    if (has_ended(w, step))
+        return;
     struct lanes_event *e = lanes_make(w, step);
     struct client *c = &w->client;
     if (!w->connected || c->state == CLIENT_CLOSING) {
@@ -270,6 +273,13 @@ static void put_control(struct lanes_world *w, bool has_id)
     buf_reset(&frame);
 }
 
+static void relieve(struct lanes_world *w, uint32_t steps)
+{
+    uint32_t gone;
+    uint64_t before_us = w->now_us - steps * LANES_STEP_US + 1;
+    pushed(w, client_relieve(&w->client, &w->limits, before_us, &gone));
+}
+
 static void end_cleanly(struct lanes_world *w)
 {
     client_close(&w->client, true);
@@ -306,6 +316,9 @@ static void step_client(struct lanes_world *w, const struct lanes_step *step)
     case ACT_NOTE:
     case ACT_GAP:
         put_control(w, step->act == ACT_GAP);
+        return;
+    case ACT_RELIEVE:
+        relieve(w, step->n);
         return;
     case ACT_CUT:
         cut(w);
@@ -353,7 +366,12 @@ static void rest(struct lanes_world *w)
         land(w, SIZE_MAX);
         if (w->connected)
             tick(w);
-        if (is_at_rest(w))
+        if (!is_at_rest(w))
+            continue;
+        beat(w);
+        take_blocks(w, 1);
+        land(w, SIZE_MAX);
+        if (w->connected) /* else that was the last byte before a cut */
             return;
     }
     lanes_violated(w, "rest: it never comes to rest");

@@ -16,13 +16,14 @@ static const struct {
     const char *name;
     bool counts; /* it has an n */
 } acts[ACT_COUNT] = {
-    [ACT_PUB] = {"pub", false},    [ACT_LATE] = {"late", false},
-    [ACT_WRITE] = {"write", true}, [ACT_TAKE] = {"take", true},
-    [ACT_LAND] = {"land", true},   [ACT_ARRIVE] = {"arrive", true},
-    [ACT_TICK] = {"tick", false},  [ACT_BEAT] = {"beat", false},
-    [ACT_PAGE] = {"page", false},  [ACT_NOTE] = {"note", false},
-    [ACT_GAP] = {"gap", false},    [ACT_CUT] = {"cut", false},
-    [ACT_END] = {"end", false},    [ACT_CONNECT] = {"connect", false},
+    [ACT_PUB] = {"pub", false},        [ACT_LATE] = {"late", false},
+    [ACT_WRITE] = {"write", true},     [ACT_TAKE] = {"take", true},
+    [ACT_LAND] = {"land", true},       [ACT_ARRIVE] = {"arrive", true},
+    [ACT_TICK] = {"tick", false},      [ACT_BEAT] = {"beat", false},
+    [ACT_PAGE] = {"page", false},      [ACT_NOTE] = {"note", false},
+    [ACT_GAP] = {"gap", false},        [ACT_CUT] = {"cut", false},
+    [ACT_END] = {"end", false},        [ACT_CONNECT] = {"connect", false},
+    [ACT_RELIEVE] = {"relieve", true},
 };
 
 static const char lanes[LANE_COUNT] = {
@@ -57,7 +58,7 @@ static struct lanes_step draw_event(struct rng *rng, const char *mix, bool rich)
         step.ttl = (uint32_t)(1 + rng_below(rng, 5));
     if (step.wanted && !step.ephemeral && chance(rng, 4)) {
         step.act = ACT_LATE;
-        step.ttl = 0;
+        step.ttl = (uint32_t)(1 + rng_below(rng, 3));
     }
     step.ends = step.act == ACT_PUB && !step.ephemeral && !step.ttl && chance(rng, 2);
     return step;
@@ -76,9 +77,9 @@ static struct lanes_step draw_step(struct rng *rng, const char *mix, bool rich)
         step.act = chance(rng, 50) ? ACT_ARRIVE : ACT_LAND;
         step.n = step.act == ACT_LAND ? (uint32_t)(1 + rng_below(rng, 70)) : step.n;
     } else if (x < 94) {
-        static const enum lanes_act some[] = {ACT_TICK, ACT_TICK, ACT_TICK, ACT_TICK,
-                                              ACT_BEAT, ACT_BEAT, ACT_PAGE, ACT_CONNECT};
-        step.act = some[rng_below(rng, 8)];
+        static const enum lanes_act some[] = {ACT_TICK, ACT_TICK, ACT_TICK,    ACT_TICK,   ACT_BEAT,
+                                              ACT_BEAT, ACT_PAGE, ACT_CONNECT, ACT_RELIEVE};
+        step.act = some[rng_below(rng, 9)];
     } else if (x < 96) {
         step.act = rich && chance(rng, 50) ? ACT_GAP : ACT_NOTE;
     } else {

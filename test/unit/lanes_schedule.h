@@ -11,17 +11,18 @@
 #include "rng.h"
 
 enum lanes_act {
-    ACT_PUB,    /* an event */
-    ACT_LATE,   /* one that turns up after one with a higher id */
-    ACT_WRITE,  /* the socket takes n blocks */
-    ACT_TAKE,   /* the socket takes n bytes */
-    ACT_ARRIVE, /* n blocks arrive of what the socket has */
-    ACT_LAND,   /* n bytes arrive */
-    ACT_TICK,   /* the flush is due */
-    ACT_BEAT,   /* a heartbeat is */
-    ACT_PAGE,   /* a read of the log goes on */
-    ACT_NOTE,   /* a control event without id */
-    ACT_GAP,    /* one with an id */
+    ACT_PUB,     /* an event */
+    ACT_LATE,    /* one that turns up after one with a higher id */
+    ACT_WRITE,   /* the socket takes n blocks */
+    ACT_TAKE,    /* the socket takes n bytes */
+    ACT_ARRIVE,  /* n blocks arrive of what the socket has */
+    ACT_LAND,    /* n bytes arrive */
+    ACT_TICK,    /* the flush is due */
+    ACT_BEAT,    /* a heartbeat is */
+    ACT_PAGE,    /* a read of the log goes on */
+    ACT_NOTE,    /* a control event without id */
+    ACT_GAP,     /* one with an id */
+    ACT_RELIEVE, /* the node has too much: what came n steps ago and before is to go */
     ACT_CUT,
     ACT_END, /* a clean one */
     ACT_CONNECT,
@@ -37,7 +38,7 @@ struct lanes_step {
     enum lane_kind lane;
     char topic, key;
     bool wanted, ephemeral, ends;
-    uint32_t ttl; /* steps; 0: none */
+    uint32_t ttl; /* steps; 0: none. Of a late one: how many steps it is late */
 };
 
 struct lanes_schedule {

@@ -71,5 +71,7 @@ void lanes_page(struct lanes_world *w);
 void lanes_judge_block(struct lanes_world *w, const struct lanes_block *block);
 /* What must hold of the client at any moment between two steps. */
 void lanes_judge_state(struct lanes_world *w);
+/* … when w->page has been taken … */
+void lanes_judge_page(struct lanes_world *w);
 /* … and when everything is at rest. */
 void lanes_judge_end(struct lanes_world *w);

@@ -71,7 +71,7 @@ static void fake_look(void *impl, struct store_look *look)
         for (size_t j = 0; j < look->names->count; j++)
             exact |= strcmp(look->names->items[j], topic->name) == 0;
         if (topic->last && (topic->last > look->cursor || (exact && !look->moved_only)))
-            store_look_add(look, slice_of(topic->name), topic->last);
+            store_look_add(look, slice_of(topic->name), topic->last, topic->end);
     }
     store_look_settle(look);
     look->done(look, OK);
@@ -89,6 +89,10 @@ static void range_entry(struct store_range *range, const struct fake_entry *entr
                                   .match = readable ? buf_slice(&match) : SLICE_NONE,
                                   .ns = slice_of(range->ns),
                                   .topic = slice_of(range->topic),
+                                  .type = slice_of(entry->type),
+                                  .ttl_ms = entry->ttl_ms,
+                                  .lane = entry->lane,
+                                  .key = slice_of(entry->key),
                                   .data = {text, entry->bytes}};
     range->entries[range->count++] =
         (struct store_entry){.event = entry->expired ? NULL : event_new(&fields, 0),
@@ -124,6 +128,7 @@ static void fake_range(void *impl, struct store_range *range)
 {
     (void)impl;
     fake.ranges++;
+    fake.asked += range->limit;
     if (fake.slow)
         fake.waiting[fake.waiting_count++] = range;
     else
@@ -154,6 +159,7 @@ void rig_ask(enum cursor_kind kind, uint64_t cursor)
                                  .max_events = 100,
                                  .max_bytes = 100000,
                                  .budget = 10000,
+                                 .snapshot_max = 100,
                                  .done = on_done};
     rig.done = 0;
 }
@@ -177,6 +183,29 @@ void rig_grant(struct grant *grant)
     strings_add(&request.topics, SLICE_LIT(">"));
     subscription_unref(rig.sub);
     rig.sub = subscription_new(&request);
+}
+
+void rig_want_type(const char *type)
+{
+    struct subscription_request request = {.ns = mem_dup("default", 7)};
+    strings_add(&request.topics, SLICE_LIT(">"));
+    strings_add(&request.types, slice_of(type));
+    subscription_unref(rig.sub);
+    rig.sub = subscription_new(&request);
+}
+
+const char *rig_ends(void)
+{
+    static char text[512];
+    size_t len = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < rig.replay.end_count; i++) {
+        const struct note_end *end = &rig.replay.ends[i];
+        len +=
+            (size_t)snprintf(text + len, sizeof(text) - len, "%s%s=%llu %s", i ? ", " : "",
+                             end->topic, (unsigned long long)end->id, topic_end_name(end->reason));
+    }
+    return text;
 }
 
 const char *rig_shown(void)

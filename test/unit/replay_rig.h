@@ -10,11 +10,16 @@ struct fake_entry {
     bool foreign;      /* not an event of ours: the store passes over it */
     size_t bytes;      /* of data */
     const char *match; /* JSON; NULL: for everybody */
+    const char *type;  /* NULL: none */
+    uint64_t ttl_ms;   /* 0: none. Ids are of long ago: any other is over */
+    enum lane_kind lane;
+    const char *key;
 };
 
 struct fake_topic {
     char name[16];
     uint64_t last;
+    enum topic_end end;
     struct fake_entry entries[256];
     size_t count;
 };
@@ -27,7 +32,7 @@ struct fake {
     bool away; /* answers ERR_AGAIN */
     bool slow; /* answers ranges only when told to */
     struct store_range *waiting[8];
-    size_t waiting_count, ranges;
+    size_t waiting_count, ranges, asked; /* asked: entries, in all ranges */
 };
 
 struct rig {
@@ -55,6 +60,10 @@ void fake_answer(struct store_range *range);
 void rig_want(const char *name);
 /* From here on it is read for somebody with this grant; takes the reference. */
 void rig_grant(struct grant *grant);
+/* … who wants only events of this type. */
+void rig_want_type(const char *type);
+/* Which of the topics that were asked for have ended: "a=120 end". */
+const char *rig_ends(void);
 /* Prepares rig.replay. */
 void rig_ask(enum cursor_kind kind, uint64_t cursor);
 /* Prepares it, and reads a page. */

@@ -195,6 +195,29 @@ static void check_seen(const struct seen *seen)
 #define HEAD "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
 #define GZIP "Content-Encoding: gzip\r\n\r\n"
 
+START_TEST(test_what_is_told_and_numbers_are_read)
+{
+    static const char answer[] =
+        HEAD "\r\nid: 7\nevent: relay.dropped\ndata: {\"count\":12}\n\n"
+             "event: relay.gap\ndata: {\"from\":\"34\",\"to\":\"56\",\"reason\":\"trimmed\"}\n\n"
+             "id: 8\ndata: 17,18,19,\n\n"
+             "id: 9\ndata: 20,20,\n\n"
+             "data: {\"topic\":\"t\"}\n\n";
+    struct seen seen;
+    for (size_t cut = 0; cut < sizeof answer - 1; cut++) {
+        feed(answer, cut, &seen);
+        ck_assert_uint_eq(seen.count, 5);
+        ck_assert_uint_eq(seen.events[0].count, 12);
+        ck_assert_uint_eq(seen.events[1].from, 34);
+        ck_assert_uint_eq(seen.events[2].numbers, 3);
+        ck_assert_uint_eq(seen.events[2].first_number, 17);
+        ck_assert_uint_eq(seen.events[2].last_number, 19);
+        ck_assert_uint_eq(seen.events[3].numbers, 1);
+        ck_assert_uint_eq(seen.events[4].numbers, 0);
+    }
+}
+END_TEST
+
 START_TEST(test_events_are_the_same_wherever_reads_are_cut)
 {
     static const char plain[] =
@@ -424,6 +447,7 @@ int main(void)
     tcase_add_test(tc, test_a_tag_is_read_as_it_was_written);
     tcase_add_test(tc, test_a_tag_is_found_within_what_a_server_made_of_it);
     tcase_add_test(tc, test_json_is_valid_as_long_as_asked_and_each_time_different);
+    tcase_add_test(tc, test_what_is_told_and_numbers_are_read);
     tcase_add_test(tc, test_events_are_the_same_wherever_reads_are_cut);
     tcase_add_test(tc, test_a_compressed_stream_is_the_same_wherever_reads_are_cut);
     tcase_add_test(tc, test_a_compressed_stream_may_inflate_to_much_more_than_is_read_at_once);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Calls, revocations and requests between nodes, over a store that does as it is told; the bus runs
- * in the test's own thread, one turn at a time. */
+/* Calls, ends, revocations and requests between nodes, over a store that does as it is told; the
+ * bus runs in the test's own thread, one turn at a time. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +27,7 @@ static struct store_name *names[OPEN_MAX]; /* watched */
 static size_t name_count;
 static struct store_call *calls[OPEN_MAX]; /* not answered yet */
 static size_t call_count, calls_made, looks, opened;
+static size_t dues, dues_before;          /* how often it was asked which topics are due */
 static char told_tag[16], told_text[512]; /* the last message for another node */
 static uint64_t hearers;                  /* of such messages */
 static bool away;                         /* everything is refused */
@@ -102,6 +103,12 @@ static void op_publish(void *impl, struct note_publish *publish)
 static void op_call(void *impl, struct store_call *call)
 {
     (void)impl;
+    if (strcmp(call->function, "sse_due") == 0) { /* no topic is */
+        dues++;
+        strings_add(&call->answer, SLICE_LIT("0"));
+        call->done(call, OK);
+        return;
+    }
     calls_made++;
     if (away) {
         call->done(call, ERR_AGAIN);
@@ -223,8 +230,9 @@ static void setup(void)
     own_loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
     for (unsigned w = 0; w < WORKERS; w++)
         inboxes[w] = inbox_new(own_loop, on_inbox, NULL);
-    name_count = call_count = calls_made = looks = opened = 0;
+    name_count = call_count = calls_made = looks = opened = dues = dues_before = 0;
     told_text[0] = told_tag[0] = '\0';
+
     hearers = 1;
     away = false;
     bus_new(config, inboxes, WORKERS, TAG, metrics, store_make);
@@ -265,8 +273,12 @@ static struct note *got(unsigned w)
 
 static struct note *expect(unsigned w, enum note_kind kind)
 {
+    double end = ev_time() + PATIENCE_S;
     struct note *note = got(w);
-    ck_assert_ptr_nonnull(note);
+    while (!note) {
+        ck_assert_msg(ev_time() < end, "it never came");
+        note = got(w);
+    }
     ck_assert_int_eq(note->kind, kind);
     return note;
 }
@@ -326,6 +338,38 @@ static void know(const char *ns)
     answer(OK, NOTHING);
     expect_revoked(ns, 0, true, false);
 }
+
+/* --- ends ------------------------------------------------------------------------------------- */
+
+static void watch(const char *ns, const char *topic)
+{
+    struct note_name *note = mem_zero(1, sizeof(*note));
+    note->ns = copy(ns);
+    note->name = copy(topic);
+    post(&note->note, NOTE_WATCH);
+}
+
+static bool is_asked_again(void)
+{
+    return dues > dues_before;
+}
+
+/* Its last event may have come, with end_after, when nobody listened here; the round through all
+ * namespaces, which opens them, is for those who did. */
+START_TEST(test_whoever_comes_to_a_topic_has_it_asked_whether_it_is_due)
+{
+    up(STORE_MOVED);
+    watch("t1", "a");
+    wait_for(is_asked_again);
+    size_t rounds = opened;
+    dues_before = dues;
+    watch("t1", "b");
+    watch("t1", "c*");
+    wait_for(is_asked_again);
+    ck_assert_uint_eq(dues, dues_before + 1); /* for both */
+    ck_assert_uint_eq(opened, rounds);
+}
+END_TEST
 
 /* --- revocations ------------------------------------------------------------------------------ */
 
@@ -388,10 +432,7 @@ END_TEST
 
 START_TEST(test_all_are_loaded_again_before_anything_else_of_the_log)
 {
-    struct note_name *watch = mem_zero(1, sizeof(*watch));
-    watch->ns = copy("t1");
-    watch->name = copy("a");
-    post(&watch->note, NOTE_WATCH);
+    watch("t1", "a");
     up(STORE_MOVED);
     hear(named(STORE_EVENTS, "t1"));
     know("t1");
@@ -913,6 +954,7 @@ int main(void)
     TCase *tests = tcase_create("bus_auth");
     tcase_set_timeout(tests, 60);
     tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, test_whoever_comes_to_a_topic_has_it_asked_whether_it_is_due);
     tcase_add_test(tests, test_a_namespace_is_known_once_it_is_heard_and_loaded);
     tcase_add_test(tests, test_what_is_told_goes_to_every_worker);
     tcase_add_test(tests, test_all_are_loaded_again_before_anything_else_of_the_log);

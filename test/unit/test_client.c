@@ -439,6 +439,29 @@ START_TEST(test_a_client_that_stands_at_an_id_is_given_nothing_before_it)
 }
 END_TEST
 
+/* It is never dropped, and a late one is no exception. */
+START_TEST(test_a_late_end_passes_a_full_queue)
+{
+    static const struct client_limits drops = {
+        .max_events = 2, .max_bytes = 400, .slow = SLOW_DROP_NEWEST};
+    struct event_fields fields = {.id = 4,
+                                  .retry_ms = -1,
+                                  .end = END_DONE,
+                                  .ns = SLICE_LIT("default"),
+                                  .topic = SLICE_LIT("t"),
+                                  .data = SLICE_LIT("over")};
+    struct event *late = event_make(3, NULL, "x"), *end = event_new(&fields, 0);
+    go_live(&client);
+    push_ephemeral(&client);
+    push_ephemeral(&client);
+    ck_assert_int_eq(client_push_late(&client, &drops, late), CLIENT_SKIPPED);
+    ck_assert_int_eq(client_push_late(&client, &drops, end), CLIENT_QUEUED);
+    ck_assert_str_eq(sent(&client), "data: e\n\ndata: e\n\nid: 4\ndata: over\n\n");
+    event_unref(late);
+    event_unref(end);
+}
+END_TEST
+
 START_TEST(test_a_gap_that_is_not_told_moves_the_cursor_with_the_next_block)
 {
     go_live(&client);
@@ -625,6 +648,7 @@ int main(void)
     tcase_add_test(cases, test_an_id_that_was_not_sent_goes_with_the_next_block);
     tcase_add_test(cases, test_an_event_brings_its_own_id_where_one_was_not_sent);
     tcase_add_test(cases, test_a_client_that_stands_at_an_id_is_given_nothing_before_it);
+    tcase_add_test(cases, test_a_late_end_passes_a_full_queue);
     tcase_add_test(cases, test_a_gap_that_is_not_told_moves_the_cursor_with_the_next_block);
     tcase_add_test(cases, test_a_position_is_told_once_and_may_be_zero);
     tcase_add_loop_test(cases, test_partial_sends_go_on_where_they_stopped, 1, 30);

@@ -36,6 +36,19 @@ START_TEST(test_defaults_are_those_of_the_contract)
     ck_assert_uint_eq(c->log_ttl_ms, 3600000);
     ck_assert_uint_eq(c->index_ttl_ms, 604800000);
     ck_assert_uint_eq(c->once_ttl_ms, 86400000);
+    ck_assert_uint_eq(c->flush_ms, 2000);
+    ck_assert_uint_eq(c->flush_min_ms, 20);
+    ck_assert_uint_eq(c->flush_max_ms, 60000);
+    ck_assert_int_eq(c->slow, SLOW_BLOCK);
+    ck_assert_uint_eq(c->slow_allowed.count, SLOW_COUNT);
+    ck_assert_uint_eq(c->slow_reads, 200);
+    ck_assert_uint_eq(c->slow_max_dropped, 0);
+    ck_assert_uint_eq(c->stall_timeout_ms, 60000);
+    ck_assert_uint_eq(c->memory_events, 256 << 20);
+    ck_assert_uint_eq(c->snapshot_max, 1000);
+    ck_assert_uint_eq(c->log_max_events_limit, 100000);
+    ck_assert_uint_eq(c->lanes.count, 0);
+    ck_assert_ptr_null(c->lane_rules);
     ck_assert_uint_eq(c->replay_max_events, 10000);
     ck_assert_uint_eq(c->max_event_bytes, 1048576);
     ck_assert_uint_eq(c->max_topics, 64);
@@ -203,13 +216,18 @@ static const struct {
     {"flush", "20ms 2s 1m", "0 19ms 61s"},
     {"flush.min", "20ms 1s 1m", "0 19ms 61s"},
     {"flush.max", "20ms 1s 1m", "0 19ms 61s"},
-    {"lanes", "prices.>=coalesced a=b.c=batched a=instant,b.*=appended",
-     "prices =batched a=low a=5 a.>.b=batched prices.>:batched"},
-    {"slow", "block drop-oldest drop-newest disconnect", "drop never"},
-    {"slow.allowed", "block drop-oldest,drop-newest disconnect", "drop block,never"},
+    {"lanes", "prices.>=coalesced a=b.c=batched a=instant,b.*=appended ,",
+     "prices =batched a=low a=5 a= = a.>.b=batched a..b=batched prices.>:batched a=BATCHED "
+     "a=batched,b"},
+    {"slow", "block drop-oldest drop-newest disconnect", "drop never blocked off 0"},
+    {"slow.allowed", "block drop-oldest,drop-newest disconnect ,",
+     "drop block,never Block off block,block,block,block,block"},
     {"slow.reads", "1 1000000", "0 1000001"},
     {"slow.max_dropped", "0 1 1000000000", "1000000001"},
     {"stall_timeout", "0 1s 1h", "999ms 61m"},
+    {"memory.events", "0 1MB 1024GB", "1023KB 1025GB -1"},
+    {"snapshot.max", "1 100000", "0 100001"},
+    {"log.max_events_limit", "1 100000000", "0 100000001"},
     {"publish.max_held_bytes", "0 64KB 64GB", "63KB 65GB"},
     {"cors.origins", "* https://a.example http://localhost:3000 http://[::1]:3000 app://x",
      "a.example https:// https://a/ https://a/b https://A.example https://a:0 https://a?b "
@@ -289,6 +307,12 @@ START_TEST(test_messages_name_option_source_value_and_what_is_allowed)
     expect_error("--redis redis+sentinel://h", "", "redis+sentinel://|/master-name");
     expect_error("--heartbeat 4s --heartbeat.min 5s", "", "heartbeat.min=\"5s\"|heartbeat=\"4s\"");
     config_unref(load_ok("--heartbeat 0 --heartbeat.min 5s", ""));
+    expect_error("--flush.min 2s --flush.max 1s", "", "flush.min=\"2s\" is more|flush.max=\"1s\"");
+    expect_error("--flush.min 61s", "", "flush.min=61s (from --flush.min): |20ms to 1m");
+    expect_error("--slow fast", "", "expected block, drop-oldest, drop-newest or disconnect");
+    expect_error("", "SSE_RELAY_SLOW_ALLOWED=block,fast",
+                 "(from SSE_RELAY_SLOW_ALLOWED): expected block, drop-oldest, drop-newest or disc");
+    expect_error("--lanes prices.>", "", "lanes=prices.> (from --lanes): expected a topic|=");
     expect_error("--log.ttl 8d", "", "index.ttl=\"7d\"|log.ttl=\"8d\"");
     expect_error("--publish.wait_replicas 1 --publish.timeout 0", "",
                  "publish.wait_replicas needs a publish.timeout above 0");
@@ -509,7 +533,8 @@ START_TEST(test_printed_file_reads_back_to_the_same)
         "--node n1 --workers 2 --heartbeat 0 --retry 1500ms --log.ttl 90m --queue.max_bytes 5000 "
         "--control_events off --cors.origins https://a.example,* --inbox.namespaces= --compress "
         "a.*,b "
-        "--logging.format json "
+        "--logging.format json --lanes a=b=appended,>=batched --slow drop-oldest --slow.allowed "
+        "block "
         "--listen 127.0.0.1:1 --listen [::]:2 --heartbeat.event \"\\ --max_event_bytes 64MB "
         "--redis memory:",
     };

@@ -73,6 +73,38 @@ START_TEST(test_reload_checks_what_will_run)
 }
 END_TEST
 
+START_TEST(test_flow_control_is_reloaded)
+{
+    struct buf restart = {0};
+    struct config *running = load_ok("", "");
+    struct config *fresh =
+        load_ok("--flush 1s --flush.min 100ms --flush.max 5s --lanes a=batched,>=coalesced --slow "
+                "disconnect --slow.allowed block --slow.reads 7 --slow.max_dropped 8 "
+                "--stall_timeout 9s --snapshot.max 10 --log.max_events_limit 11 "
+                "--memory.events 12MB",
+                "");
+    struct config *merged = merge_ok(running, fresh, &restart);
+    config_unref(running);
+    config_unref(fresh);
+    ck_assert_uint_eq(restart.len, 0);
+    ck_assert_uint_eq(merged->flush_ms, 1000);
+    ck_assert_uint_eq(merged->flush_min_ms, 100);
+    ck_assert_uint_eq(merged->flush_max_ms, 5000);
+    ck_assert_uint_eq(merged->lanes.count, 2);
+    ck_assert(slice_is(merged->lane_rules[1].pattern, ">"));
+    ck_assert_int_eq(merged->lane_rules[1].lane, LANE_COALESCED);
+    ck_assert_int_eq(merged->slow, SLOW_DISCONNECT);
+    ck_assert_uint_eq(merged->slow_allowed.count, 1);
+    ck_assert_uint_eq(merged->slow_reads, 7);
+    ck_assert_uint_eq(merged->slow_max_dropped, 8);
+    ck_assert_uint_eq(merged->stall_timeout_ms, 9000);
+    ck_assert_uint_eq(merged->snapshot_max, 10);
+    ck_assert_uint_eq(merged->log_max_events_limit, 11);
+    ck_assert_uint_eq(merged->memory_events, 12 << 20);
+    config_unref(merged);
+}
+END_TEST
+
 START_TEST(test_reload_keeps_where_the_redis_url_is_from)
 {
     struct buf restart = {0};
@@ -91,6 +123,7 @@ int main(void)
     TCase *cases = tcase_create("config_reload");
     tcase_add_test(cases, test_reload_takes_what_is_safe_and_tells_the_rest);
     tcase_add_test(cases, test_reload_checks_what_will_run);
+    tcase_add_test(cases, test_flow_control_is_reloaded);
     tcase_add_test(cases, test_reload_keeps_where_the_redis_url_is_from);
     return tests_run(cases);
 }

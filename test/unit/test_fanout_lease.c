@@ -382,18 +382,44 @@ START_TEST(test_a_held_stream_that_is_revoked_gets_nothing)
 }
 END_TEST
 
-static void publish(uint64_t id, const char *data)
+static void publish_end(uint64_t id, const char *data, enum topic_end end)
 {
     struct event_fields fields = {.id = id,
                                   .retry_ms = -1,
                                   .ns = SLICE_LIT("t1"),
                                   .topic = SLICE_LIT("a.x"),
-                                  .data = slice_of(data)};
+                                  .data = slice_of(data),
+                                  .end = end};
     struct note_events *note = mem_zero(1, sizeof(*note));
     note->note.kind = NOTE_EVENTS;
     note->events[note->count++] = event_new(&fields, 0);
     fanout_take_events(fanout, note);
 }
+
+static void publish(uint64_t id, const char *data)
+{
+    publish_end(id, data, END_NONE);
+}
+
+/* The end comes live while the page is on its way, and is not among the types that it asked for. */
+START_TEST(test_an_end_that_a_filter_leaves_out_is_told_with_its_id)
+{
+    struct peer a;
+    struct subscription_request request;
+    rig_start("");
+    request = request_for(grant_for("t1", "42", 0));
+    list_add(&request.types, "created");
+    peer_open(&a, &request, NULL);
+    fanout_start(a.stream, a.ours);
+    publish_end(2000, "", END_DONE);
+    peer_page(&a);
+    turn(&a);
+    ck_assert(peer_has(&a, "id: 2000\n\nevent: relay.end\n"));
+    ck_assert(a.ended);
+    peer_close(&a);
+    rig_stop();
+}
+END_TEST
 
 START_TEST(test_what_was_queued_before_is_sent)
 {
@@ -958,6 +984,7 @@ int main(void)
     tcase_add_test(cases, test_a_ticket_whose_client_knows_no_id_has_not);
     tcase_add_test(cases, test_a_ticket_without_control_events_has_been_used_with_the_first_id);
     tcase_add_test(cases, test_an_id_is_known_when_its_frame_is_whole);
+    tcase_add_test(cases, test_an_end_that_a_filter_leaves_out_is_told_with_its_id);
     tcase_add_test(cases, test_a_drain_gives_tickets_back);
     tcase_add_test(cases, test_a_census_of_one_namespace);
     return tests_run(cases);

@@ -310,6 +310,65 @@ START_TEST(test_the_configuration_makes_the_type)
 }
 END_TEST
 
+static struct event *live_of(const struct publication *post, size_t which)
+{
+    struct event *events[PUBLICATION_TOPICS_MAX];
+    uint64_t id;
+    size_t count = memory_publish(memory, SLICE_LIT("default"), post, now, 0, events, &id);
+    ck_assert_uint_lt(which, count);
+    for (size_t i = 0; i < count; i++)
+        if (i != which)
+            event_unref(events[i]);
+    return events[which];
+}
+
+static void ck_lane(const struct publication *post, size_t which, enum lane_kind lane)
+{
+    struct event *ev = live_of(post, which);
+    ck_assert_int_eq(event_lane(ev), lane);
+    event_unref(ev);
+}
+
+static void configure_lanes(void)
+{
+    struct config *lanes = config_of("--lanes a=coalesced --lanes b=batched");
+    memory_configure(memory, lanes);
+    config_unref(lanes);
+}
+
+START_TEST(test_rules_of_lanes_leave_alone_what_is_on_several_topics)
+{
+    struct publication post = post_of("a", "x");
+    configure_lanes();
+    ck_lane(&post, 0, LANE_COALESCED);
+    add_topic(&post, "b");
+    for (int ephemeral = 0; ephemeral < 2; ephemeral++) {
+        post.ephemeral = ephemeral;
+        ck_lane(&post, 0, LANE_INSTANT);
+        ck_lane(&post, 1, LANE_INSTANT);
+    }
+    post.lane = LANE_BATCHED;
+    post.given = 1U << FIELD_PRIORITY;
+    ck_lane(&post, 0, LANE_BATCHED);
+}
+END_TEST
+
+START_TEST(test_the_log_keeps_a_value_that_is_over_for_what_it_has_replaced)
+{
+    size_t count;
+    struct publication post = post_of("a", "x");
+    configure_lanes();
+    post.ttl_ms = 1000;
+    send("default", &post, &count);
+    post = post_of("b", "x");
+    post.ttl_ms = 1000;
+    send("default", &post, &count);
+    now += second + 3;
+    ck_assert_str_eq(log_of("a"), "1<0");
+    ck_assert_str_eq(log_of("b"), "~2<0");
+}
+END_TEST
+
 /* --- retention ------------------------------------------------------------------------------- */
 
 START_TEST(test_a_log_keeps_its_newest_events)
@@ -570,6 +629,8 @@ int main(void)
     tcase_add_test(cases, test_a_look_finds_what_moved_and_what_was_named);
     tcase_add_test(cases, test_the_ttl_of_an_event_hides_it_in_the_log);
     tcase_add_test(cases, test_the_configuration_makes_the_type);
+    tcase_add_test(cases, test_rules_of_lanes_leave_alone_what_is_on_several_topics);
+    tcase_add_test(cases, test_the_log_keeps_a_value_that_is_over_for_what_it_has_replaced);
     tcase_add_test(cases, test_a_log_keeps_its_newest_events);
     tcase_add_test(cases, test_a_log_expires_but_the_index_remembers);
     tcase_add_test(cases, test_silent_topics_are_pruned_when_a_new_one_enters);

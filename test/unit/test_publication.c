@@ -70,6 +70,9 @@ static enum publication_field field_of(const char *name)
     return (enum publication_field)i;
 }
 
+/* Those of a relay that was told nothing else. */
+static const struct publication_bounds bounds = {.log_max = 100000, .log_ttl_ms = 604800000};
+
 /* --- fields ---------------------------------------------------------------------------------- */
 
 static enum err set(struct publication *p, const char *name, struct slice text, struct buf *why)
@@ -93,7 +96,7 @@ static enum err build(struct publication *p, const char *name, const cJSON *with
     cJSON_ArrayForEach(pair, with) if (e == OK) e =
         set(p, cJSON_GetArrayItem(pair, 0)->valuestring,
             slice_of(cJSON_GetArrayItem(pair, 1)->valuestring), why);
-    return e == OK ? publication_check(p, why) : e;
+    return e == OK ? publication_check(p, &bounds, why) : e;
 }
 
 static struct slice argument(const struct publication_arguments *a, const char *name)
@@ -181,7 +184,7 @@ static enum err build_combination(struct publication *p, const cJSON *vector, bo
         if (*known && e == OK)
             e = set(p, name, slice_of(cJSON_GetArrayItem(pair, 1)->valuestring), why);
     }
-    return e == OK ? publication_check(p, why) : e;
+    return e == OK ? publication_check(p, &bounds, why) : e;
 }
 
 /* once_ttl is no field of HTTP, and the keys of relays never come by here. */

@@ -237,6 +237,25 @@ START_TEST(test_a_chain_that_begins_right_after_the_cursor_has_no_gap)
 }
 END_TEST
 
+/* Of a page behind the first of somebody who had asked for what there is. */
+START_TEST(test_what_had_been_forgotten_before_is_no_loss)
+{
+    rig_want("a");
+    fake_publish("a", 110);
+    fake_publish("b", 120);
+    fake_prune("a");
+    fake_publish("a", 130);
+    rig_ask(CURSOR_ID, 105);
+    rig.replay.forgotten = 120;
+    replay_start(&rig.replay);
+    ck_page("130", true, 130);
+    rig_ask(CURSOR_ID, 105);
+    rig.replay.forgotten = 109;
+    replay_start(&rig.replay);
+    ck_page("(105,110]expired 130", true, 130);
+}
+END_TEST
+
 START_TEST(test_a_repair_goes_by_the_horizon)
 {
     rig_want("a");
@@ -427,6 +446,7 @@ int main(void)
     tcase_add_test(cases,
                    test_a_chain_that_begins_below_the_horizon_is_told_before_its_first_event);
     tcase_add_test(cases, test_a_chain_that_begins_right_after_the_cursor_has_no_gap);
+    tcase_add_test(cases, test_what_had_been_forgotten_before_is_no_loss);
     tcase_add_test(cases, test_a_repair_goes_by_the_horizon);
     tcase_add_test(cases, test_a_repair_leaves_alone_what_has_not_moved);
     tcase_add_test(cases, test_gaps_with_no_event_between_are_told_as_one);

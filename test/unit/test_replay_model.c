@@ -217,6 +217,8 @@ static uint64_t model_first(const struct model *m, uint64_t cursor)
     case CURSOR_ALL:
     case CURSOR_NONE:
     case CURSOR_UNKNOWN:
+    case CURSOR_WHOLE:
+    case CURSOR_SNAPSHOT:
         break;
     }
     return 0;

@@ -16,6 +16,7 @@
 
 static const struct config config = {.max_topics = 3,
                                      .replay_max_events = 100,
+                                     .snapshot_max = 2,
                                      .max_event_bytes = 1024,
                                      .heartbeat_ms = 15000,
                                      .heartbeat_min_ms = 2000};
@@ -191,6 +192,15 @@ static const struct {
     {NULL, "&replay=7&since=0", CURSOR_LAST, 7},
     {NULL, "&replay=all&since=0", CURSOR_ALL, 0},
     {NULL, "&replay=0&since=978307200000", CURSOR_NONE, 0},
+    {NULL, "&replay=whole", CURSOR_WHOLE, 0},
+    {NULL, "&replay=whole&since=0", CURSOR_WHOLE, 0},
+    {"5", "&replay=whole", CURSOR_ID, 5},
+    {NULL, "&snapshot=1", CURSOR_SNAPSHOT, 0},
+    {NULL, "&snapshot=true", CURSOR_SNAPSHOT, 0},
+    {NULL, "&snapshot=0", CURSOR_NONE, 0},
+    {NULL, "&snapshot=false&replay=all", CURSOR_ALL, 0},
+    {"5", "&snapshot=1", CURSOR_ID, 5},
+    {"x", "&snapshot=1", CURSOR_UNKNOWN, 0},
     {NULL, "&since=1700000000123", CURSOR_SINCE, 1700000000123000},
     {NULL, "&since=0", CURSOR_SINCE, 0},
     {NULL, "&since=9007199254740991", CURSOR_SINCE, UINT64_C(9007199254740991)},
@@ -212,6 +222,46 @@ START_TEST(test_where_a_stream_starts)
     ck_assert_int_eq(r.cursor, cursors[_i].kind);
     ck_assert_uint_eq(r.cursor_value, cursors[_i].value);
     subscription_request_reset(&r);
+}
+END_TEST
+
+START_TEST(test_what_a_stream_begins_with_is_said_clearly)
+{
+    stream_refused("topic=a&snapshot", "snapshot:", "1 or true, 0 or false, not \"\"");
+    stream_refused("topic=a&snapshot=yes", "snapshot:", "\"yes\"");
+    stream_refused("topic=a&snapshot=1&snapshot=1", "snapshot:", "twice");
+    stream_refused("topic=a&snapshot=1&replay=all", "snapshot:", "replay");
+    stream_refused("topic=a&snapshot=1&replay=0", "snapshot:", "replay");
+    stream_refused("topic=a&snapshot=1&since=0", "snapshot:", "since");
+    stream_refused("topic=a&snapshot=1&replay=all&lastEventId=5", "snapshot:", "replay");
+    stream_refused("topic=a&topic=b&topic=c&snapshot=1", "snapshot:", "at most 2 topics");
+    stream_refused("topic=a&topic=b.*&replay=whole", "replay:", "wildcards");
+    stream_refused("topic=>&replay=whole&lastEventId=5", "replay:", "wildcards");
+    struct subscription_request r = stream_ok("topic=a&topic=b&topic=c.*&snapshot=1", NULL);
+    ck_assert_int_eq(r.cursor, CURSOR_SNAPSHOT);
+    subscription_request_reset(&r);
+}
+END_TEST
+
+START_TEST(test_whether_204_is_understood)
+{
+    static const struct {
+        const char *query;
+        bool finite;
+    } cases[] = {{"topic=a", false},
+                 {"topic=a&finite=1", true},
+                 {"topic=a&finite=true", true},
+                 {"topic=a.*&finite=true", true},
+                 {"topic=a&finite=0", false},
+                 {"topic=a&finite=false", false}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct subscription_request r = stream_ok(cases[i].query, NULL);
+        ck_assert_msg(r.finite == cases[i].finite, "%s", cases[i].query);
+        subscription_request_reset(&r);
+    }
+    stream_refused("topic=a&finite=2", "finite:", "1 or true, 0 or false, not \"2\"");
+    stream_refused("topic=a&finite", "finite:", "\"\"");
+    stream_refused("topic=a&finite=1&finite=1", "finite:", "twice");
 }
 END_TEST
 
@@ -704,6 +754,8 @@ int main(void)
     tcase_add_loop_test(cases, test_where_a_stream_starts, 0,
                         (int)(sizeof(cursors) / sizeof(*cursors)));
     tcase_add_test(cases, test_bad_replay_and_since_are_refused);
+    tcase_add_test(cases, test_what_a_stream_begins_with_is_said_clearly);
+    tcase_add_test(cases, test_whether_204_is_understood);
     tcase_add_test(cases, test_a_heartbeat_of_its_own_is_within_what_is_configured);
     tcase_add_test(cases, test_a_heartbeat_of_its_own_where_the_relay_sends_none);
     tcase_add_test(cases, test_long_values_are_shown_cut);

@@ -291,6 +291,77 @@ START_TEST(test_refuses)
 }
 END_TEST
 
+START_TEST(test_refuses_what_is_no_flow_control)
+{
+    static const char *const wrong[][2] = {
+        {"'slow': 'drop'", "routes[0].slow: expected block or drop-oldest or drop-newest or disco"},
+        {"'slow': 1", "routes[0].slow: expected block"},
+        {"'slow': ['block']", "routes[0].slow: expected block"},
+        {"'buffer': 0", "routes[0].buffer: expected a number of events from 1 to 65536"},
+        {"'buffer': 65537", "routes[0].buffer: expected a number"},
+        {"'buffer': 1.5", "routes[0].buffer: expected a number"},
+        {"'buffer': -1", "routes[0].buffer: expected a number"},
+        {"'buffer': 1e300", "routes[0].buffer: expected a number"},
+        {"'buffer': null", "routes[0].buffer: expected a number"},
+        {"'flush': '19ms'", "routes[0].flush: expected a duration|20ms to 60000ms"},
+        {"'flush': '61s'", "routes[0].flush: expected a duration"},
+        {"'flush': 100", "routes[0].flush: expected a duration"},
+        {"'control': 'id'", "routes[0].control: expected on or off"},
+        {"'control': false", "routes[0].control: expected on or off"},
+        {"'control': null", "routes[0].control: expected on or off"},
+        {"'control': {}", "routes[0].control: expected on or off"},
+        {"'flush': '1s', 'flush': '2s'", "routes[0].flush: stands twice"},
+        {"'buffers': 5", "routes[0].buffers: unknown|\"buffer\"?"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char routes[128];
+        snprintf(routes, sizeof routes, "[{'path': '/x', 'topics': ['a'], %s}]", wrong[i][0]);
+        expect_refused(routes, wrong[i][1]);
+    }
+}
+END_TEST
+
+static struct flow_request flow_at(const struct route_map *own, const char *path)
+{
+    struct route_hit at = {0};
+    ck_assert_int_eq(route_map_find(own, slice_of(path), &at, &why), ROUTE_FOUND);
+    struct flow_request flow = at.flow;
+    route_hit_reset(&at);
+    return flow;
+}
+
+START_TEST(test_what_a_route_says_of_flow_control)
+{
+    struct buf out = {0};
+    struct route_map *own = make(
+        "[{'path': '/x', 'topics': ['a'], 'slow': 'drop-newest', 'buffer': 16, 'flush': '1s', "
+        "'control': 'off', 'grants': true, 'public': true},"
+        " {'path': '/y', 'topics': ['a'], 'control': 'on', 'slow': 'block', 'buffer': '65536'},"
+        " {'path': '/z', 'topics': ['a']}]",
+        NULL);
+    ck_assert_ptr_nonnull(own);
+    struct flow_request flow = flow_at(own, "/x");
+    ck_assert(flow.has_slow && flow.slow == SLOW_DROP_NEWEST && flow.no_controls);
+    ck_assert_uint_eq(flow.buffer, 16);
+    ck_assert_uint_eq(flow.flush_ms, 1000);
+    flow = flow_at(own, "/y");
+    ck_assert(flow.has_slow && flow.slow == SLOW_BLOCK && flow.has_control && !flow.no_controls);
+    ck_assert_uint_eq(flow.buffer, 65536);
+    ck_assert_uint_eq(flow.flush_ms, 0);
+    flow = flow_at(own, "/z");
+    ck_assert(!flow.has_slow && !flow.has_control && flow.buffer + flow.flush_ms == 0);
+    struct grant *grant = grant_new(&(struct grant_fields){0});
+    route_map_explain(own, grant, &out);
+    rig_expect_parts(buf_slice(&out), "/x  (open to everybody; slow drop-newest; buffer 16; flush "
+                                      "1000ms; control off)\n|"
+                                      "/y  (closed: a is not granted; slow block; buffer 65536; "
+                                      "control on)\n|/z  (closed: a is not granted)\n");
+    grant_unref(grant);
+    route_map_free(own);
+    buf_reset(&out);
+}
+END_TEST
+
 START_TEST(test_refuses_paths)
 {
     static const char *const wrong[] = {
@@ -313,7 +384,7 @@ START_TEST(test_refuses_the_paths_of_the_relay)
         "/ready",       "/metrics",       "/stats",
         "/tickets",     "/revoke",        "/connections/{id}/token",
         "/connections", "/connections/x", "/%65vents",
-        "/%73tats",
+        "/%73tats",     "/topics/{x}",    "/topics/{x}/end",
     };
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
         char routes[128];
@@ -381,6 +452,8 @@ int main(void)
     tcase_add_test(tests, test_what_a_hit_says);
     tcase_add_test(tests, test_explain);
     tcase_add_test(tests, test_refuses);
+    tcase_add_test(tests, test_refuses_what_is_no_flow_control);
+    tcase_add_test(tests, test_what_a_route_says_of_flow_control);
     tcase_add_test(tests, test_refuses_paths);
     tcase_add_test(tests, test_refuses_the_paths_of_the_relay);
     tcase_add_test(tests, test_refuses_two_routes_of_one_path);

@@ -23,7 +23,7 @@ static void ask(const char *const *list, bool moved_only)
 
 static void found(const char *topic, uint64_t last)
 {
-    store_look_add(&look, slice_of(topic), last);
+    store_look_add(&look, slice_of(topic), last, END_NONE);
 }
 
 /* "a=1! b=2": name, last id, ! where it was asked for by name. */
@@ -154,6 +154,38 @@ START_TEST(test_an_event_without_type_may_take_its_topics_name)
 }
 END_TEST
 
+/* The lane of an event of topic `p.a` by rules that make it coalesced. */
+static enum lane_kind lane_of(const struct event_fields *fields)
+{
+    static char rule[] = "p.>=coalesced", prefix[] = "relay.";
+    static char *rules[] = {rule};
+    struct config_lane lane_rule = {SLICE_LIT("p.>"), LANE_COALESCED};
+    const struct config config = {
+        .lanes = {rules, 1}, .lane_rules = &lane_rule, .control_prefix = prefix};
+    struct event_fields named = *fields;
+    named.retry_ms = -1;
+    named.ns = SLICE_LIT("default");
+    named.topic = SLICE_LIT("p.a");
+    named.data = SLICE_LIT("x");
+    struct event *ev = store_event(&config, &named, 0);
+    enum lane_kind lane = event_lane(ev);
+    event_unref(ev);
+    return lane;
+}
+
+START_TEST(test_a_rule_is_for_what_has_no_priority_and_may_be_merged)
+{
+    ck_assert_int_eq(lane_of(&(struct event_fields){.id = 1}), LANE_COALESCED);
+    ck_assert_int_eq(lane_of(&(struct event_fields){.id = 1, .has_lane = true}), LANE_INSTANT);
+    ck_assert_int_eq(lane_of(&(struct event_fields){.id = 1, .end = END_DONE}), LANE_BATCHED);
+    /* A copy of one that is on several topics; the other says so itself, whoever sent it. */
+    ck_assert_int_eq(lane_of(&(struct event_fields){.twin = 7}), LANE_INSTANT);
+    ck_assert_int_eq(
+        lane_of(&(struct event_fields){.twin = 7, .has_lane = true, .lane = LANE_COALESCED}),
+        LANE_BATCHED);
+}
+END_TEST
+
 int main(void)
 {
     TCase *cases = tcase_create("store");
@@ -166,5 +198,6 @@ int main(void)
     tcase_add_test(cases, test_a_thousand_topics_come_out_sorted);
     tcase_add_test(cases, test_many_patterns_match_as_few_do);
     tcase_add_loop_test(cases, test_an_event_without_type_may_take_its_topics_name, 0, 4);
+    tcase_add_test(cases, test_a_rule_is_for_what_has_no_priority_and_may_be_merged);
     return tests_run(cases);
 }

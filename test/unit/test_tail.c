@@ -420,6 +420,50 @@ START_TEST(test_a_twin_is_of_the_same_namespace)
 }
 END_TEST
 
+static enum tail_add add_end(struct slice topic, uint64_t id, uint64_t prev, enum topic_end end)
+{
+    struct event_fields fields = {.id = id,
+                                  .prev = prev,
+                                  .has_prev = true,
+                                  .retry_ms = -1,
+                                  .ns = ns,
+                                  .topic = topic,
+                                  .end = end,
+                                  .data = SLICE_LIT("x")};
+    struct event *ev = event_new(&fields, 0);
+    enum tail_add added = tails_add(tails, ev);
+    event_unref(ev);
+    return added;
+}
+
+START_TEST(test_a_tail_knows_that_its_topic_has_ended)
+{
+    ck_assert_int_eq(tails_ended(tails, ns, a), END_NONE);
+    add(a, 20, 10);
+    ck_assert_int_eq(tails_ended(tails, ns, a), END_NONE);
+    ck_assert_int_eq(add_end(a, 30, 20, END_TIMEOUT), TAIL_NEXT);
+    ck_assert_int_eq(tails_ended(tails, ns, a), END_TIMEOUT);
+    ck_assert_int_eq(add(a, 25, 20), TAIL_LATE);
+    ck_assert_int_eq(tails_ended(tails, ns, a), END_TIMEOUT);
+    ck_assert_int_eq(add(a, 40, 0), TAIL_NEXT); /* it was forgotten, and began anew */
+    ck_assert_int_eq(tails_ended(tails, ns, a), END_NONE);
+}
+END_TEST
+
+START_TEST(test_the_log_says_that_a_topic_has_ended)
+{
+    fill(a, 10, 50, 30, IDS(20, 30));
+    tails_fill_end(tails, ns, a, 30, END_DONE);
+    ck_assert_int_eq(tails_ended(tails, ns, a), END_DONE);
+    ck_assert_str_eq(after(a, 30), "");
+    add(b, 20, 10);
+    tails_fill_end(tails, ns, b, 10, END_DONE); /* it has gone on since */
+    ck_assert_int_eq(tails_ended(tails, ns, b), END_NONE);
+    tails_fill_end(tails, ns, SLICE_LIT("c"), 10, END_DONE);
+    ck_assert_int_eq(tails_ended(tails, ns, SLICE_LIT("c")), END_NONE);
+}
+END_TEST
+
 static const struct event_clock *at(uint64_t wall_us)
 {
     static struct event_clock now;
@@ -438,6 +482,7 @@ START_TEST(test_what_is_over_is_not_read_and_takes_no_room)
                                       .has_prev = true,
                                       .retry_ms = -1,
                                       .ttl_ms = ttls_ms[i],
+                                      .lane = i == 4 ? LANE_COALESCED : LANE_INSTANT,
                                       .ns = ns,
                                       .topic = a,
                                       .data = SLICE_LIT("x")};
@@ -448,8 +493,9 @@ START_TEST(test_what_is_over_is_not_read_and_takes_no_room)
     ck_assert_uint_eq(tails_read(tails, ns, a, 0, at(2000), events, 2), 2);
     ck_assert_uint_eq(event_id(events[0]), 2);
     ck_assert_uint_eq(event_id(events[1]), 4);
-    ck_assert_uint_eq(tails_read(tails, ns, a, 2, at(4000), events, 2), 1);
-    ck_assert_uint_eq(event_id(events[0]), 7);
+    ck_assert_uint_eq(tails_read(tails, ns, a, 2, at(9000), events, 2), 2);
+    ck_assert_uint_eq(event_id(events[0]), 5); /* which has replaced older ones */
+    ck_assert_uint_eq(event_id(events[1]), 7);
     ck_assert_uint_eq(tails_read(tails, ns, a, 2, at(1001), events, 2),
                       2); /* not before its time */
     ck_assert_uint_eq(event_id(events[0]), 3);
@@ -478,5 +524,7 @@ int main(void)
     tcase_add_test(cases, test_a_twin_is_of_the_same_namespace);
     tcase_add_test(cases, test_what_is_over_is_not_read_and_takes_no_room);
     tcase_add_loop_test(cases, test_model_of_what_is_covered, 0, 50);
+    tcase_add_test(cases, test_a_tail_knows_that_its_topic_has_ended);
+    tcase_add_test(cases, test_the_log_says_that_a_topic_has_ended);
     return tests_run(cases);
 }
