@@ -59,6 +59,19 @@ def test_the_first_that_is_present_counts(relay, parties):
     assert asked(query=bad) == 401
 
 
+@pytest.mark.parametrize("tail,body", [
+    ("/publish", {"json": {"topic": "orders.eu", "data": "x"}}),
+    ("/publish", {"data": {"topic": "orders.eu", "data": "x"}}),
+    ("/publish?topic=orders.eu", {"data": b"x", "headers": {"Content-Type": "text/plain"}}),
+    ("/topics/orders.eu/end", {}),
+])  # fmt: skip
+def test_a_publisher_may_have_its_token_in_the_query(relay, parties, tail, body):
+    joint = "&" if "?" in tail else "?"
+    assert relay.post(f"{tail}{joint}access_token={parties.T(life=-3600)}", **body).status_code == 401
+    answer = relay.post(f"{tail}{joint}access_token={parties.T()}", **body)
+    assert answer.status_code == 200, answer.text
+
+
 def test_a_ticket_that_another_credential_beats_is_not_spent(relay, parties, sse_connect):
     ticket = ticket_of(relay, parties.T())
     assert status_at(relay, f"{EVENTS}&ticket={ticket}", bearer(parties.T())) == 200

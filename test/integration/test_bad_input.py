@@ -13,7 +13,6 @@ import pytest
 
 from accounting import account
 from relay_process import wait_until
-from tcp_proxy import TcpProxy
 
 MAX_ID = 2**53 - 1
 BURST = 200
@@ -403,80 +402,3 @@ def test_relay_that_starts_on_a_spoilt_namespace_serves_once_it_is_mended(redis,
     doors.xadd("t", "by the inbox")
     client.wait_for(lambda c: "by the inbox" in c.data)
     assert other.data == [] and not other.closed
-
-
-# --- a Redis that lies ---
-
-
-class Liar(TcpProxy):
-    """Between relay and Redis: answers that match @pattern are replaced while it lies."""
-
-    def __init__(self, port, pattern, instead):
-        super().__init__(port)
-        self.pattern, self.instead = re.compile(pattern, re.DOTALL), instead
-        self.lying, self.lies = False, 0
-
-    def _forward(self, pair):
-        if self.lying and pair.name == "commands":
-            pair.waiting[pair.relay], lies = self.pattern.subn(self.instead, pair.waiting[pair.relay])
-            self.lies += lies
-        super()._forward(pair)
-
-
-ID = rb"\$16\r\n\d{16}\r\n"
-
-
-@pytest.mark.parametrize(
-    "instead", [rb"*1\r\n\1", b"*0\r\n", b"*-1\r\n", b"$-1\r\n", b"$2\r\nOK\r\n", b":1\r\n"]
-)
-def test_absurd_answer_to_a_batch_is_no_success(redis, relay_factory, instead):
-    liar = Liar(redis.port, rb"\*2\r\n(%b)%b" % (ID, ID), instead)
-    try:
-        relay = relay_factory(redis=f"redis://127.0.0.1:{liar.port}")
-        batch = [{"topic": "t", "data": n} for n in range(2)]
-        liar.lying = True
-        answer = relay.post("/publish", json=batch)
-        assert (answer.status_code, answer.json()["published"], liar.lies) == (503, None, 1)
-        liar.lying = False
-        assert relay.post("/publish", json=batch).status_code == 200
-    finally:
-        liar.close()
-
-
-@pytest.mark.parametrize("instead", [b":7\r\n", b"*0\r\n", b"$3\r\nids\r\n"])
-def test_absurd_answer_to_a_post_is_no_success(redis, relay_factory, instead):
-    liar = Liar(redis.port, rb"^%b$" % ID, instead)
-    try:
-        relay = relay_factory(redis=f"redis://127.0.0.1:{liar.port}")
-        relay.publish("t", "0")  # opens the namespace, so that the next answer stands alone
-        liar.lying = True
-        answer = relay.post("/publish", json={"topic": "t", "data": "1"})
-        assert (answer.status_code, answer.json()["published"], liar.lies) == (503, None, 1)
-        liar.lying = False
-        relay.publish("t", "2")
-    finally:
-        liar.close()
-
-
-LOOK = rb"(\*4\r\n%b%b\$\d+\r\n\d+\r\n\*2\r\n)\$1\r\nt\r\n(%b)" % (ID, ID, ID)
-
-
-@pytest.mark.parametrize(
-    "pattern, instead",
-    [(LOOK, rb"\1:7\r\n\2"), (LOOK, rb"\1*0\r\n\2"), (LOOK, rb"\1$-1\r\n\2"), (LOOK, rb"*1\r\n:1\r\n")],
-    ids=["number", "array", "nil", "short"],
-)
-def test_absurd_look_at_the_index_ends_nothing(redis, relay_factory, sse_connect, doors, pattern, instead):
-    liar = Liar(redis.port, pattern, instead)
-    try:
-        relay = relay_factory(redis=f"redis://127.0.0.1:{liar.port}")
-        ids = doors.many("t", ["1", "2"])
-        liar.lying = True
-        client = sse_connect(relay, "t", last_event_id=ids[0], wait=False)
-        wait_until(lambda: liar.lies, "the first lie")
-        liar.lying = False
-        relay.publish("t", "3")
-        client.wait_for(lambda c: "3" in c.data)
-        assert relay.ready()[0] == 200 and client.all_ids == sorted(client.all_ids)
-    finally:
-        liar.close()

@@ -238,7 +238,7 @@ ACL_LINE = re.compile(r"^ACL SETUSER (?!shop-).*$", re.MULTILINE)  # those of te
 def test_acl_has_what_the_functions_call():
     """Some of it is called in rare cases only: taking back half a publish, pruning."""
     lua = (ROOT / "common" / "sse_relay.lua").read_text()
-    called = set(re.findall(r"\b(?:call|try)\('([A-Z]+)'", lua))
+    called = set(re.findall(r"\b(?:call|try|attempt)\('([A-Z]+)'", lua))
     assert {"XADD", "PUBLISH", "XINFO", "DEL"} <= called
     relay, backend = ACL_LINE.findall(OPERATIONS.read_text())[:2]
     needed = {"+" + command.lower().replace("xinfo", "xinfo|stream") for command in called}

@@ -17,7 +17,8 @@ from sse_client import SSEClient
 VECTORS = load_vectors("fields.json")
 HTTP = ["json", "form", "raw"]
 DOORS = [*HTTP, "fcall", "inbox"]
-LOGGED = {"event", "retry", "priority", "key", "ttl", "match"}  # fields of a log entry, as they were published
+FLAGS = {"ephemeral", "end"}
+LOGGED = {"event", "retry", "priority", "key", "ttl", "match", "end_after"}  # fields of a log entry, as they were published
 numbers = itertools.count(1)
 
 
@@ -34,6 +35,11 @@ def value_of(notation):
 def json_text(value):
     """A JSON string of bytes, which need not be UTF-8."""
     return json.dumps(value.decode("utf-8", "surrogateescape"), ensure_ascii=False).encode("utf-8", "surrogateescape")
+
+
+def topic_for(name, value):
+    """Most share one; what ends its topic has one of its own."""
+    return b"t%d" % next(numbers) if name == "end" and value in (b"1", b"true") else b"t"
 
 
 class Case:
@@ -62,7 +68,7 @@ def field_case(name, field, vector, door):
             value = value.encode()
     if value is None:
         return None
-    base = {"topic": b"t", "data": b"x", **{n: v.encode() for n, v in field.get("with", [])}}
+    base = {"topic": topic_for(name, value), "data": b"x", **{n: v.encode() for n, v in field.get("with", [])}}
     base.pop("topic" if name == "topics" else name, None)
     others = [(n, json_text(v) if door == "json" else v) for n, v in base.items()]
     case = Case(vector, [*others, (name, value)], name, f"{name} = {value[:60]!r}")
@@ -75,12 +81,14 @@ def combined_case(vector, door):
     if door not in vector.get("doors", DOORS):
         return None
     pairs, names = [(n, v.encode()) for n, v in vector["fields"]], vector.get("names")
+    if ("end", b"true") in pairs:
+        pairs = [(n, v + topic_for("end", b"true") if n == "topic" else v) for n, v in pairs]
     if door == "json":
         names = vector.get("json_names", names)
         topics = [v for n, v in pairs if n == "topic"]
         texts = {name for name, field in VECTORS["fields"].items() if field["json"] == "string"} | {"data"}
         pairs = [(n, json_text(v) if n in texts else v) for n, v in pairs if n != "topic" or len(topics) == 1]
-        pairs = [(n, {b"1": b"true", b"0": b"false"}.get(v, v) if n == "ephemeral" else v) for n, v in pairs]
+        pairs = [(n, {b"1": b"true", b"0": b"false"}.get(v, v) if n in FLAGS else v) for n, v in pairs]
         if len(topics) > 1:
             pairs.append(("topics", b"[" + b",".join(map(json_text, topics)) + b"]"))
     return Case(vector, pairs, names, vector["name"])
@@ -189,7 +197,8 @@ class Stream:
         wait_until(lambda: self.client.raw.endswith(end), mark)
         text = self.client.raw[self.seen :].decode()
         self.seen = len(self.client.raw)
-        return [block.split("\n") for block in text.split("\n\n")[:-2]]
+        blocks = [block.split("\n") for block in text.split("\n\n")[:-2]]
+        return [block for block in blocks if not block[0].startswith("event: relay.")]
 
 
 def arrival_fault(case, blocks):

@@ -48,8 +48,11 @@ def test_of_many_values_the_first_comes_at_once_and_the_last_always(relay, store
     ids = store.each("p.a", map(str, range(1000)))
     stream.wait_for(1)
     pending(relay, 1)
+    assert relay.metric("sse_relay_pending_bytes") == len(f"id: {ids[-1]}\ndata: 999\n\n")
     end = store.one("now", "x")
     assert stream.wait_for(3).data == ["0", "999", "x"]
+    pending(relay, 0)
+    assert relay.metric("sse_relay_pending_bytes") == 0
     assert stream.ids == [ids[0], ids[-1], end] and not stream.gaps
     assert relay.metric("sse_relay_events_merged_total") == 998
 
@@ -92,6 +95,38 @@ def test_neighbours_are_joined_to_the_text_that_they_are(relay, store, sse_conne
         ("xy", "delta", last[-1]),
     ]
     assert relay.metric("sse_relay_events_joined_total") == 6
+
+
+@pytest.mark.parametrize("ephemeral", [False, True], ids=["logged", "ephemeral"])
+@FORMS
+def test_an_event_on_several_topics_is_never_merged(relay, store, sse_connect, gzip, ephemeral):
+    """A rule for its first topic must not take it from who has it through the second."""
+    stream = sse_connect(relay, "b.a", "p.a", "now", gzip=gzip)
+    store.one("b.a", "at once")
+    for n in range(3):
+        fields = {"topics": ["p.a", "a.a", "now"], "data": f"shared {n}", "ephemeral": ephemeral}
+        assert relay.post("/publish", json=fields).status_code == 200
+        alone = {"topic": "p.a", "data": f"alone {n}", "ephemeral": ephemeral}
+        assert relay.post("/publish", json=alone).status_code == 200
+    store.one("now", "x")
+    expected = ["at once"] + [f"{what} {n}" for n in range(3) for what in ("shared", "alone")] + ["x"]
+    assert stream.wait_for(len(expected)).data == expected
+    if not ephemeral:
+        again = sse_connect(relay, "b.a", "p.a", "now", params={"replay": "all"}, gzip=gzip)
+        again.wait_for(lambda c: c.data and c.data[-1] == "x")
+        assert [d for d in again.data if d.startswith("shared")] == [f"shared {n}" for n in range(3)]
+
+
+@FORMS
+def test_what_is_batched_on_several_topics_waits_and_comes_once(relay, store, sse_connect, gzip):
+    stream = sse_connect(relay, "p.a", "q", "now", gzip=gzip)
+    store.one("p.a", "at once")
+    for n in range(3):
+        fields = {"topics": ["p.a", "q"], "data": str(n), "priority": "batched"}
+        assert relay.post("/publish", json=fields).status_code == 200
+    pending(relay, 3)
+    store.one("now", "x")
+    assert stream.wait_for(5).data == ["at once", "0", "1", "2", "x"]
 
 
 def test_a_rare_event_is_not_delayed(relay, store, sse_connect):

@@ -155,7 +155,7 @@ def test_pruning_spares_what_is_being_published_and_what_is_young(r):
     r.zadd(f"{KEY}:topics", {"young": now_us(r) - 6 * DAY_US})
     new = int(publish(r, "old.1", "new"))
     assert set(index(r)) == {"old.1", "young", "new"}
-    assert log(r, "old.1") == [(new, {"data": "x", "prev": str(old[1])})]
+    assert log(r, "old.1") == [(new, {"data": "x", "prev": str(old[1]), "priority": "instant"})]
     assert r.get(f"{KEY}:horizon") == str(old[0])
 
 
@@ -209,7 +209,7 @@ def test_since_lists_each_topic_once_and_takes_prefixes_literally(r):
 def pages(r, cursor, limit, *args):
     """Each page's topics, and the ids up to which they are all there was."""
     while True:
-        position, _, _, flat, upto = r.fcall("sse_since", 1, KEY, "cursor", cursor, "limit", limit, *args)
+        position, _, _, flat, upto, _ = r.fcall("sse_since", 1, KEY, "cursor", cursor, "limit", limit, *args)
         assert int(upto) <= int(position)
         yield dict(zip(flat[::2], flat[1::2])), upto
         if upto == position:
@@ -248,7 +248,7 @@ def test_since_by_pages_gets_past_scores_that_are_no_ids(r):
 
 def test_since_without_prefix_tells_the_position_as_complete(r):
     publish(r, "a")
-    p, *_, upto = r.fcall("sse_since", 1, KEY, "cursor", "0", "topic", "a", "limit", "128")
+    p, *_, upto, _ = r.fcall("sse_since", 1, KEY, "cursor", "0", "topic", "a", "limit", "128")
     assert upto == p
 
 

@@ -182,6 +182,31 @@ def test_several_topics_share_one_id(r):
     assert {m["prev"] for c, m in heard if c != "b"} == {"0"}
 
 
+def commands_of(r, *topics, **options):
+    """What a publish costs Redis."""
+    r.config_resetstat()
+    publish(r, *topics, **options)
+    stats = r.info("commandstats")
+    return {name: stats[name]["calls"] for name in stats if name not in ("cmdstat_config|resetstat", "cmdstat_info")}
+
+
+def test_an_event_on_several_topics_has_a_priority_and_that_costs_nothing(r):
+    """So that no relay's rules have it merged away on one of them."""
+    listener = Listener(r, pattern=f"{KEY}:ch:*")
+    publish(r, "a", "b")  # the topics are known from now on
+    listener.pending()
+    absent = commands_of(r, "a", "b")
+    explicit = commands_of(r, "a", "b", priority="instant")
+    publish(r, "a", "b", priority="batched")
+    publish(r, "a", "a")
+    assert absent == explicit and absent["cmdstat_xadd"] == 2
+    expected = ["instant"] * 3 + ["batched"] + [None]
+    assert [entry[1].get("priority") for entry in log(r, "a")] == expected
+    assert [entry[1].get("priority") for entry in log(r, "b")] == expected[:4]
+    heard = [json.loads(d).get("priority") for _, d in listener.pending()]
+    assert heard == ["instant"] * 4 + ["batched"] * 2 + [None]
+
+
 def test_64_topics_are_taken(r):
     topics = [f"t.{i}" for i in range(64)]
     new = int(publish(r, *topics))
@@ -268,7 +293,7 @@ def test_ephemeral_event_is_live_only(r, raw):
     heard = [json.loads(d) for _, d in listener.pending()]
     twins = [message.pop("twin") for message in heard]
     assert twins[0] == twins[1] != twins[2] == twins[3]
-    assert heard == [{"sse": 1, "topic": t, "data": "D", "event": "E"} for t in "abab"]
+    assert heard == [{"sse": 1, "topic": t, "data": "D", "event": "E", "priority": "instant"} for t in "abab"]
 
 
 def test_relays_own_key_sends_an_ephemeral_event_once(r):
@@ -361,7 +386,7 @@ BAD_PUBLISH = (
     + [("data", ["topic", "a", "data"]), ("data", GOOD + ["data", "y"])]
     + [("retry", GOOD + ["retry", v]) for v in ("", "-1", "1.5", "1e3", "0x10", " 5", "007", "86400001", "1" * 400)]
     + [("ttl", GOOD + ["ttl", v]) for v in ("soon", "-1", "0", "9007199254740992")]
-    + [("priority", GOOD + ["priority", v]) for v in ("", "urgent", "low", "high", "5", "Batched", "-")]
+    + [("priority", GOOD + ["priority", v]) for v in ("", "urgent", "low", "normal", "high", "0", "9", "Instant")]
     + [("ephemeral", GOOD + ["ephemeral", v]) for v in ("", "yes", "TRUE", "2")]
     + [("once", GOOD + ["once", v]) for v in ("", "k" * 257)]
     + [("once_ttl", GOOD + ["once", "k", "once_ttl", v]) for v in ("", "0", "-1", "1.5", "x", 2**53)]
@@ -369,7 +394,7 @@ BAD_PUBLISH = (
     + [("key", GOOD + ["key", v]) for v in ("", "k" * 257)]
     + [("match", GOOD + ["match", v]) for v in ("", "x", "[]", '["a"]', '"a"', "{", '{"a":NaN}', '{"a":0x10',
        '{"a":12345678901234567}', '{"a":[]}', '{"a":{}}', '{"a":1}}', "{" * 2000, '{"a":1e999}')]
-    + [(n, GOOD + [n, "1"]) for n in ("max_events", "log_ttl", "index_ttl", "id", "prev", "Topic", "__index")]
+    + [(n, GOOD + [n, "1"]) for n in ("max_events", "max_events_limit", "index_ttl", "id", "prev", "Topic", "__index")]
     + [("event", GOOD + ["event", "a", "event", "b"]), ("retry", GOOD + ["retry", "1", "retry", "1"])]
     + [("unknown", GOOD + ["unknown"])]
 )  # fmt: skip

@@ -71,7 +71,7 @@ def test_memory_of_an_idle_client(relay, park):
         "-H", "Cookie: " + "c" * 500,
     )  # fmt: skip
     assert report["ready"] == 3000
-    assert report["bytes_per_client"] < {"suspended": 9500, "handover": 1500}[park]
+    assert report["bytes_per_client"] < {"suspended": 9500, "handover": 2000}[park]
 
 
 OTHER_LAYOUT = r"""

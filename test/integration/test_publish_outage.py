@@ -287,6 +287,8 @@ class Cutter:
     """A TCP proxy in front of Redis. After cut(): the next request with a publish in it gets through, its answer does
     not; the connection is closed, or, with @silent, stays open and silent. With @refuse new ones are closed at once."""
 
+    word = b"sse_publish"
+
     def __init__(self, port):
         self.target = port
         self.socket = socket.create_server(("127.0.0.1", 0))
@@ -322,7 +324,7 @@ class Cutter:
         try:
             while data := client.recv(1 << 16):
                 with self._lock:
-                    hit = self._armed and b"sse_publish" in data
+                    hit = self._armed and self.word in data
                     self._armed &= not hit
                 if hit:
                     link["mute"] = True
