@@ -73,6 +73,7 @@ class Bench:
         self.results = []  # a dict for each run
         self.notes = []  # (scenario, text)
         self.fleet = None  # relays of a fleet; None: as many as fit
+        self.scale = 1  # by what the scenarios of flow control are made smaller
         self.skipped = {}
         self.failed = 0  # runs
 

@@ -9,6 +9,7 @@ import subprocess
 
 from auth_scenarios import AuthConnect, AuthMemory, AuthRevoke
 from fleet import Fleet, RedisNodes
+from flow_scenarios import Slow, Tokens
 from measure import NAMES
 from peers import BUILD, CORES
 
@@ -340,4 +341,6 @@ SCENARIOS = [
     AuthRevoke(),
     RedisNodes(),
     Fleet(),
+    Slow(),
+    Tokens(),
 ]

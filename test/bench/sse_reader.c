@@ -199,6 +199,37 @@ static bool field_is(const char *line, size_t len, const char *name, size_t name
     return true;
 }
 
+/* The number behind @name in a control event's JSON; 0 if there is none. */
+static uint64_t member_of(const char *json, size_t len, const char *name)
+{
+    const char *end = json + len, *p = memmem(json, len, name, strlen(name));
+    if (!p)
+        return 0;
+    p += strlen(name);
+    while (p < end && (*p < '0' || *p > '9'))
+        p++;
+    const char *start = p;
+    while (p < end && *p >= '0' && *p <= '9')
+        p++;
+    return number_of(start, (size_t)(p - start));
+}
+
+/* Data of numbers, each with a comma behind it; anything else has none. */
+static void take_numbers(struct sse_event *ev, const char *p, size_t len)
+{
+    const char *end = p + len;
+    while (p < end) {
+        const char *comma = memchr(p, ',', (size_t)(end - p));
+        uint64_t n = comma ? number_of(p, (size_t)(comma - p)) : 0;
+        if (n == 0 || n <= ev->last_number)
+            return;
+        if (ev->numbers++ == 0)
+            ev->first_number = n;
+        ev->last_number = n;
+        p = comma + 1;
+    }
+}
+
 static void take_line(struct sse_reader *r, const char *line, size_t len)
 {
     struct sse_event *ev = &r->event;
@@ -208,6 +239,12 @@ static void take_line(struct sse_reader *r, const char *line, size_t len)
         ev->has_data = true;
         ev->data_len = n;
         ev->has_tag |= tag_read(value, n, &ev->tag);
+        if (ev->kind == SSE_DROPPED)
+            ev->count = member_of(value, n, "\"count\":");
+        else if (ev->kind == SSE_GAP)
+            ev->from = member_of(value, n, "\"from\":");
+        else if (!ev->has_tag)
+            take_numbers(ev, value, n);
     } else if (field_is(line, len, "id", 2, &value, &n)) {
         ev->has_id = true;
         ev->id = number_of(value, n);

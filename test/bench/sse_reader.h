@@ -23,6 +23,10 @@ struct sse_event {
     uint64_t id;     /* 0 if it is not a decimal number */
     size_t data_len; /* of its last data line */
     struct tag tag;  /* if has_tag */
+    uint64_t count;  /* of SSE_DROPPED */
+    uint64_t from;   /* of SSE_GAP */
+    /* Of data without a tag, as \"17,18,\": how many ascending numbers, the first, the last. */
+    uint64_t numbers, first_number, last_number;
 };
 
 enum sse_phase { SSE_HEAD, SSE_BODY, SSE_REFUSED, SSE_BROKEN };
