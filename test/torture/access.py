@@ -320,9 +320,10 @@ def judge_ghost(client, records, credential, tokens, ledger):
         elif what == "shutdown":
             take(record, passport.shutdown(*rest))
         elif what == "event":
-            published = (ledger.publishes or {}).get(rest[2])
-            if published and not client.may_have(published.match):
-                take(record, (LEAK, f"{rest[2]} is for {published.match}, and the client has {client.match}"))
-            if published:
-                take(record, passport.event(published.at))
+            for key in (rest[2], *(rest[3] if len(rest) > 3 else ())):
+                published = (ledger.publishes or {}).get(key)
+                if published and not client.may_have(published.match):
+                    take(record, (LEAK, f"{key} is for {published.match}, and the client has {client.match}"))
+                if published:
+                    take(record, passport.event(published.at))
     return found

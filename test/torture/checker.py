@@ -12,51 +12,28 @@ It gets three things for each round of a run (a round ends when everything has s
     ("open", cursor)                        it connected; cursor: its Last-Event-ID, None without one
     ("connected", id)                       relay.connected
     ("event", id, type, key)                id None: ephemeral; key: which publish this is
+    ("event", id, type, key, keys)          the same with the texts of others joined before its own
+    ("dropped", id, count)                  relay.dropped; id None: the block had none
+    ("end", topic, id, reason)              relay.end
+    ("over",)                               204 in place of a stream
+    ("enough",)                             it has been told the end twice, and does not come again
+    ("broken", text)                        what came is no whole stream
     ("gap", id, from, to, reason)           relay.gap; id None: the block had none; from None: null
     ("close", why)                          the connection ended
 
 A client's state goes on from round to round, as its life does. What concerns tokens is in access.py.
 """
 
-from bisect import bisect_right
-from collections import namedtuple
+from access import LEAK, Passport
+from account import Account, outstanding
+from ledger import APPENDED, COALESCED, DROPPED, DUPLICATE, END, FALSE_GAP, FORGOTTEN, HOLE, KEPT, KINDS, LANE, LOG
+from ledger import LOST, ORDER, STRAY, End, Event, Ledger, Publish, pattern_matches
 
-from access import ACCESS, LEAK, TWO_STREAMS, Law, Passport
-
-KEPT, LOST, FORGOTTEN = "kept", "lost", "forgotten"
-# What a verdict can be. The first three are what the issue counts by name.
-HOLE, DUPLICATE, FALSE_GAP = "hole", "duplicate", "false-gap"
-ORDER, STRAY, LOG = "order", "stray", "log"
-KINDS = (HOLE, DUPLICATE, FALSE_GAP, ORDER, STRAY, LOG, LEAK, ACCESS, TWO_STREAMS)
-
-# What anybody tried to publish. @at: when it began.
-Publish = namedtuple("Publish", "topics type match at", defaults=(None, None, 0.0))
-
-
-def pattern_matches(pattern, topic):
-    """docs/protocol.md section 2."""
-    wanted, tokens = pattern.split("."), topic.split(".")
-    for i, token in enumerate(wanted):
-        if token == ">" and i == len(wanted) - 1:
-            return len(tokens) > i
-        if i >= len(tokens) or (token != "*" and token != tokens[i]):
-            return False
-    return len(tokens) == len(wanted)
-
-
-class Event:
-    __slots__ = ("id", "key", "topics", "type", "state", "match")
-
-    def __init__(self, id, key, topics, type=None, state=KEPT, match=None):
-        self.id = id
-        self.key = key
-        self.topics = tuple(topics)
-        self.type = type
-        self.state = state
-        self.match = match
-
-    def __repr__(self):
-        return f"{self.key}={self.id} ({self.state})"
+__all__ = [
+    "APPENDED", "COALESCED", "DROPPED", "DUPLICATE", "END", "FALSE_GAP", "FORGOTTEN", "HOLE", "KEPT", "KINDS", "LANE",
+    "LOG", "LOST", "ORDER", "STRAY", "Account", "Client", "End", "Event", "Judge", "Ledger", "Publish", "Violation",
+    "judge_log", "outstanding", "pattern_matches", "show",
+]  # fmt: skip
 
 
 class Violation:
@@ -71,50 +48,15 @@ class Violation:
         return "\n".join(lines + [f"      {line}" for line in self.excerpt])
 
 
-class Ledger:
-    """The events of a round. @losses: [(low, high)]: Redis lost its data (or a part of it, by an asynchronous
-    failover) somewhere between these ids. @rewound: the position may have gone back in this round. @forked: for a while
-    two servers took events, so that ids may have become known in another order than they were given. @older: a ledger
-    of before, for what comes late. @law: what is known of tokens, from access.py."""
-
-    def __init__(self, events=(), losses=(), rewound=False, forked=False, publishes=None, older=None, law=None):
-        self.law = law or Law()
-        self.forked = forked
-        self.older = older
-        self.events = sorted(events, key=lambda e: e.id)
-        self.losses = list(losses)
-        self.rewound = rewound
-        # key → Publish, for everything anybody tried to publish, raw events included.
-        self.publishes = publishes
-        self._ids = [e.id for e in self.events]
-        self._by_id = {e.id: e for e in self.events}
-        self._wanted = {}
-
-    def find(self, id):
-        event = self._by_id.get(id)
-        return self.older._by_id.get(id) if event is None and self.older else event
-
-    def forgot(self, id):
-        """Whether an id was given by a server whose history is gone: only where there were two."""
-        event = self.find(id)
-        return self.forked and (event is None or event.state == FORGOTTEN)
-
-    def of(self, client):
-        """What concerns a client by its topics, of any type: shared by clients with the same wishes."""
-        if client.names not in self._wanted:
-            self._wanted[client.names] = [e for e in self.events if client.wants_topics(e.topics)]
-        return self._wanted[client.names]
-
-    def between(self, low, high):
-        """Events with low < id ≤ high."""
-        return self.events[bisect_right(self._ids, low) : bisect_right(self._ids, high)]
-
-
 class Client:
     """What a client asked for, and what of its life matters to the next round."""
 
-    def __init__(self, name, names, types=(), match=None):
+    def __init__(self, name, names, types=(), match=None, drops=False, snapshot=0, whole=False, finite=False):
         self.name = name
+        self.drops = drops  # its policy may drop, and tells
+        self.snapshot = snapshot  # how many events may belong to one; 0: it does not ask for it
+        self.whole = whole  # it asks for its topics from their beginning
+        self.finite = finite
         self.names = tuple(names)
         self.types = frozenset(types)
         self.match = match or {}  # of its grant: name → values
@@ -130,6 +72,7 @@ class Client:
         self.opened_with = None
         self.ephemeral = set()
         self.ephemeral_last = {}
+        self.ended = {}  # topic → End: told by relay.end
 
     def wants_topics(self, topics):
         return any(self.wants_topic(t) for t in topics)
@@ -151,55 +94,6 @@ class Client:
         )
 
 
-class Account:
-    """What one client's transcript of a round says, without judging it."""
-
-    def __init__(self, client, records, ledger):
-        self.got = {}
-        # It came with a cursor that only a forgotten server gave: up to there nobody can tell what it has had.
-        self.stranded = 0
-        self.gaps = []
-        self.since = client.since
-        fresh = client.fresh
-        for record in records:
-            what = record[0]
-            if what == "event" and record[1] is not None:
-                self.got[record[1]] = record
-            elif what == "gap":
-                low = -1 if record[2] is None else record[2]
-                self.gaps.append((low, record[3]))
-                if fresh:
-                    self.since, fresh = record[3], False
-            elif what == "open" and record[1] is not None:
-                if ledger.forgot(record[1]):
-                    self.stranded = max(self.stranded, record[1])
-            elif what == "open":
-                fresh = True  # it never had an id: what it had missed is not owed, and a new life begins
-            elif what == "connected" and fresh:
-                self.since, fresh = record[1], False
-        self.fresh = fresh
-
-    def covered(self, id):
-        return any(low < id <= high for low, high in self.gaps)
-
-
-def outstanding(client, records, ledger):
-    """Events of the round that the client has neither had nor been told of as lost, and should have."""
-    account = Account(client, records, ledger)
-    if account.since is None:
-        return [e for e in ledger.of(client) if client.wants(e) and e.state == KEPT]
-    return [
-        e
-        for e in ledger.of(client)
-        if e.id > account.since
-        and e.state != FORGOTTEN
-        and e.id not in account.got
-        and e.id > account.stranded
-        and client.wants(e)
-        and not account.covered(e.id)
-    ]
-
-
 class Judge:
     """Judges one client's round; counts what is no fault, too."""
 
@@ -213,6 +107,9 @@ class Judge:
         # late: kept by the log of a server that was not followed yet; the client was past it, so it could only be told.
         self.forgotten = {"had": 0, "told": 0, "silent": 0, "late": 0, "stranded": 0}
         self.late = set()
+        self.account = Account(client, records, ledger)
+        self.had = set()  # ids, as far as the walk has come
+        self.merged = self.joined = self.dropped = 0
         self._walk()
         self._account()
 
@@ -250,6 +147,7 @@ class Judge:
             self.client.last_id = 0  # a new life
         self.client.ephemeral = set()
         self.client.ephemeral_last = {}
+        self.client.ended = {}
 
     def _on_close(self, at, why):
         self.client.cursor = None
@@ -290,12 +188,114 @@ class Judge:
             self._fault(ORDER, f"relay.connected says {id}, the cursor was {self.client.opened_with}", at)
         self.client.cursor = id
 
-    def _on_event(self, at, id, type, key):
+    def _on_event(self, at, id, type, key, joined=()):
         self._try(at, self.client.passport.block())
         if id is None:
             self._ephemeral(at, key)
         else:
+            self._joined(at, id, type, key, joined)
             self._logged(at, id, type, key)
+
+    # --- flow control ---
+
+    def _joined(self, at, id, type, key, joined):
+        """Texts before that of the block's own event: neighbours of one topic, key and type, in their order."""
+        last = self.ledger.find(id)
+        low = self.client.cursor or 0
+        for text in joined:
+            known = self.ledger.known_as(text)
+            found = [e for e in known if low < e.id < id]
+            self.joined += 1
+            self.delivered += 1
+            if not found:
+                if known or not self.ledger.rewound:
+                    before = bool(known) and min(e.id for e in known) <= low
+                    what = f"the text of {text} {known} is joined to {key}={id}, after {low}"
+                    self._fault(DUPLICATE if before else LANE, what, at)
+                continue
+            event = found[0]
+            low = event.id
+            self.had.add(low)
+            self.undelivered.discard(low)
+            if last and (event.lane != APPENDED or last.lane != APPENDED or event.slot != last.slot):
+                what = f"the text of {event} ({event.lane}, {event.slot}) is joined to {last} ({last.slot})"
+                self._fault(LANE, what, at)
+            if event.type != type:
+                self._fault(LANE, f"the text of {event} of type {event.type} is in a block of type {type}", at)
+            self._published(at, text, type)
+
+    def _on_dropped(self, at, id, count):
+        """A count stands where the loss is: for just what is missing since the id before."""
+        self._try(at, self.client.passport.block())
+        self.dropped += count
+        low = self.client.cursor or 0
+        if id is not None:
+            self._move(at, id, "dropped")
+        if count < 1:
+            self._fault(DROPPED, f"{count} events dropped", at)
+        elif not self.client.drops:
+            if id is not None:
+                self._fault(DROPPED, f"{count} events up to {id} dropped by a policy that reads on", at)
+        elif id is None and self.client.types:
+            self._fault(DROPPED, "events without an id dropped, where a filter leaves none", at)
+        elif id is not None:
+            self._count(at, low, id, count)
+
+    def _count(self, at, low, high, count):
+        """How many are missing, at least and at most: a value that a later one replaced may have been dropped first,
+        and so may what a failover forgot, or what a gap tells besides. Of events without an id nobody knows."""
+        missing = [e for e in self.ledger.between(low, high) if e.id not in self.had and self.client.wants(e)]
+        sure = [e for e in missing if not self._may_be_left_out(e)]
+        open_ended = not self.client.types or self.ledger.rewound
+        if count < len(sure) or (count > len(missing) and not open_ended):
+            wrong = f"{count} told as dropped behind {low} up to {high}; missing are {len(sure)} to {len(missing)}"
+            self._fault(DROPPED, f"{wrong}: {missing[:5]}", at)
+
+    def _may_be_left_out(self, event):
+        if event.state == FORGOTTEN or self.account.covered(event.id):
+            return True
+        if any(s.excuses(event, self.client) for s in self.account.snapshots):
+            return True
+        return event.lane == COALESCED and any(
+            later.id > event.id and later.lane == COALESCED and later.slot == event.slot and self.client.wants(later)
+            for later in self.ledger.of(self.client)
+        )
+
+    def _on_end(self, at, topic, id, reason):
+        self._try(at, self.client.passport.block())
+        known = self.ledger.ends.get(topic)
+        if not self.client.wants_topic(topic):
+            self._fault(STRAY, f"the end of {topic}, which was not asked for", at)
+        before = self.client.ended.get(topic)  # another one, where Redis has forgotten the first
+        if before and (before.id == id or not self.ledger.rewound):
+            self._fault(DUPLICATE, f"the end of {topic} twice on one connection", at)
+        if known != (id, reason) and not self.ledger.rewound:
+            self._fault(END, f"{topic} ended as {known}, and is told as {id}, {reason}", at)
+        if self.client.cursor is None or id > self.client.cursor:
+            self._fault(END, f"the end of {topic}, {id}, is told after {self.client.cursor}", at)
+        self.client.ended[topic] = End(id, reason)
+
+    def _on_over(self, at):
+        """204: only for who asked, where all has ended, and there is nothing more to tell."""
+        ends = [self.ledger.ends.get(name) for name in self.client.names]
+        cursor = self.client.opened_with
+        if not self.client.finite:
+            self._fault(END, "204 without finite=1", at)
+        elif not self.ledger.rewound and None in ends:
+            self._fault(END, f"204, and not all has ended: {ends}", at)
+        elif not self.ledger.rewound and (cursor is not None or self.client.whole or self.client.snapshot):
+            left = [e for e in self.ledger.of(self.client) if e.id > (cursor or 0) and self.client.wants(e)]
+            left = [e for e in left if e.state == KEPT]
+            if left:
+                self._fault(END, f"204 for {cursor}, and there is more to tell: {left[:3]}", at)
+
+    def _on_enough(self, at):
+        pass
+
+    def _on_broken(self, at, text):
+        self._fault(ORDER, text, at)
+
+    # --- events ---
 
     def _ephemeral(self, at, key):
         """At most once on a connection, in the order of publishing (keys are topic#number)."""
@@ -310,6 +310,7 @@ class Judge:
 
     def _logged(self, at, id, type, key):
         self.delivered += 1
+        self.had.add(id)
         self._move(at, id, "event")
         if id <= self.client.last_id:
             event = self.ledger.find(id)
@@ -326,7 +327,15 @@ class Judge:
             self._fault(STRAY, f"event {id} ({key}) was never given to anybody as far as the logs know", at)
         elif event.key != key or event.type != type:
             self._fault(STRAY, f"event {id} is {key} of type {type}, in the log {event.key} of {event.type}", at)
+        if event is not None and not self.ledger.rewound:
+            self._behind_the_end(at, event)
         self._published(at, key, type)
+
+    def _behind_the_end(self, at, event):
+        for topic in event.topics:
+            end = self.client.ended.get(topic) or self.ledger.ends.get(topic)
+            if end and event.id > (-1 if topic in self.client.ended else end.id):
+                self._fault(END, f"{event} on {topic}, which has ended: {end}", at)
 
     def _published(self, at, key, type, ephemeral=False):
         if self.ledger.publishes is None:
@@ -393,7 +402,7 @@ class Judge:
     # --- as a whole ---
 
     def _account(self):
-        account = Account(self.client, self.records, self.ledger)
+        account = self.account
         self.client.since, self.client.fresh = account.since, account.fresh
         if account.since is None:
             return
@@ -405,24 +414,23 @@ class Judge:
                 self.forgotten["had" if had else "told" if told else "silent"] += 1
             elif had:
                 continue
+            elif account.excused(event):
+                self.merged += not account.dropped(event.id)
             elif not told and event.id <= account.stranded:
                 self.forgotten["stranded"] += 1
             elif not told:
-                self._hole(event, account)
+                self._hole(event)
             elif event.id in self.late:
                 self.forgotten["late"] += 1
             elif event.state == KEPT:
-                self._fault(
-                    FALSE_GAP,
-                    f"{event} is in the log, but was told as lost",
-                    next(
-                        i
-                        for i, r in enumerate(self.records)
-                        if r[0] == "gap" and (-1 if r[2] is None else r[2]) < event.id <= r[3]
-                    ),
-                )
+                self._fault(FALSE_GAP, f"{event} is in the log, but was told as lost", self._gap_over(event.id))
 
-    def _hole(self, event, account):
+    def _gap_over(self, id):
+        """Where in the transcript."""
+        found = [i for i, r in enumerate(self.records) if r[0] == "gap"]
+        return next(i for i in found if (self.records[i][2] or -1) < id <= self.records[i][3])
+
+    def _hole(self, event):
         later = [i for i, r in enumerate(self.records) if r[0] == "event" and (r[1] or 0) > event.id]
         at = later[0] if later else max(0, len(self.records) - 1)
         what = f"{event} on {','.join(event.topics)} is missing and no gap covers it"
@@ -465,8 +473,13 @@ def show(record):
         "position": ("id",),
         "open": ("last-event-id", "with"),
         "connected": ("id",),
-        "event": ("id", "type", "key"),
+        "event": ("id", "type", "key", "behind"),
         "gap": ("id", "from", "to", "reason"),
+        "dropped": ("id", "count"),
+        "end": ("topic", "id", "reason"),
+        "over": (),
+        "enough": (),
+        "broken": ("what",),
         "close": ("why",),
         "right": ("tokens",),
         "expiring": ("in",),

@@ -103,7 +103,7 @@ async def _promoted(round, new):
             return False
 
     try:
-        await until(done, "the Sentinels to promote the replica", 40)
+        await until(done, "the Sentinels to promote the replica", 90)
     finally:
         await world.sentinel_patience(PATIENT_MS)
     world.primary = new

@@ -5,13 +5,16 @@ from collections import Counter
 
 import faults
 from access import ACCESS, LEAK, TWO_STREAMS
-from checker import DUPLICATE, FALSE_GAP, HOLE
+from checker import DROPPED, DUPLICATE, END, FALSE_GAP, HOLE, LANE
 
 COLUMNS = [
     ("rounds", "times"), ("delivered", "delivered"), (HOLE, "holes"), (DUPLICATE, "twice"), (FALSE_GAP, "false gaps"),
     ("other", "other"), ("gaps", "gaps told"), ("lost", "lost"), ("forgotten", "forgotten"), ("told", "told/late/silent/stranded"),
     ("recovery", "caught up s"), ("silence", "silence s"),
 ]  # fmt: skip
+
+
+OTHER = ("order", "stray", "log", "stuck", "process", LANE, DROPPED, END, LEAK, ACCESS, TWO_STREAMS)
 
 
 def print_table(table):
@@ -21,7 +24,7 @@ def print_table(table):
         row = [kind]
         for name, _ in COLUMNS:
             if name == "other":
-                row.append(str(sum(count[k] for k in ("order", "stray", "log", "stuck", "process", LEAK, ACCESS, TWO_STREAMS))))
+                row.append(str(sum(count[k] for k in OTHER)))
             elif name == "told":
                 row.append(f"{count['forgotten-told']}/{count['forgotten-late']}/{count['forgotten-silent']}/{count['forgotten-stranded']}")
             elif name in ("recovery", "silence"):
@@ -50,6 +53,17 @@ def print_auth_table(table):
         rows.append([kind, *(f"{v:.1f}" if isinstance(v, float) else str(v) for v in values)])
     if kinds:
         print_rows(rows)
+
+
+FLOW_COLUMNS = ("clients", "delivered", "merged", "joined", "dropped", "gaps", "ends", "204")
+
+
+def print_flow_table(table):
+    """By kind of client."""
+    rows = [["client", *FLOW_COLUMNS]]
+    for kind in sorted(table):
+        rows.append([kind, *(str(table[kind][name]) for name in FLOW_COLUMNS)])
+    print_rows(rows)
 
 
 def print_rows(rows):

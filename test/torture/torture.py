@@ -21,23 +21,44 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.append(str(Path(__file__).resolve().parents[1] / "integration"))
 
 import faults  # noqa: E402
-from audience import MARKER, PAIRS, SINGLE, TOPICS, make_streams  # noqa: E402
+from audience import LANED, MARKER, PAIRS, RULED, SINGLE, TOPICS, make_streams  # noqa: E402
 from access import TWO_STREAMS  # noqa: E402
 from checker import FORGOTTEN, LOST, Event, Judge, Ledger, Violation  # noqa: E402
 from checker import judge_log, outstanding, show  # noqa: E402
+from finite import Jobs, end_key
+from ledger import Publish
 from logins import GROUPS, Logins  # noqa: E402
-from publishers import Publishers, fields  # noqa: E402
-from report import merge, print_auth_table, print_table  # noqa: E402
+from publishers import Draft, Publishers  # noqa: E402
+from report import merge, print_auth_table, print_flow_table, print_table  # noqa: E402
 from wire import Redis, RedisError, data_of, key_of  # noqa: E402
 from world import PREFIX, World, knows_sentinel, pairs, until  # noqa: E402
 
-SETTLE_S = 30
+LONG_S = 6  # then it is told who was the last to settle
 PATIENCE_S = 3  # how long a stream may go on, when all else has settled, that should have ended
 MAX_BAD_ROUNDS = 3
 MAX_EVENTS = 200
 
 class Stuck(Exception):
     pass
+
+
+def event_of(id, topics, values):
+    """Of an entry of a log."""
+    match = json.loads(values["match"]) if "match" in values else None
+    key = key_of(values["data"].encode()) if values["data"] else end_key(id)
+    lane, slot = ruled(topics, values.get("priority")), values.get("key")
+    return Event(id, key, topics, values.get("event"), match=match, lane=lane, slot=slot)
+
+
+def known_event(id, key, known):
+    """Of what was published."""
+    lane = ruled(known.topics, known.lane)
+    return Event(id, key, known.topics, known.type, match=known.match, lane=lane, slot=known.slot)
+
+
+def ruled(topics, lane):
+    """An event's priority: its publisher's, or that of the relays' rules."""
+    return lane or (RULED.get(topics[0]) if len(topics) == 1 else None)
 
 
 # --- one round ---
@@ -59,8 +80,15 @@ class Round:
         self.notes = []
         self.violations = []
         self.base = run.base
+        self.jobs = Jobs(run, number, run.options.finite)
+        self.topics = TOPICS + self.jobs.topics
+        self.streams = run.streams + self.jobs.streams
+        run.topics += self.jobs.topics
+        for client in (s.judged for s in self.streams if s.judged.snapshot):
+            client.snapshot = 2 * sum(client.wants_topic(t) for t in run.topics)
         self.started = time.time()
         self.caught_up = None
+        self.last = None  # who was waited for, after a long while
 
     def note(self, text):
         self.notes.append(text)
@@ -74,21 +102,27 @@ class Round:
     # --- the logs ---
 
     def _dump_commands(self):
-        return [("XRANGE", f"{PREFIX}:log:{t}", f"({self.base}-0", "+") for t in TOPICS]
+        return [("XRANGE", f"{PREFIX}:log:{t}", f"({self.base}-0", "+") for t in self.topics]
 
     def _take_dump(self, answers):
         found = {}
-        for topic, entries in zip(TOPICS, answers):
+        for topic, entries in zip(self.topics, answers):
             if isinstance(entries, RedisError):
                 raise entries
             for entry, flat in entries:
                 values = pairs(flat)
                 id = int(entry.split("-")[0])
                 topics = found[id].topics + (topic,) if id in found else (topic,)
-                match = json.loads(values["match"]) if "match" in values else None
-                found[id] = Event(id, key_of(values["data"].encode()), topics, values.get("event"), match=match)
+                found[id] = event_of(id, topics, values)
+        for event in found.values():
+            self._take_end(event.key, event.topics)
         self.known.update(found)
         return found
+
+    def _take_end(self, key, topics):
+        """An end without data is published by whoever ended the topic."""
+        if key.startswith("end#e"):
+            self.run.publishers.published.setdefault(key, Publish(topics, "end"))
 
     async def archive(self, port=None):
         """Remembers what the logs hold now; returns it."""
@@ -98,14 +132,15 @@ class Round:
     async def archive_and(self, r, *commands):
         """The same, and @commands in the same atomic step."""
         answers = await r.many([("MULTI",), *self._dump_commands(), *commands, ("EXEC",)])
-        self._take_dump(answers[-1][: len(TOPICS)])
+        self._take_dump(answers[-1][: len(self.topics)])
 
     async def publish_at_once(self, r, topic, count, size, atomic=False, type=None):
         publishers = self.run.publishers
-        keys = [publishers.new_key((topic,), "b", type) for _ in range(count)]
-        commands = [
-            ("FCALL", "sse_publish", 1, PREFIX, *fields((topic,), type, data_of(k, size))) for k in keys
-        ]
+        drafts = [Draft((topic,), type) for _ in range(count)]
+        keys = [publishers.take(draft, "b") for draft in drafts]
+        for draft in drafts:
+            draft.data = data_of(draft.key, size)
+        commands = [("FCALL", "sse_publish", 1, PREFIX, *draft.fields()) for draft in drafts]
         if atomic:
             answers = (await r.many([("MULTI",), *commands, ("EXEC",)]))[-1]
         else:
@@ -124,12 +159,13 @@ class Round:
         run = self.run
         if prepare:
             await prepare(self)
+        self.jobs.start()
         run.publishers.running.set()
         await self.sleep(0.3, 0.8)
         await inject(self)
         ended = time.monotonic()
         await self.sleep(0.2, 0.8)
-        for stream in run.streams:
+        for stream in self.streams:
             stream.hurry = True
             stream.read_on()
         try:
@@ -137,37 +173,42 @@ class Round:
         except (Stuck, TimeoutError) as error:
             self.violations.append(Violation("stuck", "round", str(error)))
         self.recovery = time.monotonic() - ended
+        self.jobs.stop()
         await self._judge()
         for stream in run.streams:
             stream.hurry = False
 
     async def _settle(self, ended):
         """Until every client has had, or been told of, all that it is owed."""
-        deadline = ended + SETTLE_S
+        deadline = ended + self.run.options.settle
         publishers = self.run.publishers
         await publishers.pause()
         await self._settle_logins()
+        await until(self._inbox_empty, "the inbox to be emptied", max(1, deadline - time.monotonic()))
+        self.violations += await self.jobs.finish(deadline - time.monotonic(), bool(self.loss and self.loss.reset))
         await until(self._inbox_empty, "the inbox to be emptied", max(1, deadline - time.monotonic()))
         # Without a marker, a lost tail must be found by the relays alone.
         if self.rng.random() < 0.5:
             self.note("quiet")
         else:
             await self._mark(deadline)
-        late = list(self.run.streams)
+        late = list(self.streams)
         late_for_marks = None
         while True:
             ledger = await self._ledger()
             late = [s for s in late if self._is_late(s, ledger)]
             if not late:
-                late = [s for s in self.run.streams if self._is_late(s, ledger)]
+                late = [s for s in self.streams if self._is_late(s, ledger)]
                 if not late and not self._is_left_open():
                     return
+            if late and time.monotonic() > ended + LONG_S:
+                self.last = late[0]
             if time.monotonic() > deadline:
                 raise Stuck(self._describe(late, ledger))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
 
     def _is_late(self, stream, ledger):
-        return not stream.live or outstanding(stream.judged, stream.records, ledger)
+        return not stream.settled or outstanding(stream.judged, stream.records, ledger)
 
     def _is_left_open(self):
         """Whether there are streams that should have ended, and may be about to."""
@@ -192,13 +233,13 @@ class Round:
             self.run.logins.law.forget(since, time.time())
 
     def _describe(self, late, ledger):
-        lines = [f"{len(late)} of {len(self.run.streams)} clients have not caught up after {SETTLE_S} s"]
+        lines = [f"{len(late)} of {len(self.streams)} clients have not caught up in time"]
         for stream in late[:5]:
             owed = outstanding(stream.judged, stream.records, ledger)
             last = show(stream.records[-1]) if stream.records else "nothing in this round"
             lines.append(
-                f"{stream.judged.name} ({stream.query}): {'live' if stream.live else 'not live'}, waits for {len(owed)} "
-                f"events, first {owed[:1]}; its last record: {last}"
+                f"{stream.judged.name} ({stream.query}): {'settled' if stream.settled else 'not settled'}, waits for "
+                f"{len(owed)} events, first {owed[:1]}; its last record: {last}"
             )
         return "\n      ".join(lines)
 
@@ -232,14 +273,16 @@ class Round:
         events = dict(self.known)
         for key, (outcome, id, topics) in publishers.outcomes.items():
             if id and id not in events:
-                known = publishers.published[key]
-                events[id] = Event(id, key, topics, known.type, match=known.match)
-        for stream in self.run.streams:
+                events[id] = known_event(id, key, publishers.published[key])
+        for stream in self.streams:
+            for record in stream.records:
+                if record[0] == "end":
+                    self._take_end(end_key(record[2]), (record[1],))
             for record in stream.records:
                 if record[0] == "event" and record[1] and record[1] > self.base and record[1] not in events:
                     known = publishers.published.get(record[3])
                     if known:
-                        events[record[1]] = Event(record[1], record[3], known.topics, known.type, match=known.match)
+                        events[record[1]] = known_event(record[1], record[3], known)
         self.lost = [e for e in events.values() if e.id not in self.final]
         if not self.loss:
             # Nothing may be missing. What is missing is told by judge_log(), and by clients that had it as strays.
@@ -255,8 +298,9 @@ class Round:
             rewound=bool(self.loss and self.loss.reset) or self.run.rewound,
             forked=bool(self.loss and self.loss.state == FORGOTTEN),
             publishes=publishers.published,
-            older=self.run.ledger,
+            older=self.run.history,
             law=self.run.logins and self.run.logins.law,
+            ends={**self.run.ends, **self.jobs.ends},
         )
 
     def _reset(self, events):
@@ -287,10 +331,11 @@ class Round:
             self.violations += [v for v in found if v not in tolerated]
             run.logins.count_into(table)
         bad = []
-        for stream in run.streams:
+        for stream in self.streams:
             judge = Judge(stream.judged, stream.records, ledger)
             table["delivered"] += judge.delivered
             table["gaps"] += judge.gaps
+            run.count_flow(stream, judge)
             for what, count in judge.forgotten.items():
                 table[f"forgotten-{what}"] += count
             if judge.violations:
@@ -311,7 +356,8 @@ class Round:
             run.keep(self, bad, ledger)
         run.base = max([self.base, *(e.id for e in ledger.events)])
         run.ledger = ledger
-        ledger.older = None
+        run.ends.update(self.jobs.ends)
+        run.history.update((e.id, e) for e in ledger.events)
         publishers.forget_old()
         now = time.monotonic()
         for stream in run.streams:
@@ -334,7 +380,11 @@ class Run:
         self.losses = []
         self.rewound = False
         self.ledger = None
+        self.topics = list(TOPICS)  # of all rounds
+        self.ends = {}  # topic → End, the same
+        self.history = {}  # id → Event, of all rounds before
         self.table = {}
+        self.flow = {}
         self.bad_rounds = 0
         self.problems = []
         # Its own source of chance: the schedule of a seed is the same either way.
@@ -350,7 +400,16 @@ class Run:
             "queue.max_bytes": "256KB",
             "log.max_events": MAX_EVENTS,
             "max_lifetime": self.rng.choice(["0", "20s"]),
+            "compress": ">",
+            "flush": "300ms",
+            "lanes": ",".join(f"{topic}={lane}" for topic, lane in RULED.items()),
+            # Little, so that it shows within a round that somebody reads slowly.
+            "socket.unsent": random.Random(f"{seed}/unsent").choice(["4KB", "16KB", "64KB"]),
         }
+        # Streams that hold much, on nodes that may hold little: the slowest have to go by their policies.
+        self.little = random.Random(f"{seed}/memory").random() < 0.4
+        if self.little:
+            relay |= {"memory.events": "1MB", "queue.max_events": 2000, "queue.max_bytes": "8MB"}
         mixed = random.Random(f"{seed}/auth").random() < 0.5
         with_auth = bool(with_auth) or {"on": True, "off": False, "mix": mixed}[options.auth]
         self.logins = Logins(self.dir, seed) if with_auth else None
@@ -358,10 +417,12 @@ class Run:
         self.match_rng = random.Random(f"{seed}/match")
         key = self.logins and self.logins.keys[1]
         self.publishers = Publishers(
-            self.world, SINGLE + PAIRS, PAIRS, f"{seed}/publishers", options.rate, self._choose_match, key
+            self.world, SINGLE + PAIRS, PAIRS, LANED, f"{seed}/publishers", options.rate, self._choose_match, key
         )
+        self.publishers.large = 0.25 if self.little else 0.03
         visas = list(self.logins.issue_visas(options.clients)) if with_auth else [None] * options.clients
-        self.streams = make_streams(options.clients, self.world, random.Random(f"{seed}/clients"), visas)
+        chance = random.Random(f"{seed}/clients"), random.Random(f"{seed}/flow")
+        self.streams = make_streams(options.clients, self.world, chance[0], visas, chance[1])
 
     def _auth_options(self):
         return self.logins.options() if self.logins else {}
@@ -412,9 +473,15 @@ class Run:
                 stream.stop()
             self.problems += await self.world.stop()
             self.problems += self.logins.spilled() if self.logins else []
+        if self.little:
+            print(f"seed {self.seed}: nodes had too much in memory {self.times_full()} times", flush=True)
         if self.ok:
             shutil.rmtree(self.dir)
         return self.ok
+
+    def times_full(self):
+        logs = [(relay.dir / "log").read_text(errors="replace") for relay in self.world.relays]
+        return sum(text.count("events take more memory than memory.events") for text in logs)
 
     @property
     def ok(self):
@@ -435,9 +502,19 @@ class Run:
             verdict = ", ".join(f"{k} {n}" for k, n in Counter(v.kind for v in round.violations).items()) or "ok"
             print(
                 f"seed {self.seed} round {number} {kind} {' '.join(round.notes)}: {verdict}; {len(self.ledger.events)} events, "
-                f"caught up {round.recovery:.1f} s, {spent:.1f} s in all",
+                f"caught up {round.recovery:.1f} s, {spent:.1f} s in all"
+                + (f", at last {round.last.kind} {round.last.query}" if round.last else ""),
                 flush=True,
             )
+
+    def count_flow(self, stream, judge):
+        """By the kind of client: how often there was one in a round, and what it had."""
+        count = self.flow.setdefault(stream.kind, Counter())
+        count["clients"] += 1
+        for name in ("delivered", "merged", "joined", "dropped", "gaps"):
+            count[name] += getattr(judge, name)
+        count["ends"] += sum(r[0] == "end" for r in stream.records)
+        count["204"] += sum(r[0] == "over" for r in stream.records)
 
     async def _all_live(self):
         return all(s.live for s in self.streams)
@@ -489,6 +566,8 @@ def main():
     parser.add_argument("--seed", default=None, help="a number; a random one if not given")
     parser.add_argument("--seeds", default="", help="several, separated by commas; or: regression")
     parser.add_argument("--clients", type=int, default=200)
+    parser.add_argument("--finite", type=int, default=6, help="topics of each round that end in it")
+    parser.add_argument("--settle", type=float, default=30, help="seconds after which a round is stuck")
     parser.add_argument("--rate", type=float, default=1.0, help="1: about 100 events a second")
     parser.add_argument("--faults", type=lambda t: t.split(","), help="only these kinds: " + ", ".join(faults.FAULTS))
     parser.add_argument("--sentinel", choices=["auto", "yes", "no"], default="auto", help="relays use redis+sentinel://")
@@ -506,11 +585,12 @@ def main():
         seeds = [(seed, options.faults) for seed in options.seeds.split(",")]
     else:
         seeds = [(options.seed or str(random.SystemRandom().randrange(1, 10**6)), options.faults)]
-    total, failed = {}, []
+    total, flow, failed = {}, {}, []
     for seed, options.faults in seeds:
         run = Run(seed, options)
         how = "Sentinel" if run.world.use_sentinel else "forwarders"
         how += ", tokens" if run.logins else ""
+        how += ", little memory" if run.little else ""
         print(f"seed {seed}: {options.seconds:g} s, {len(run.streams)} clients, {how}, logs in {run.dir}", flush=True)
         if not asyncio.run(run.go()):
             failed.append(seed)
@@ -518,7 +598,9 @@ def main():
                 print(f"seed {seed}: {problem}", flush=True)
             print(f"seed {seed}: FAILED, kept {run.dir}", flush=True)
         merge(total, run.table)
+        merge(flow, run.flow)
     print_table(total)
+    print_flow_table(flow)
     print_auth_table(total)
     if failed:
         print(f"FAILED: seeds {','.join(failed)}")

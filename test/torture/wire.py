@@ -4,8 +4,10 @@
 import asyncio
 import json
 import random
+import re
 import socket
 import time
+import zlib
 
 from http_body import Body
 
@@ -117,11 +119,12 @@ class Connection(asyncio.Protocol):
         self._head = True
         self._over = False
         self._body = None
+        self._inflate = None  # where the stream is compressed
 
     def adopt(self, other):
         """Goes on reading where @other has stopped; that has nothing to do with the connection any more."""
         self.transport, self._buffer, self._head = other.transport, other._buffer, other._head
-        self._over, self._body = other._over, other._body
+        self._over, self._body, self._inflate = other._over, other._body, other._inflate
         self.transport.set_protocol(self)
 
     def connection_lost(self, exc):
@@ -142,7 +145,8 @@ class Connection(asyncio.Protocol):
             if chunk is None:
                 return
             self._buffer = b""
-        self._buffer += self._body.feed(chunk)
+        plain = self._body.feed(chunk)
+        self._buffer += self._inflate.decompress(plain) if self._inflate else plain
         blocks = self._buffer.split(b"\n\n")
         self._buffer = blocks.pop()
         if blocks:
@@ -150,6 +154,8 @@ class Connection(asyncio.Protocol):
             for block in blocks:
                 self._take(block)
         if self._body.ended:
+            if self._inflate and not self._inflate.eof:
+                self.record("broken", "a clean end, and no whole gzip stream")
             self.end("complete")
             self.transport.close()
 
@@ -159,6 +165,9 @@ class Connection(asyncio.Protocol):
             return None
         if not head.startswith(b"HTTP/1.1 200 "):  # a full node, a proxy without nodes: it comes again
             status = int(head.split(None, 2)[1])
+            if status == 204:
+                self.record("over")
+                self.over()
             if status in (401, 403):
                 self.record("refused", status, time.time())
                 self.refused()
@@ -167,7 +176,10 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
             return None
         lines = head.lower().split(b"\r\n")
-        self._body = Body(dict(l.decode("latin-1").split(": ", 1) for l in lines[1:]))
+        headers = dict(l.decode("latin-1").split(": ", 1) for l in lines[1:])
+        self._body = Body(headers)
+        if headers.get("content-encoding") == "gzip":
+            self._inflate = zlib.decompressobj(31)
         self._head = False
         return rest
 
@@ -189,9 +201,10 @@ class Connection(asyncio.Protocol):
             if id is not None:
                 self.record("position", id)
         elif type is None or not type.startswith("relay."):
-            key = key_of(data)
-            self.record("event", id, type, key)
-            self.event(key)
+            *joined, key = keys_of(data) if data or type != "end" else [f"end#e{id}"]
+            self.record("event", id, type, key, *([tuple(joined)] if joined else []))
+            for text in (*joined, key):
+                self.event(text)
         else:
             self._control(id, type, json.loads(data))
 
@@ -202,6 +215,11 @@ class Connection(asyncio.Protocol):
         elif type == "relay.gap":
             low = None if data["from"] is None else int(data["from"])
             self.record("gap", id, low, int(data["to"]), data["reason"])
+        elif type == "relay.dropped":
+            self.record("dropped", id, data["count"])
+        elif type == "relay.end":
+            self.record("end", data["topic"], int(data["id"]), data["reason"])
+            self.told_end(data["topic"])
         elif type == "relay.expiring":
             self.record("expiring", data["in"])
             self.expiring()
@@ -223,6 +241,12 @@ class Connection(asyncio.Protocol):
     def refused(self):
         pass
 
+    def over(self):
+        pass
+
+    def told_end(self, topic):
+        pass
+
     def event(self, key):
         pass
 
@@ -236,10 +260,21 @@ class Connection(asyncio.Protocol):
         pass
 
 
+class Wishes:
+    """How a client reads. @pace: bytes a second, where it is slow all the time; @anew: how often, when it leaves, it
+    comes back without a cursor."""
+
+    def __init__(self, gzip=False, pace=0, anew=0.15):
+        self.gzip, self.pace, self.anew = gzip, pace, anew
+
+    def headers(self):
+        return "Accept-Encoding: gzip\r\n" if self.gzip else ""
+
+
 class Stream(Connection):
     """One client over its whole life. It keeps `records`, the transcript of the round, in the form of checker.py."""
 
-    def __init__(self, judged, query, targets, rng, slow=False, roving=False, visa=None):
+    def __init__(self, judged, query, targets, rng, slow=False, roving=False, visa=None, wishes=None):
         self.judged = judged  # checker.Client
         self.query = query
         self.targets = targets  # ports; the first is tried first
@@ -247,6 +282,10 @@ class Stream(Connection):
         self.slow = slow
         self.roving = roving
         self.visa = visa  # logins.Visa: how it may read; None: nobody asks
+        wishes = wishes or Wishes()
+        self.headers = wishes.headers()
+        self.pace = wishes.pace
+        self.anew = wishes.anew
         self.records = []
         self.cursor = None
         self.retry = 0.2
@@ -258,6 +297,11 @@ class Stream(Connection):
         self.last_delivery = time.monotonic()
         self.silence = 0.0
         self._closed = None
+
+    @property
+    def settled(self):
+        """Whether it is where it should be when nothing more happens."""
+        return self.live
 
     # --- its life ---
 
@@ -285,7 +329,7 @@ class Stream(Connection):
         if self.transport and self.live and not self.hurry:
             if self.visa and self.visa.leave_ghost(self):
                 return
-            if self.rng.random() < 0.15:
+            if self.rng.random() < self.anew:
                 self.cursor = None
             self.end("left")
             self.transport.abort()
@@ -299,7 +343,7 @@ class Stream(Connection):
     def connection_made(self, transport):
         self.reset(transport)
         self.live = False
-        extra = "" if self.cursor is None else f"Last-Event-ID: {self.cursor}\r\n"
+        extra = self.headers + ("" if self.cursor is None else f"Last-Event-ID: {self.cursor}\r\n")
         query = self.query
         if self.visa:
             credential, more, headers = self.visa.show(self.cursor)
@@ -324,9 +368,16 @@ class Stream(Connection):
 
     def data_received(self, chunk):
         super().data_received(chunk)
-        if self.slow and not self._over and not self.hurry and self.rng.random() < 0.05:
-            self.transport.pause_reading()
-            asyncio.get_running_loop().call_later(self.rng.uniform(0.2, 4), self.read_on)
+        if not self.slow or self._over or self.hurry or self.transport.is_closing():
+            return
+        if self.pace:
+            self._rest(len(chunk) / self.pace)
+        elif self.rng.random() < 0.05:
+            self._rest(self.rng.uniform(0.2, 4))
+
+    def _rest(self, seconds):
+        self.transport.pause_reading()
+        asyncio.get_running_loop().call_later(seconds, self.read_on)
 
     def read_on(self):
         if self.transport and not self.transport.is_closing():
@@ -376,12 +427,57 @@ async def connect(port, protocol, slow=False):
     return True
 
 
+# A piece of data is its key, the length of its padding, and that. A text that may be joined to others (its key's door
+# is a capital letter) has line ends of all kinds, also where it begins and ends: a CR and a LF of two stay two.
+PIECE = re.compile(r"(\n?)(\S+#[A-Za-z]\d+) (\d+) ")
+
+
 def data_of(key, size):
-    """The data of an event: its key, and padding whose length it tells."""
-    pad = "x" * max(0, size - len(key) - 8)
-    return f"{key} {len(pad)} {pad}"
+    """The data of an event: its key, and padding whose length it tells, line ends counted as one."""
+    lead, pad = frame_of(key, max(0, size - len(key) - 8))
+    return f"{lead}{key} {len(normalized(pad))} {pad}"
+
+
+def frame_of(key, size):
+    """(what is before the key, the padding)"""
+    door, number = key.partition("#")[2][0], int(key.partition("#")[2][1:])
+    if not door.isupper():
+        return "", "x" * size
+    ends = ("", "\r", "\n", "\r\n", "x\n\ny", "\r\r")
+    pad = "y" * (size // 2) + ends[number % 6] + "z" * (size - size // 2) + ends[number % 5]
+    return "\n" if number % 3 == 0 else "", pad
+
+
+def normalized(text):
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def keys_of(data):
+    """The keys of all texts that a client got as one, or of the one. What is not just what was published is damaged."""
+    text, at, keys = normalized(data.decode()), 0, []
+    while at < len(text) or not keys:
+        piece = PIECE.match(text, at)
+        if not piece:
+            return [*keys, f"{text[at : at + 40]!r}?damaged#r1"]
+        lead, key, length = piece[1], piece[2], int(piece[3])
+        end = piece.end() + length
+        if end > len(text) or not is_piece(lead, key, text[piece.end() : end]):
+            return [*keys, f"{key}?damaged#r1"]
+        keys.append(key)
+        at = end
+    return keys
+
+
+def is_piece(lead, key, pad):
+    """Whether this is what data_of() makes of some size."""
+    letters = sum(pad.count(c) for c in "xyz")
+    if not key.partition("#")[2][0].isupper():
+        return not lead and letters == len(pad)
+    # Some of its line ends have letters between them.
+    possible = [frame_of(key, size) for size in range(max(0, letters - 4), letters + 1)]
+    return (lead, pad) in [(first, normalized(rest)) for first, rest in possible]
 
 
 def key_of(data):
-    key, size, pad = data.decode().split(" ", 2)
-    return key if int(size) == len(pad) else f"{key}?damaged#r-1"
+    keys = keys_of(data)
+    return keys[0] if len(keys) == 1 else f"{keys}?damaged#r1"
