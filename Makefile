@@ -310,7 +310,7 @@ bench: deps-bench ## measure this machine: build/bench/report.md (BENCH_ARGS='--
 # Flow control on real sockets (docs/performance.md, 11). SCALE=10: a tenth of the streams and events.
 SCALE ?= 1
 .PHONY: bench-slow bench-llm
-bench-slow: ## 1,000 stalled, 1,000 slow and 1,000 healthy streams, about an hour [SCALE=10]
+bench-slow: ## 1,000 stalled, 1,000 slow and 1,000 healthy streams, about two hours [SCALE=10]
 	@+$(MAKE) --no-print-directory bench BENCH_ARGS='--runs 3 --seconds 60 --scale $(SCALE) --out build/bench-slow slow-readers'
 bench-llm: ## 500 streams of tokens, each reloaded once, 5 minutes [SCALE=10]
 	@+$(MAKE) --no-print-directory bench BENCH_ARGS='--runs 5 --seconds 20 --scale $(SCALE) --out build/bench-llm llm'
