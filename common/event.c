@@ -214,6 +214,13 @@ struct event *event_new_frame(uint64_t id, struct slice frame)
     return ev;
 }
 
+struct event *event_new_end_frame(enum topic_end end, struct slice frame)
+{
+    struct event *ev = event_new_frame(0, frame);
+    ev->end = end;
+    return ev;
+}
+
 /* It stays an event without an id: where it came from, nobody could find it by this one. */
 struct event *event_new_with_id(const struct event *ev, uint64_t id)
 {

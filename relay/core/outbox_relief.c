@@ -51,15 +51,16 @@ static uint32_t first_to_go(const struct outbox *o)
     return first_free(o);
 }
 
-/* Behind the last block that tells an id and is no event, and the last event that ends a topic:
- * what comes before those is below what the client will have been told. */
+/* Behind the last block that tells an id and is no event, and the last that ends a topic, or tells
+ * of that: what comes before those is below what the client will have been told, or before an end
+ * that it must not come behind. */
 static uint32_t retreat_start(const struct outbox *o)
 {
     uint32_t first = first_to_go(o), i = o->queue.ring.count;
     uint64_t id;
     for (; i > first; i--) {
         const struct event *ev = frame_queue_at(&o->queue, i - 1);
-        if (!outbox_may_go(ev) && (!outbox_is_own(ev) || outbox_untold_id(ev, &id)))
+        if (!outbox_may_go(ev) && (event_end(ev) != END_NONE || outbox_untold_id(ev, &id)))
             break;
     }
     return i;

@@ -79,13 +79,15 @@ void stream_blocks_put_expiring(struct stream *s, uint64_t left_ms)
 
 void stream_blocks_put_end(struct stream *s, const struct note_end *end)
 {
-    struct buf json = {0};
+    struct buf json = {0}, frame = {0};
     buf_puts(&json, "{\"topic\":");
     json_put_string(&json, slice_of(end->topic));
     buf_printf(&json, ",\"id\":\"%llu\",\"reason\":\"%s\"}", (unsigned long long)end->id,
                topic_end_name(end->reason));
-    put_control(s, "end", &json);
+    sse_put_control(&frame, 0, s->shared->config->control_prefix, "end", buf_slice(&json));
+    client_put_control(&s->client, event_new_end_frame(end->reason, buf_slice(&frame)));
     buf_reset(&json);
+    buf_reset(&frame);
 }
 
 void stream_blocks_put_shutdown(struct stream *s, const char *reason)

@@ -122,6 +122,21 @@ START_TEST(test_what_stands_before_a_block_with_an_id_stays_and_pins_nothing)
 }
 END_TEST
 
+/* A page has told of the end of a topic whose last event the filter left out: what it brought
+ * before that comes before it, once. */
+START_TEST(test_what_stands_before_the_end_of_a_topic_is_told_stays)
+{
+    start(SLOW_BLOCK, 2);
+    client_put_control(&client, event_new_end_frame(END_DONE, SLICE_LIT("event: relay.end\n\n")));
+    push(8);
+    ck_assert_int_eq(relieve(T0 + 9, 1), CLIENT_BEHIND);
+    ck_assert_uint_eq(client.cursor, 7);
+    ck_assert_int_eq(relieve(T0 + 9, 0), CLIENT_SKIPPED);
+    expect_sent("id: 1\ndata: 1\n\nid: 2\ndata: 2\n\nevent: relay.end\n\n");
+    stop();
+}
+END_TEST
+
 START_TEST(test_what_ends_a_topic_stays)
 {
     static const enum slow_policy policies[] = {SLOW_BLOCK, SLOW_DROP_OLDEST, SLOW_DROP_NEWEST};
@@ -251,6 +266,7 @@ int main(void)
     tcase_add_test(tests, test_block_goes_back_to_the_log);
     tcase_add_test(tests, test_block_tells_what_no_log_has);
     tcase_add_test(tests, test_what_stands_before_a_block_with_an_id_stays_and_pins_nothing);
+    tcase_add_test(tests, test_what_stands_before_the_end_of_a_topic_is_told_stays);
     tcase_add_test(tests, test_what_ends_a_topic_stays);
     tcase_add_test(tests, test_drop_oldest_drops_what_is_older);
     tcase_add_test(tests, test_drop_newest_drops_the_later_half);
