@@ -102,6 +102,8 @@ void flow_request_merge(struct flow_request *f, const struct flow_request *other
         f->slow = other->slow;
         f->has_slow = other->has_slow;
     }
-    if (!f->has_control)
+    if (!f->has_control) {
         f->no_controls = other->no_controls;
+        f->has_control = other->has_control;
+    }
 }

@@ -11,7 +11,7 @@ struct flow_request {
     uint32_t buffer;           /* events; 0: queue.max_events */
     enum slow_policy slow : 8; /* where it asks for one: */
     bool has_slow;
-    bool has_control, no_controls; /* as with control_events=off */
+    bool has_control, no_controls; /* off, or on; neither: control_events */
 };
 
 /* @name: one of the four. @config: what a client may ask for; NULL: whoever runs the relay asks.

@@ -120,7 +120,8 @@ const struct subscription_request *subscription_request(const struct subscriptio
 enum config_control subscription_control(const struct subscription *s,
                                          enum config_control configured)
 {
-    return s->request.flow.no_controls ? CONTROL_OFF : configured;
+    const struct flow_request *flow = &s->request.flow;
+    return flow->no_controls ? CONTROL_OFF : flow->has_control ? CONTROL_ON : configured;
 }
 
 struct slice subscription_ns(const struct subscription *s)

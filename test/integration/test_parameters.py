@@ -380,6 +380,19 @@ def test_a_route_has_its_own_and_the_client_wins(routed, sse_connect, doors):
     assert untold.wait_for(1).data == ["x"] and not untold.controls
 
 
+@pytest.mark.parametrize("option", ["off", "id"])
+def test_control_events_are_for_who_asks(routed, sse_connect, doors, option):
+    """By the client or by the route; who asks for nothing has what the option says."""
+    relay = routed({**ROUTE, "control": "on"}, {**ROUTE, "path": "/plain"}, control_events=option)
+    told = [sse_connect(relay, path="/mine"), sse_connect(relay, path="/plain", params={"control": "on"})]
+    untold = [sse_connect(relay, path="/plain", wait=False), sse_connect(relay, path="/mine", params={"control": "off"}, wait=False)]
+    wait_until(lambda: relay.metric("sse_relay_clients", state="live") == 4, "four streams")
+    doors.fcall("board.a", "x", ns="t1")
+    for stream in told + untold:
+        assert stream.wait_for(1).data == ["x"]
+    assert [[b.type for b in stream.controls] for stream in told + untold] == [["relay.connected"]] * 2 + [[], []]
+
+
 def test_what_a_route_does_not_tell_keeps_no_finite_client_coming(routed, doors):
     """A gap that is not told moves no cursor: it is nothing to come back for."""
     quiet = {**ROUTE, "topics": ["board.a"], "control": "off"}

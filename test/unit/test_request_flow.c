@@ -284,16 +284,20 @@ START_TEST(test_who_asks_for_less_room_is_full_earlier)
 }
 END_TEST
 
-START_TEST(test_control_off_is_off_and_on_is_as_configured)
+START_TEST(test_control_is_what_the_stream_asks_for_or_as_configured)
 {
     for (unsigned control = CONTROL_ON; control <= CONTROL_OFF; control++) {
         struct subscription_request on = {.ns = strdup("n"), .flow = {.has_control = true}};
         struct subscription_request off = {.ns = strdup("n"), .flow = {.no_controls = true}};
+        struct subscription_request none = {.ns = strdup("n")};
         struct subscription *told = subscription_new(&on), *untold = subscription_new(&off);
-        ck_assert_uint_eq(subscription_control(told, (enum config_control)control), control);
+        struct subscription *silent = subscription_new(&none);
+        ck_assert_int_eq(subscription_control(told, (enum config_control)control), CONTROL_ON);
         ck_assert_int_eq(subscription_control(untold, (enum config_control)control), CONTROL_OFF);
+        ck_assert_uint_eq(subscription_control(silent, (enum config_control)control), control);
         subscription_unref(told);
         subscription_unref(untold);
+        subscription_unref(silent);
     }
 }
 END_TEST
@@ -335,7 +339,7 @@ int main(void)
     tcase_add_test(cases, test_a_relay_may_leave_no_choice);
     tcase_add_test(cases, test_a_renewed_subscription_has_asked_for_the_same);
     tcase_add_test(cases, test_who_asks_for_less_room_is_full_earlier);
-    tcase_add_test(cases, test_control_off_is_off_and_on_is_as_configured);
+    tcase_add_test(cases, test_control_is_what_the_stream_asks_for_or_as_configured);
     tcase_add_loop_test(cases, test_flags, 0, sizeof(flags) / sizeof(flags[0]));
     return tests_run(cases);
 }
