@@ -52,7 +52,7 @@ struct event *event_new(const struct event_fields *fields, uint64_t arrival_us);
 /* An event that is only bytes: control events, position blocks. @id moves the cursor, 0 does not.
  */
 struct event *event_new_frame(uint64_t id, struct slice frame);
-/* The same of a frame that says how its topic has ended: event_end() is @end. */
+/* The same of one without an id; event_end() is @end, where it says how its topic has ended. */
 struct event *event_new_end_frame(enum topic_end end, struct slice frame);
 /* A copy of an event without an id, whose frame begins with the line of this one. It ages as the
  * event does. */

@@ -260,7 +260,7 @@ static void flight_board(struct lane *lane, struct replay *r)
             continue;
         }
         TAILQ_INSERT_TAIL(&lane->flying, job, link);
-        if (bus_reads_are_live_only(note))
+        if (cursor_is_live_only(note->kind))
             bus_reads_names_add(&lane->names, &subscription_request(note->sub)->topics);
         r->max_events = note->max_events < r->max_events ? note->max_events : r->max_events;
         r->max_bytes = note->max_bytes < r->max_bytes ? note->max_bytes : r->max_bytes;
@@ -299,8 +299,8 @@ static void flight_start(struct lane *lane)
     flight_board(lane, r);
     r->sub = TAILQ_FIRST(&lane->flying)->note->sub; /* stays while it flies */
     r->ns = subscription_request(r->sub)->ns;
-    r->names =
-        bus_reads_are_live_only(first) ? &lane->names.list : &subscription_request(r->sub)->topics;
+    r->names = cursor_is_live_only(first->kind) ? &lane->names.list
+                                                : &subscription_request(r->sub)->topics;
     uint64_t now = clock_mono_us();
     r->survey = counts ? NULL : lane_survey(lane, now);
     uint64_t most = now + 2 * FLIGHTS_BURST * FLIGHT_SHARE_US; /* soon forgotten */

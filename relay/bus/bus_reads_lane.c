@@ -9,11 +9,6 @@
 #include "common/names.h"
 #include "relay/bus/bus_reads_parts.h"
 
-bool bus_reads_are_live_only(const struct note_read *note)
-{
-    return note->kind == CURSOR_NONE || note->kind == CURSOR_UNKNOWN;
-}
-
 /* What is read depends on who wants which events. */
 static bool is_choosy(const struct note_read *note)
 {
@@ -41,7 +36,7 @@ void bus_reads_put_key(struct buf *key, const struct note_read *note)
 {
     const struct subscription_request *request = subscription_request(note->sub);
     buf_printf(key, "%d%s %s", (int)note->kind, note->looks ? "?" : "", request->ns);
-    if (bus_reads_are_live_only(note))
+    if (cursor_is_live_only(note->kind))
         return;
     if (note->kind != CURSOR_ID)
         buf_printf(key, " %llu", (unsigned long long)note->cursor);

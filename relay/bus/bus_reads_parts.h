@@ -28,9 +28,7 @@ struct bus_reads_names {
     struct bus_reads_name *set;
 };
 
-/* bus_reads_lane.c. Live only, from wherever the namespace stands. */
-bool bus_reads_are_live_only(const struct note_read *note);
-/* What two reads must have in common to be one. */
+/* bus_reads_lane.c. What two reads must have in common to be one. */
 void bus_reads_put_key(struct buf *key, const struct note_read *note);
 /* Adds those of @topics that are no patterns. */
 void bus_reads_names_add(struct bus_reads_names *names, const struct strings *topics);

@@ -450,7 +450,7 @@ void replay_start(struct replay *r)
     }
     if (r->kind == CURSOR_SINCE && r->cursor > 0)
         r->cursor--; /* events of that very microsecond are wanted, too */
-    bool position_only = r->kind == CURSOR_NONE || r->kind == CURSOR_UNKNOWN;
+    bool position_only = cursor_is_live_only(r->kind);
     r->error = OK;
     if (r->kind == CURSOR_ALL || r->kind == CURSOR_WHOLE || position_only)
         r->cursor = 0;
@@ -467,10 +467,8 @@ void replay_reset(struct replay *r)
 {
     for (size_t i = 0; i < r->count; i++)
         replay_item_release(&r->items[i]);
-    for (size_t i = 0; i < r->end_count; i++)
-        free(r->ends[i].topic);
     free(r->items);
-    free(r->ends);
+    note_ends_free(r->ends, r->end_count);
     r->items = NULL;
     r->ends = NULL;
     r->count = r->end_count = 0;

@@ -3,6 +3,13 @@
 
 #include <stdlib.h>
 
+void note_ends_free(struct note_end *ends, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free(ends[i].topic);
+    free(ends);
+}
+
 void note_read_free(struct note_read *read)
 {
     if (!read)
@@ -10,9 +17,7 @@ void note_read_free(struct note_read *read)
     for (size_t i = 0; i < read->count; i++)
         event_unref(read->events[i]);
     free(read->events);
-    for (size_t i = 0; i < read->end_count; i++)
-        free(read->ends[i].topic);
-    free(read->ends);
+    note_ends_free(read->ends, read->end_count);
     subscription_unref(read->sub);
     free(read);
 }

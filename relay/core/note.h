@@ -211,6 +211,7 @@ struct note_config {
     struct config *config; /* a reference */
 };
 
+void note_ends_free(struct note_end *ends, size_t count); /* with their topics */
 void note_read_free(struct note_read *read);
 void note_publish_free(struct note_publish *publish);
 /* The store has answered to each item (ids): 200 and all of it is published, or topics had ended,

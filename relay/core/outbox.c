@@ -134,7 +134,7 @@ static void drop_slot(struct outbox *o, struct outbox_untold *untold, struct eve
 size_t outbox_expire(struct outbox *o, const struct event_clock *now, uint32_t max)
 {
     struct outbox_untold untold = {0};
-    uint32_t count = o->queue.ring.count, i = o->head_sent && count, kept = 0;
+    uint32_t count = o->queue.ring.count, i = outbox_first_free(o), kept = 0;
     size_t gone = 0;
     bool has_ttl = false;
     assert(!o->offered && !o->has_hole);

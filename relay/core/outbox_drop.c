@@ -109,7 +109,7 @@ void outbox_drop_newest(struct outbox *o, const struct event *ev,
 
 bool outbox_drop_oldest(struct outbox *o, const struct outbox_teller *teller)
 {
-    uint32_t i = o->head_sent > 0;
+    uint32_t i = outbox_first_free(o);
     uint64_t id = 0;
     assert(!o->offered);
     while (i < o->queue.ring.count && !outbox_may_go(frame_queue_at(&o->queue, i)))
@@ -139,7 +139,7 @@ bool outbox_drop_oldest(struct outbox *o, const struct outbox_teller *teller)
 /* Those that may go, and stand together, last in the queue: from the result on, before *end. */
 static uint32_t find_tail(const struct outbox *o, uint32_t *end)
 {
-    uint32_t first = o->head_sent > 0, start;
+    uint32_t first = outbox_first_free(o), start;
     *end = o->queue.ring.count;
     while (*end > first && !outbox_may_go(frame_queue_at(&o->queue, *end - 1)))
         (*end)--;

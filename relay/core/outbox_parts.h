@@ -6,6 +6,12 @@
 
 struct outbox_more *outbox_more(struct outbox *o);
 
+/* The first frame of which the socket has nothing yet. */
+static inline uint32_t outbox_first_free(const struct outbox *o)
+{
+    return o->head_sent && o->queue.ring.count;
+}
+
 /* Whether it may be dropped: somebody's event, and not the one that ends a topic. NULL: no. */
 static inline bool outbox_may_go(const struct event *ev)
 {

@@ -5,11 +5,6 @@
 
 #include "relay/core/outbox_parts.h"
 
-static uint32_t first_free(const struct outbox *o)
-{
-    return o->head_sent && o->queue.ring.count;
-}
-
 static uint64_t arrival_us(const struct event *ev, uint64_t unknown_us)
 {
     uint64_t arrival = event_arrival_us(ev);
@@ -27,7 +22,7 @@ static uint64_t oldest_pending_us(const struct outbox *o, uint64_t unknown_us)
 
 uint64_t outbox_oldest_us(const struct outbox *o, uint64_t unknown_us)
 {
-    uint32_t i = first_free(o);
+    uint32_t i = outbox_first_free(o);
     if (o->more && o->more->kept > i)
         i = o->more->kept;
     for (; i < o->queue.ring.count; i++) {
@@ -48,7 +43,7 @@ static uint32_t first_to_go(const struct outbox *o)
     for (uint32_t i = 0; o->carries && i < o->queue.ring.count; i++)
         if (outbox_untold_id(frame_queue_at(&o->queue, i), &id))
             return i + 1;
-    return first_free(o);
+    return outbox_first_free(o);
 }
 
 /* Behind the last block that tells an id and is no event, and the last that ends a topic, or tells

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/mem.h"
+#include "common/names.h"
 #include "relay/core/pattern.h"
 
 struct subscription {
@@ -22,6 +23,14 @@ void subscription_request_reset(struct subscription_request *r)
     grant_unref(r->grant);
     free(r->heartbeat_event);
     *r = (struct subscription_request){0};
+}
+
+size_t subscription_request_patterns(const struct subscription_request *r)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < r->topics.count; i++)
+        count += name_is_pattern(slice_of(r->topics.items[i]));
+    return count;
 }
 
 bool subscription_request_is_within(const struct subscription_request *r,

@@ -16,6 +16,12 @@ enum cursor_kind {
     CURSOR_SNAPSHOT, /* the latest event of each topic */
 };
 
+/* From wherever the namespace stands: nothing is read for it. */
+static inline bool cursor_is_live_only(enum cursor_kind kind)
+{
+    return kind == CURSOR_NONE || kind == CURSOR_UNKNOWN;
+}
+
 struct subscription_request {
     char *ns;
     struct strings topics; /* at least one, valid, without repeats */
@@ -33,6 +39,8 @@ struct subscription_request {
 };
 
 void subscription_request_reset(struct subscription_request *r);
+/* How many of its topics are patterns. */
+size_t subscription_request_patterns(const struct subscription_request *r);
 /* Whether each of its topics and patterns asks only for what one of @patterns matches. */
 bool subscription_request_is_within(const struct subscription_request *r,
                                     const struct strings *patterns);

@@ -19,10 +19,7 @@ static void close_slow(struct fanout *f, struct stream *s)
 void fanout_doom(struct fanout *f, struct stream *s, bool drops)
 {
     metrics_add(f->shared.metrics, M_DROPPED_SLOW, drops);
-    if (s->doomed || s->client.state == CLIENT_CLOSING)
-        return;
-    s->doomed = true;
-    STAILQ_INSERT_TAIL(&f->shared.doomed, s, doomed_link);
+    stream_doom(s);
 }
 
 /* Once per burst: most of it is in the metrics. */

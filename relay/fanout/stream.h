@@ -112,6 +112,15 @@ static inline void stream_mark_dirty(struct stream *s)
     TAILQ_INSERT_TAIL(&s->shared->dirty, s, turn_link);
 }
 
+/* It is to be closed once nobody walks the index. */
+static inline void stream_doom(struct stream *s)
+{
+    if (s->doomed || s->client.state == CLIENT_CLOSING)
+        return;
+    s->doomed = true;
+    STAILQ_INSERT_TAIL(&s->shared->doomed, s, doomed_link);
+}
+
 /* What its answer has begun with. */
 struct stream_form {
     bool chunked;               /* its body goes in HTTP chunks; else it ends with the connection */

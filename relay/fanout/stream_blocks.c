@@ -61,11 +61,13 @@ void stream_blocks_put_connected(struct stream *s, uint64_t start)
     buf_reset(&frame);
 }
 
-static void put_control(struct stream *s, const char *name, const struct buf *json)
+/* @end: of one that tells how its topic has ended. */
+static void put_control(struct stream *s, const char *name, const struct buf *json,
+                        enum topic_end end)
 {
     struct buf frame = {0};
     sse_put_control(&frame, 0, s->shared->config->control_prefix, name, buf_slice(json));
-    client_put_control(&s->client, event_new_frame(0, buf_slice(&frame)));
+    client_put_control(&s->client, event_new_end_frame(end, buf_slice(&frame)));
     buf_reset(&frame);
 }
 
@@ -73,28 +75,26 @@ void stream_blocks_put_expiring(struct stream *s, uint64_t left_ms)
 {
     struct buf json = {0};
     buf_printf(&json, "{\"in\":%llu}", (unsigned long long)left_ms);
-    put_control(s, "expiring", &json);
+    put_control(s, "expiring", &json, END_NONE);
     buf_reset(&json);
 }
 
 void stream_blocks_put_end(struct stream *s, const struct note_end *end)
 {
-    struct buf json = {0}, frame = {0};
+    struct buf json = {0};
     buf_puts(&json, "{\"topic\":");
     json_put_string(&json, slice_of(end->topic));
     buf_printf(&json, ",\"id\":\"%llu\",\"reason\":\"%s\"}", (unsigned long long)end->id,
                topic_end_name(end->reason));
-    sse_put_control(&frame, 0, s->shared->config->control_prefix, "end", buf_slice(&json));
-    client_put_control(&s->client, event_new_end_frame(end->reason, buf_slice(&frame)));
+    put_control(s, "end", &json, end->reason);
     buf_reset(&json);
-    buf_reset(&frame);
 }
 
 void stream_blocks_put_shutdown(struct stream *s, const char *reason)
 {
     struct buf json = {0};
     buf_printf(&json, "{\"reason\":\"%s\"}", reason);
-    put_control(s, "shutdown", &json);
+    put_control(s, "shutdown", &json, END_NONE);
     buf_reset(&json);
 }
 

@@ -82,10 +82,8 @@ static void keep(struct stream *s, const struct event *ev)
 
 void stream_ends_over(struct stream *s)
 {
-    for (size_t i = 0; s->ends && i < s->ends->count; i++)
-        free(s->ends->waiting[i].topic);
     if (s->ends)
-        free(s->ends->waiting);
+        note_ends_free(s->ends->waiting, s->ends->count);
     free(s->ends);
     s->ends = NULL;
 }
@@ -124,10 +122,8 @@ void stream_ends_live(struct stream *s, const struct event *ev)
     if (id > s->live_from || find_named(s, topic) < s->sub_count)
         tell(s, &(struct note_end){topic, id, event_end(ev)});
     free(topic);
-    if (stream_ends_are_all(s)) {
-        s->doomed = true;
-        STAILQ_INSERT_TAIL(&s->shared->doomed, s, doomed_link);
-    }
+    if (stream_ends_are_all(s))
+        stream_doom(s);
 }
 
 /* The last events among those of the page whose topics no name stands for. */

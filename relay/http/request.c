@@ -154,18 +154,10 @@ bool request_cursor(const struct request_view *view, uint64_t *out)
     return text.ptr && slice_u64(text, EVENT_ID_MAX, out) == OK;
 }
 
-static size_t count_patterns(const struct subscription_request *r)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < r->topics.count; i++)
-        count += name_is_pattern(slice_of(r->topics.items[i]));
-    return count;
-}
-
 /* Nobody knows all that a pattern has ever matched. */
 static enum err set_whole(struct subscription_request *r, struct problem *problem)
 {
-    if (count_patterns(r))
+    if (subscription_request_patterns(r))
         return request_refuse(problem, 400,
                               "replay: whole is for topics without wildcards; ask for replay=all");
     r->cursor = CURSOR_WHOLE;
@@ -264,7 +256,7 @@ static enum err parse_flag(const struct request_view *view, const char *name, bo
 static enum err set_snapshot(const struct config *config, struct subscription_request *r,
                              struct problem *problem)
 {
-    size_t topics = r->topics.count - count_patterns(r);
+    size_t topics = r->topics.count - subscription_request_patterns(r);
     if (topics > config->snapshot_max)
         return request_refuse(problem, 400,
                               "snapshot: is of at most %llu topics (snapshot.max), not of %zu",

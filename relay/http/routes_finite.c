@@ -3,21 +3,12 @@
  * end but 204, which only who asks for it can be given. docs/protocol.md, 4.3. */
 #include "common/clock.h"
 #include "common/mem.h"
-#include "common/names.h"
 #include "relay/http/routes_parts.h"
 
 /* So many of the events that would be next are looked at, a page at a time, until one of them is
  * wanted: mostly the first page tells. A client that wants few of many, and is told of no position
  * in between, would else come back for ever. */
 enum { LOOK_EVENTS = 32, LOOK_EVENTS_ON = 256, LOOK_EVENTS_MOST = 4096 };
-
-static bool has_patterns(const struct subscription_request *request)
-{
-    for (size_t i = 0; i < request->topics.count; i++)
-        if (name_is_pattern(slice_of(request->topics.items[i])))
-            return true;
-    return false;
-}
 
 /* Gaps are something to come, too, if the stream is told of them: else its cursor would not move,
  * and it came back for ever. What is over only replaces others, which are not sent. */
@@ -127,7 +118,7 @@ static struct note_read *read_new(const struct routes *r, const struct routes_vi
 bool routes_finite_waits(struct routes *r, struct routes_visit *v,
                          const struct subscription_request *request)
 {
-    if (!request->finite || v->looked || has_patterns(request))
+    if (!request->finite || v->looked || subscription_request_patterns(request))
         return false;
     routes_wait_read(r, v, read_new(r, v, request), on_looked);
     return true;
