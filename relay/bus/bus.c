@@ -49,6 +49,7 @@ void bus_published(struct bus *bus, struct note_publish *publish)
         metrics_add(bus->base.metrics, M_EVENTS_PUBLISHED, publish->request.count);
     else
         metrics_add(bus->base.metrics, M_PUBLISH_REFUSED, publish->request.count);
+    bus_ends_published(bus->ends, publish);
     bus_outbox_post(bus->outbox, publish->worker, &publish->note);
 }
 

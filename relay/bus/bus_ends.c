@@ -21,6 +21,8 @@
 #define DENIED_US UINT64_C(2000000)
 #define CLOCK_SPARE_US UINT64_C(1000)
 
+enum { OURS_MAX = 10000 }; /* namespaces; of more that have no watchers, who reads next asks */
+
 static const struct strings no_arguments;
 
 /* A namespace in which something is due, as far as is known here. */
@@ -30,13 +32,14 @@ struct ends_space {
     char *ns;
     uint64_t due_us; /* monotonic */
     bool asked;      /* the answer is due */
+    bool is_ours;    /* something there was published by this node: no watchers are needed */
     UT_hash_handle hh;
 };
 
 struct bus_ends {
     const struct bus_base *base;
     struct bus_spaces *spaces;
-    struct ends_space *known; /* bounded as the namespaces with watchers here are */
+    struct ends_space *known; /* bounded: those with watchers here, and OURS_MAX */
     uint64_t next_us;         /* when the timer fires; NEVER: it is not set */
     bool up;
     ev_timer timer;
@@ -136,7 +139,8 @@ static void on_answer(struct store_call *call, enum err e)
     strings_reset(&call->answer);
     space->due_us = NEVER;
     space_raise(space, heard < due ? heard : due);
-    if (space->due_us == NEVER || !bus_spaces_find(ends->spaces, slice_of(space->ns)))
+    if (space->due_us == NEVER ||
+        !(space->is_ours || bus_spaces_find(ends->spaces, slice_of(space->ns))))
         space_free(space);
 }
 
@@ -191,15 +195,35 @@ void bus_ends_ask_all(struct bus_ends *ends)
         bus_ends_ask(ends, bus_space_ns(space));
 }
 
+/* Ids may be ahead of the clock; what is due does not wait for them. */
+static uint64_t due_after(const struct bus_ends *ends, uint64_t id, uint64_t after_ms)
+{
+    uint64_t now = clock_wall_us() + (uint64_t)store_clock_offset_us(&ends->base->store);
+    return mono_at(ends, (id < now ? id : now) + after_ms * 1000);
+}
+
 void bus_ends_hear(struct bus_ends *ends, const struct event *ev)
 {
-    uint64_t after_us = (uint64_t)event_end_after_ms(ev) * 1000;
-    if (!after_us || !event_id(ev) || event_end(ev) || !bus_spaces_find(ends->spaces, event_ns(ev)))
+    uint64_t after_ms = event_end_after_ms(ev);
+    if (!after_ms || !event_id(ev) || event_end(ev) || !bus_spaces_find(ends->spaces, event_ns(ev)))
         return;
-    uint64_t now = clock_wall_us() + (uint64_t)store_clock_offset_us(&ends->base->store);
-    /* Ids may be ahead of the clock; what is due does not wait for them. */
-    uint64_t born = event_id(ev) < now ? event_id(ev) : now;
-    space_raise(space_get(ends, event_ns(ev)), mono_at(ends, born + after_us));
+    space_raise(space_get(ends, event_ns(ev)), due_after(ends, event_id(ev), after_ms));
+}
+
+void bus_ends_published(struct bus_ends *ends, const struct note_publish *note)
+{
+    struct slice ns = slice_of(note->request.ns);
+    for (size_t i = 0; note->outcome == PUBLISH_DONE && i < note->request.count; i++) {
+        const struct publication *item = &note->request.items[i];
+        uint64_t id = note->ids[i];
+        if (!item->end_after_ms || item->ends || !id || id == NOTE_ID_ENDED)
+            continue;
+        if (!space_find(ends, ns) && HASH_COUNT(ends->known) >= OURS_MAX)
+            return;
+        struct ends_space *space = space_get(ends, ns);
+        space->is_ours = true;
+        space_raise(space, due_after(ends, id, item->end_after_ms));
+    }
 }
 
 void bus_ends_set_up(struct bus_ends *ends, bool up)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Topics whose publisher fell silent: an event with end_after was their last for so long. The store
- * ends them (sse_due), when it is asked in time: by each node that has heard such an event. Bus
- * thread. */
+ * ends them (sse_due), when it is asked in time: by each node that has heard such an event, or has
+ * published one. Bus thread. */
 #pragma once
 #include "relay/bus/bus_spaces.h"
 
@@ -14,6 +14,8 @@ void bus_ends_free(struct bus_ends *ends); /* after the store has gone */
 void bus_ends_set_up(struct bus_ends *ends, bool up);
 /* A live event: if it has end_after, its namespace is asked about when that is over. */
 void bus_ends_hear(struct bus_ends *ends, const struct event *ev);
+/* The same of what this node has published, whoever watches: its publisher may be all there is. */
+void bus_ends_published(struct bus_ends *ends, const struct note_publish *note);
 /* Soon asks about a namespace in which a name has just been watched: what is due there may not have
  * been heard here. About all that have watchers here: the same, of names watched for longer. */
 void bus_ends_ask(struct bus_ends *ends, const char *ns);

@@ -91,6 +91,10 @@ static bool is_next(struct bus_live *live, struct bus_space *space, struct event
         return true;
     case TAIL_KNOWN: /* a page or a repair was faster */
         return false;
+    case TAIL_OLD: /* or it was sent, so long ago that nobody knows */
+        if (bus_outbox_reaches(live->outbox, event_id(ev) - 1))
+            ask_log_late(live, space, ev);
+        return false;
     case TAIL_HOLE:
         known = tails_last(tails, event_ns(ev), event_topic(ev));
         if (ask_log(live, space, ev, known))

@@ -116,6 +116,7 @@ static void deliver_event(struct repair *repair, struct event *ev)
     bool chained = tails_last(tails, event_ns(ev), event_topic(ev)) > 0;
     switch (tails_add(tails, ev)) {
     case TAIL_KNOWN:
+    case TAIL_OLD:
         if (forgotten)
             return;
         break;

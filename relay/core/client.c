@@ -112,24 +112,6 @@ static bool is_wanted(struct client *c, const struct event *ev)
     return is_wanted_special(c, ev);
 }
 
-static enum client_push hold(struct client *c, const struct client_limits *limits, struct event *ev)
-{
-    if (c->hold_overflow)
-        return CLIENT_SKIPPED;
-    size_t bytes = event_frame(ev).len;
-    struct outbox_limits own = own_limits(c, limits);
-    if (c->held.ring.count >= own.max_events ||
-        (c->held.ring.count && c->held_bytes + bytes > own.max_bytes)) {
-        /* Not a loss: these events are in the log, and it will be read again. */
-        c->hold_overflow = true;
-        frame_queue_clear(&c->held);
-        return CLIENT_SKIPPED;
-    }
-    c->held_bytes += bytes;
-    frame_queue_put(&c->held, event_ref(ev));
-    return CLIENT_HELD;
-}
-
 /* --- what does not fit ------------------------------------------------------------------------ */
 
 /* Back to the log, from what was told or passed over; never from what was merely accepted. */
@@ -209,6 +191,90 @@ overflow(struct client *c, const struct client_limits *limits, struct event *ev)
     return CLIENT_DROPPED;
 }
 
+/* --- what is held while the log is read ------------------------------------------------------- */
+
+static void wait_for_commit(struct client *c, struct event *ev)
+{
+    outbox_wait(&c->out, ev, c->cursor);
+    if (event_id(ev))
+        c->cursor = event_id(ev);
+}
+
+/* Of a lane, or behind events that wait; else it needs no memory for what waits. */
+static void take_in(struct client *c, struct event *ev, bool merges)
+{
+    if (!merges) {
+        queue_put(c, ev);
+        return;
+    }
+    outbox_supersede(&c->out, ev);
+    wait_for_commit(c, ev);
+}
+
+/* Of what is held or comes while a page is read, what has an id comes from the log again; else it
+ * is told as dropped. Before the first page nothing is owed that no log has. */
+static enum client_push drop_unlogged(struct client *c, const struct client_limits *limits,
+                                      const struct event *ev)
+{
+    struct outbox_teller teller = client_teller(c, limits);
+    if (event_id(ev) || c->state == CLIENT_OPENING)
+        return CLIENT_SKIPPED;
+    outbox_drop_newest(&c->out, ev, &teller);
+    return CLIENT_DROPPED;
+}
+
+static void drop_held(struct client *c, const struct client_limits *limits)
+{
+    while (c->held.ring.count) {
+        struct event *ev = frame_queue_take(&c->held);
+        if (is_wanted(c, ev))
+            drop_unlogged(c, limits, ev);
+        event_unref(ev);
+    }
+}
+
+/* False: there is no room for it, and the log is to be read once more. */
+static bool hold(struct client *c, const struct client_limits *limits, struct event *ev)
+{
+    if (c->hold_overflow)
+        return false;
+    size_t bytes = event_frame(ev).len;
+    struct outbox_limits own = own_limits(c, limits);
+    if (c->held.ring.count >= own.max_events ||
+        (c->held.ring.count && c->held_bytes + bytes > own.max_bytes)) {
+        c->hold_overflow = true;
+        drop_held(c, limits);
+        return false;
+    }
+    c->held_bytes += bytes;
+    frame_queue_put(&c->held, event_ref(ev));
+    return true;
+}
+
+__attribute__((noinline)) static enum client_push
+push_held(struct client *c, const struct client_limits *limits, struct event *ev)
+{
+    return hold(c, limits, ev) ? CLIENT_HELD : drop_unlogged(c, limits, ev);
+}
+
+/* Behind a page that is not the last: of what was held, what no log has. */
+static void put_held_unlogged(struct client *c, const struct client_limits *limits)
+{
+    while (c->held.ring.count) {
+        struct event *ev = frame_queue_take(&c->held);
+        bool due = !event_id(ev) && is_wanted(c, ev);
+        if (due && fits(c, limits, event_frame(ev).len)) {
+            take_in(c, ev, c->out.waits || event_lane(ev) != LANE_INSTANT);
+        } else if (due) {
+            client_commit(c);
+            drop_unlogged(c, limits, ev);
+        }
+        event_unref(ev);
+    }
+    expire_pending(c, limits);
+    client_commit(c);
+}
+
 /* --- live events ------------------------------------------------------------------------------ */
 
 /* Up to where a turn's events would still fit. */
@@ -233,13 +299,6 @@ static enum client_push pend(struct client *c, const struct client_limits *limit
         return CLIENT_PENDING;
     client_commit(c);
     return CLIENT_FLUSHED;
-}
-
-static void wait_for_commit(struct client *c, struct event *ev)
-{
-    outbox_wait(&c->out, ev, c->cursor);
-    if (event_id(ev))
-        c->cursor = event_id(ev);
 }
 
 /* Of a lane, or behind events that wait. */
@@ -277,7 +336,7 @@ enum client_push client_push(struct client *c, const struct client_limits *limit
         return CLIENT_SKIPPED;
     }
     if (c->reading)
-        return hold(c, limits, ev);
+        return push_held(c, limits, ev);
     if (c->state != CLIENT_LIVE && id)
         return CLIENT_SKIPPED;
     if (c->out.waits || (!plain && c->state == CLIENT_LIVE && event_lane(ev) != LANE_INSTANT))
@@ -336,8 +395,10 @@ enum client_push client_push_late(struct client *c, const struct client_limits *
         if (pushed != CLIENT_QUEUED)
             return pushed;
     }
-    if (c->out.waits || event_lane(ev) != LANE_INSTANT)
-        return outbox_wait_late(&c->out, ev) ? pend(c, limits, event_lane(ev)) : CLIENT_SKIPPED;
+    if (c->out.waits || event_lane(ev) != LANE_INSTANT) {
+        outbox_wait_late(&c->out, ev);
+        return pend(c, limits, event_lane(ev));
+    }
     c->out.has_ttl |= event_has_ttl(ev);
     queue_put(c, ev);
     c->cursor = cursor; /* it has not gone back */
@@ -355,7 +416,7 @@ bool client_pass_over(struct client *c, const struct client_limits *limits, stru
     if (!subscription_wants_event(c->sub, ev))
         return false;
     if (c->reading && event_lane(ev) == LANE_COALESCED) {
-        hold(c, limits, ev);
+        (void)hold(c, limits, ev);
         return false;
     }
     outbox_pass_over(&c->out, ev); /* stale is worse than none */
@@ -421,17 +482,6 @@ static bool held_fits(struct client *c, const struct client_limits *limits)
     return count <= own.max_events && (count <= 1 || bytes <= own.max_bytes);
 }
 
-/* Of a lane, or behind events that wait; else it needs no memory for what waits. */
-static void take_in(struct client *c, struct event *ev, bool merges)
-{
-    if (!merges) {
-        queue_put(c, ev);
-        return;
-    }
-    outbox_supersede(&c->out, ev);
-    wait_for_commit(c, ev);
-}
-
 /* What was held while the last page was read follows it, if the outbox can take it all. */
 static bool release_held(struct client *c, const struct client_limits *limits)
 {
@@ -489,8 +539,8 @@ bool client_page(struct client *c, const struct client_limits *limits, struct ev
         commit_due(c);
         return true;
     }
-    frame_queue_clear(&c->held);
     c->state = CLIENT_REPLAY;
+    put_held_unlogged(c, limits);
     return false;
 }
 

@@ -215,21 +215,20 @@ void outbox_wait(struct outbox *o, struct event *ev, uint64_t cursor)
     o->waits = true;
 }
 
-bool outbox_wait_late(struct outbox *o, struct event *ev)
+void outbox_wait_late(struct outbox *o, struct event *ev)
 {
     struct outbox_more *more = outbox_more(o);
     if (event_lane(ev) == LANE_COALESCED) {
         enum pending_found found = pending_supersede(&more->pending, ev);
         more->counts.merged += found != PENDING_NONE;
         if (found == PENDING_NEWER)
-            return false;
+            return;
     }
     /* Should all of it be let go, the log is read from before this one. */
     if (event_id(ev) <= more->from)
         more->from = event_id(ev) - 1;
     pending_insert(&more->pending, ev);
     o->waits = true;
-    return true;
 }
 
 static bool joins(const struct event *ev, const struct event *next)

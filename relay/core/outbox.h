@@ -156,8 +156,8 @@ static inline bool outbox_fits(const struct outbox *o, const struct outbox_limit
 
 /* It waits for outbox_commit() (a reference is taken). @cursor: what was complete before it. */
 void outbox_wait(struct outbox *o, struct event *ev, uint64_t cursor);
-/* The same of one that came after later ones. False: a newer version of it waits already. */
-bool outbox_wait_late(struct outbox *o, struct event *ev);
+/* The same of one that came after later ones. It goes where a newer version of it waits already. */
+void outbox_wait_late(struct outbox *o, struct event *ev);
 /* What waits of a coalesced event is older than @ev, and goes. */
 void outbox_supersede(struct outbox *o, const struct event *ev);
 /* The same for one that is over, and does not wait here itself. */

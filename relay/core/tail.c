@@ -288,8 +288,10 @@ enum tail_add tails_add(struct tails *tails, struct event *ev)
     /* A chain that begins here tells nothing of what was before: Redis may have lost it. */
     if (!t)
         t = tail_new(tails, event_key(ev), prev && prev < id ? prev : id - 1);
+    if (id <= t->from)
+        return TAIL_OLD;
     if (id <= t->last)
-        return id <= t->from || events_have(t, id) ? TAIL_KNOWN : TAIL_LATE;
+        return events_have(t, id) ? TAIL_KNOWN : TAIL_LATE;
     /* A `prev` that is not below the id says nothing; one below the last that is known comes from a
      * Redis that has forgotten it: what we have heard is whole all the same. */
     if (prev < id && prev > t->last)

@@ -441,8 +441,10 @@ static void set_lifetime(struct stream *s)
 
 void stream_configure(struct stream *s)
 {
-    if (s->client.state != CLIENT_CLOSING)
-        set_heartbeat(s);
+    if (s->client.state == CLIENT_CLOSING)
+        return;
+    set_heartbeat(s);
+    stream_flow_configure(s);
 }
 
 void stream_renew(struct stream *s, struct grant *grant)

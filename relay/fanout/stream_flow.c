@@ -129,6 +129,14 @@ void stream_flow_wait(struct stream *s)
         commit(s);
 }
 
+void stream_flow_configure(struct stream *s)
+{
+    if (!s->flow || !s->flow->flush.due_ms)
+        return;
+    cancel_flush(s->flow);
+    stream_flow_wait(s);
+}
+
 static void on_due(struct wheel_entry *entry, void *arg)
 {
     (void)arg;

@@ -52,6 +52,8 @@ bool stream_read_has_room(const struct stream *s);
 
 /* stream_flow.c. Something is pending: sees to it that it goes out in time. */
 void stream_flow_wait(struct stream *s);
+/* The interval may be another one: what waits goes when that is over. */
+void stream_flow_configure(struct stream *s);
 /* Its queue is empty: what should have gone before goes now. */
 void stream_flow_drained(struct stream *s);
 /* Brings counters and gauges up to what has happened to its events. False: it has dropped more than

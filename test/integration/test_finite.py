@@ -494,6 +494,20 @@ def test_whichever_store_there_is_it_ends(either, sse_connect, gzip, way):
     assert status(relay, "t", "u", cursor=over[0], finite=1) == 204
 
 
+@pytest.mark.parametrize("ns", ["default", "other"])
+def test_what_nobody_listens_to_ends_by_itself(either, ns):
+    """Its node has published it, and asks. The test may not: an event that is refused because of `over` tells of `t`."""
+    relay = either()
+    path = f"/publish?ns={ns}"
+    events = [{"topic": "t", "data": "x", "end_after": 100}, {"topic": "u", "data": "x"}, {"topic": "over", "data": "", "end": True}]
+    before = [int(each["id"]) for each in relay.post(path, json=events).json()]
+    ask = lambda topic: relay.post(path, json={"topics": [topic, "over"], "data": ""}).json()  # noqa: E731
+    wait_until(lambda: ask("t")["reason"] == "timeout", "its end")
+    assert ask("u")["ended"] == str(before[2])
+    refused = relay.post(path, json={"topic": "t", "data": "more"})
+    assert refused.status_code == 409 and int(refused.json()["ended"]) > before[0]
+
+
 def test_whichever_store_there_is_a_reload_knows_what_it_lacks(either, sse_connect):
     relay = either({"log.max_events": 10})
     ids = post(relay, "t", *map(str, range(300)), log_max=400)

@@ -147,8 +147,10 @@ def test_more_holes_at_a_time_than_are_read_one_by_one(redis, relay_factory, sse
     assert last.data[-2:] == ["2", "3"] and not last.gaps
 
 
-def test_more_late_events_at_a_time_than_are_read_one_by_one(redis, relay_factory, sse_connect, doors, silent):
-    relay = relay_factory({"redis.check": "1h"})  # or that might find them first
+@pytest.mark.parametrize("reach", ["256", "0"])
+def test_more_late_events_at_a_time_than_are_read_one_by_one(redis, relay_factory, sse_connect, doors, silent, reach):
+    """Also where the tail does not reach back to them."""
+    relay = relay_factory({"redis.check": "1h", "tail.max_events": reach})  # or that might find them first
     client = sse_connect(relay, "h.*")
     topics = [f"h.{n}" for n in range(200)]
     first = doors.each(topics, "1")

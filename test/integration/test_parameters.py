@@ -219,6 +219,19 @@ def test_the_interval_changes_with_a_reload(configured, sse_connect, doors):
     assert stream.wait_for(3).data == ["0", "1", "2"]
 
 
+def test_what_waits_goes_by_the_interval_that_is_reloaded(configured, sse_connect, doors):
+    long = {"lanes": ["p.>=coalesced"], "flush": "1m", "flush.max": "1m"}
+    relay, rewrite = configured(long)
+    stream, asking = (sse_connect(relay, "p.a", "now", params=p) for p in ({}, {"flush": "1m"}))
+    for data in ("at once", "waits"):
+        doors.fcall("p.a", data)
+    stream.wait_for(1)
+    wait_until(lambda: relay.metric("sse_relay_pending_events") == 2, "two that wait")
+    rewrite({**long, "flush": "20ms"})
+    assert stream.wait_for(2).data == ["at once", "waits"]
+    assert asking.data == ["at once"]
+
+
 def test_the_policy_changes_with_a_reload(configured, slow_stream):
     relay, rewrite = configured(TIGHT)
     assert slow_stream(relay, "/events?topic=t.1") == "block"

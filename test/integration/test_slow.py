@@ -86,6 +86,24 @@ def test_block_tells_what_it_cannot_read_again(relay_factory, redis, doors, stal
     assert all(d["id"] is None for d in client.control("dropped"))
 
 
+def test_block_loses_none_without_an_id_while_it_reads_on(relay_factory, redis, doors, stalled):
+    """They come while pages of the log are under way, too: each is sent, or told."""
+    relay = relay_factory(TIGHT)
+    client = stalled(relay, "t", "live")
+    ids = publish(doors, 1, 1000)
+    is_behind(relay)
+    client.start_reading()
+    count = 0
+    while ids[-1] not in client.ids:
+        doors.many("live", ["live"] * 10, ephemeral=1)
+        count += 10
+    last = doors.fcall("t", "the end")
+    client.wait_for(lambda c: last in c.ids)
+    assert [i for i in client.ids if i] == ids + [last]
+    assert client.data.count("live") + sum(d["count"] for d in client.control("dropped")) == count
+    assert {d["id"] for d in client.control("dropped")} <= {None}
+
+
 @FORMS
 @pytest.mark.parametrize("policy", ["drop-oldest", "drop-newest"])
 @pytest.mark.parametrize("by", ["query", "header", "option"])

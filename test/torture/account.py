@@ -120,7 +120,8 @@ class Account:
         return any(low < id <= high for low, high in self.drops)
 
     def merged(self, event):
-        """Whether a later one of its topic and key has taken its place."""
+        """Whether a later one of its topic and key has taken its place. The later one may since have been forgotten
+        by a failover, and the page that this was in, read before that."""
         if event.lane != COALESCED:
             return False
         if event.id < self._newest.get(event.slot, 0):
@@ -130,7 +131,7 @@ class Account:
             and later.lane == COALESCED
             and later.slot == event.slot
             and self.client.wants(later)
-            and (self.covered(later.id) or self.dropped(later.id))
+            and (later.state == FORGOTTEN or self.covered(later.id) or self.dropped(later.id))
             for later in self.ledger.of(self.client)
         )
 

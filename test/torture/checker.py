@@ -243,9 +243,10 @@ class Judge:
 
     def _count(self, at, low, high, count):
         """How many are missing, at least and at most: a value that a later one replaced may have been dropped first,
-        and so may what a failover forgot, or what a gap tells besides. Of events without an id nobody knows."""
+        and so may what a failover forgot, or what a gap tells besides. Of events without an id nobody knows, and no
+        more of what the new primary had where the id is the old one's: it told the count."""
         missing = [e for e in self.ledger.between(low, high) if e.id not in self.had and self.client.wants(e)]
-        sure = [e for e in missing if not self._may_be_left_out(e)]
+        sure = [e for e in missing if not self._may_be_left_out(e)] if not self.ledger.forgot(high) else []
         open_ended = not self.client.types or self.ledger.rewound
         if count < len(sure) or (count > len(missing) and not open_ended):
             wrong = f"{count} told as dropped behind {low} up to {high}; missing are {len(sure)} to {len(missing)}"

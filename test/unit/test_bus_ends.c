@@ -125,6 +125,19 @@ static void hear(const char *ns, uint64_t id, enum topic_end end)
     event_unref(ev);
 }
 
+/* Three of a batch for @ns: without end_after, an end, and the one with @id. */
+static void publish(const char *ns, uint64_t id, enum publish_outcome outcome)
+{
+    struct publication items[] = {
+        {.ends = false}, {.end_after_ms = 1, .ends = true}, {.end_after_ms = 1}};
+    uint64_t ids[] = {1, 2, id};
+    char *copy = slice_dup(slice_of(ns));
+    struct note_publish note = {
+        .request = {.ns = copy, .items = items, .count = 3}, .outcome = outcome, .ids = ids};
+    bus_ends_published(ends, &note);
+    free(copy);
+}
+
 static uint64_t a_minute_ago(void)
 {
     return clock_wall_us() - 60000000;
@@ -279,6 +292,22 @@ START_TEST(test_what_has_no_watchers_no_id_or_its_end_asks_nothing)
 }
 END_TEST
 
+START_TEST(test_what_this_node_published_needs_no_watchers)
+{
+    bus_ends_set_up(ends, true);
+    publish("a", a_minute_ago(), PUBLISH_DONE);
+    wait_asked(1);
+    answer(OK, "1"); /* something else is due there */
+    wait_asked(2);
+    answer(OK, "0");
+    expect_rest(2);
+    publish("a", 0, PUBLISH_DONE); /* ephemeral */
+    publish("a", NOTE_ID_ENDED, PUBLISH_DONE);
+    publish("a", a_minute_ago(), PUBLISH_UNKNOWN);
+    expect_rest(2);
+}
+END_TEST
+
 START_TEST(test_an_id_ahead_of_the_clock_delays_nothing)
 {
     begin("a");
@@ -338,6 +367,7 @@ int main(void)
     tcase_add_test(cases, test_a_refusal_before_the_call_is_over);
     tcase_add_test(cases, test_what_is_heard_while_it_is_asked_stands_beside_the_answer);
     tcase_add_test(cases, test_what_has_no_watchers_no_id_or_its_end_asks_nothing);
+    tcase_add_test(cases, test_what_this_node_published_needs_no_watchers);
     tcase_add_test(cases, test_an_id_ahead_of_the_clock_delays_nothing);
     tcase_add_test(cases, test_who_has_left_meanwhile_is_forgotten);
     tcase_add_test(cases, test_while_it_is_down_nothing_is_asked_and_then_everything);

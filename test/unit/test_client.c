@@ -12,6 +12,10 @@
 static const struct client_limits limits = {
     .max_events = 4, .max_bytes = 400, .slow = SLOW_DISCONNECT};
 
+/* Drops are counted, and not told. */
+static const struct client_limits silent = {
+    .max_events = 4, .max_bytes = 400, .teller = {.control = CONTROL_OFF}};
+
 static struct client client;
 
 static void setup(void)
@@ -174,6 +178,59 @@ START_TEST(test_a_page_that_is_not_the_last_leaves_what_was_held_to_the_log)
     client_read_begin(&client);
     ck_assert(page(&client, 9, 10, true));
     ck_assert_str_eq(ids_sent(&client), "9 10");
+}
+END_TEST
+
+START_TEST(test_what_no_log_has_follows_the_page_that_is_not_the_last)
+{
+    struct buf out = {0};
+    struct event *ephemeral = event_make(0, NULL, "ephemeral");
+    client_read_begin(&client);
+    ck_assert(!page(&client, 1, 1, false));
+    ck_assert_str_eq(ids_sent(&client), "1");
+    client_read_begin(&client);
+    ck_assert_int_eq(client_push(&client, &limits, ephemeral), CLIENT_HELD);
+    ck_assert_int_eq(push(&client, 9), CLIENT_HELD);
+    ck_assert(!page(&client, 2, 2, false));
+    client_drain(&client, &out, 1000);
+    buf_putc(&out, '\0');
+    ck_assert_str_eq(out.ptr, "id: 2\ndata: x\n\ndata: ephemeral\n\n");
+    event_unref(ephemeral);
+    buf_reset(&out);
+}
+END_TEST
+
+/* Beside the page that fills the queue, or where so much came that not all was held. */
+START_TEST(test_what_no_log_has_and_does_not_fit_is_counted_as_dropped)
+{
+    client_read_begin(&client);
+    ck_assert(!page(&client, 1, 1, false));
+    ck_assert_str_eq(ids_sent(&client), "1");
+    client_read_begin(&client);
+    ck_assert_int_eq(push(&client, 0), CLIENT_HELD);
+    ck_assert(!page(&client, 2, 5, false));
+    ck_assert_uint_eq(client.out.more->dropped, 1);
+    client_settle(&client, &silent);
+    ck_assert_str_eq(ids_sent(&client), "2 3 4 5");
+    client_read_begin(&client);
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(push(&client, i < 2 ? 0 : 10 + (uint64_t)i), CLIENT_HELD);
+    ck_assert_int_eq(push(&client, 0), CLIENT_DROPPED);
+    ck_assert_uint_eq(client.out.more->dropped, 4);
+    client_settle(&client, &silent);
+    ck_assert(!page(&client, 6, 6, true));
+    ck_assert_str_eq(ids_sent(&client), "6");
+}
+END_TEST
+
+/* Its stream is complete from then on, and not before. */
+START_TEST(test_before_the_first_page_nothing_is_told_as_dropped)
+{
+    client_read_begin(&client);
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(push(&client, 0), CLIENT_HELD);
+    ck_assert_int_eq(push(&client, 0), CLIENT_SKIPPED);
+    ck_assert(!outbox_has_output(&client.out));
 }
 END_TEST
 
@@ -634,6 +691,9 @@ int main(void)
     tcase_add_test(cases, test_before_its_read_a_client_takes_only_what_has_no_id);
     tcase_add_test(cases, test_what_is_held_follows_the_page_that_meets_it);
     tcase_add_test(cases, test_a_page_that_is_not_the_last_leaves_what_was_held_to_the_log);
+    tcase_add_test(cases, test_what_no_log_has_follows_the_page_that_is_not_the_last);
+    tcase_add_test(cases, test_what_no_log_has_and_does_not_fit_is_counted_as_dropped);
+    tcase_add_test(cases, test_before_the_first_page_nothing_is_told_as_dropped);
     tcase_add_test(cases, test_overflow_of_the_hold_costs_another_read_and_no_event);
     tcase_add_test(cases, test_the_hold_is_bounded_in_bytes_as_well);
     tcase_add_test(cases, test_a_queue_without_room_for_the_held_reads_on);

@@ -142,6 +142,21 @@ START_TEST(test_lanes_may_be_cut_at_every_byte)
 }
 END_TEST
 
+/* Found once among some ten million. */
+static const char *const FOUND[] = {
+    /* A late value that is old news, where what is over has just made way for what waits. */
+    "block,all-types,events=3 write:3;pub:i:B:y:w:-:n;pub:i:B:y:w:2:n;pub:b:A:y:w:1:e;take:39;"
+    "pub:i:B:x:w:-:n;pub:c:A:y:w:-:n;late:c:A:y:w:1:n",
+};
+
+START_TEST(test_what_was_found_once_stays_mended)
+{
+    struct lanes_schedule schedule;
+    ck_assert(lanes_schedule_read(&schedule, FOUND[_i]));
+    run(&schedule, 0, 0);
+}
+END_TEST
+
 START_TEST(test_schedules_read_as_they_are_written)
 {
     struct rng seeds = rng_seeded("lanes schedules");
@@ -169,6 +184,8 @@ int main(void)
     tcase_set_timeout(cases, 280);
     tcase_add_test(cases, test_lanes_keep_what_is_promised_in_any_schedule);
     tcase_add_test(cases, test_lanes_may_be_cut_at_every_byte);
+    tcase_add_loop_test(cases, test_what_was_found_once_stays_mended, 0,
+                        sizeof(FOUND) / sizeof(*FOUND));
     tcase_add_test(cases, test_schedules_read_as_they_are_written);
     return tests_run(cases);
 }
