@@ -16,10 +16,10 @@ PYTEST_JOBS ?= 5
 ASAN_SELECT ?= not browser
 TSAN_SELECT ?= not browser
 # What `make integration-handover` runs once more with park=handover and io_uring=off: all that is about connections. test/integration is everything.
-HANDOVER_TESTS ?= $(addprefix test/integration/test_,accept.py auth_expiry.py auth_renewal.py auth_revocation.py auth_tickets.py finite.py gap.py hostile.py http.py lanes.py lifecycle.py resume.py slow.py snapshot.py stream.py whole.py)
+HANDOVER_TESTS ?= $(addprefix test/integration/test_,accept.py auth_expiry.py auth_renewal.py auth_revocation.py auth_tickets.py finite.py gap.py hostile.py http.py lanes.py lifecycle.py pipe.py resume.py slow.py snapshot.py stream.py whole.py)
 # What `make integration-second` runs once more with a second server in place of Redis (test/second_server): all that is about
 # what the server does.
-SECOND_TESTS ?= $(wildcard test/integration/test_lua_*.py) $(addprefix test/integration/test_,auth_revocation.py auth_tickets.py cluster.py deafness.py docs.py doors.py failover.py faults.py gap.py holes.py many_topics.py publish_outage.py resume.py sentinel.py topics.py)
+SECOND_TESTS ?= $(wildcard test/integration/test_lua_*.py) $(addprefix test/integration/test_,auth_revocation.py auth_tickets.py bridges.py cluster.py deafness.py docs.py doors.py failover.py faults.py gap.py holes.py many_topics.py publish_outage.py resume.py sentinel.py topics.py)
 # Added to `make torture`, for example TORTURE_ARGS='--faults cut,failover --verbose'.
 TORTURE_ARGS ?=
 # Sanitizer runs that are part of `make test`; empty leaves them out.
@@ -96,7 +96,7 @@ LIBS = $(PKG_LIBS) -lev -lm
 # --- files -----------------------------------------------------------------------------------------------------------
 MAIN := relay/main.c
 SOURCES := $(filter-out $(MAIN),$(wildcard common/*.c relay/*.c relay/*/*.c))
-GENERATED := $(if $(wildcard common/sse_relay.lua),build/sse_relay_lua.c) $(if $(wildcard relay/http/page.html),build/relay_page.c)
+GENERATED := $(if $(wildcard common/sse_relay.lua),build/sse_relay_lua.c) $(if $(wildcard relay/http/page.html),build/relay_page.c) $(if $(wildcard relay/http/client.js),build/relay_client.c)
 OBJECTS := $(SOURCES:%.c=$(OBJ)/%.o) $(GENERATED:build/%.c=$(OBJ)/%.o)
 LIBRARY := $(OBJ)/libsse_relay.a
 BINARY := $(if $(filter normal,$(VARIANT)),build/sse-relay,$(OBJ)/sse-relay)
@@ -154,6 +154,24 @@ build/relay_page.c: relay/http/page.html tools/embed tools/page_csp Makefile
 	@mkdir -p $(@D)
 	$(Q)tools/embed relay/http/page.h relay_page $< >$@
 	$(Q)printf 'const char relay_page_csp[] = "%s";\n' "$$($(PYTHON) tools/page_csp $<)" >>$@
+
+# What is served: the code without comments, and each as gzip, too. The validators are of the plain text.
+CLIENT := build/client/client.js build/client/client.d.ts
+build/client/client.js: relay/http/client.js tools/strip_comments
+	@mkdir -p $(@D)
+	$(Q)$(PYTHON) tools/strip_comments $< >$@
+build/client/client.d.ts: relay/http/client.d.ts
+	@mkdir -p $(@D)
+	$(Q)cp $< $@
+$(CLIENT:%=%.gz): %.gz: %
+	$(Q)gzip -9nc $< >$@
+
+embed_client = tools/embed relay/http/library.h relay_client_$(1) build/client/$(2) && \
+	tools/embed relay/http/library.h relay_client_$(1)_gz build/client/$(2).gz && \
+	printf 'const char relay_client_$(1)_etag[] = "W/\\"%.32s\\"";\n' "$$(sha256sum <build/client/$(2))"
+build/relay_client.c: $(CLIENT) $(CLIENT:%=%.gz) tools/embed Makefile
+	$(call say,EMBED,$(CLIENT))
+	$(Q){ $(call embed_client,js,client.js) && $(call embed_client,types,client.d.ts); } >$@
 
 -include $(shell find build -name '*.d' -type f 2>/dev/null)
 
@@ -309,11 +327,14 @@ bench: deps-bench ## measure this machine: build/bench/report.md (BENCH_ARGS='--
 
 # Flow control on real sockets (docs/performance.md, 11). SCALE=10: a tenth of the streams and events.
 SCALE ?= 1
-.PHONY: bench-slow bench-llm
+.PHONY: bench-slow bench-llm bench-pipe
 bench-slow: ## 1,000 stalled, 1,000 slow and 1,000 healthy streams, about two hours [SCALE=10]
 	@+$(MAKE) --no-print-directory bench BENCH_ARGS='--runs 3 --seconds 60 --scale $(SCALE) --out build/bench-slow slow-readers'
 bench-llm: ## 500 streams of tokens, each reloaded once, 5 minutes [SCALE=10]
 	@+$(MAKE) --no-print-directory bench BENCH_ARGS='--runs 5 --seconds 20 --scale $(SCALE) --out build/bench-llm llm'
+
+bench-pipe: ## the same tokens by pipes, against calls of Redis, 5 minutes [SCALE=10]
+	@+$(MAKE) --no-print-directory bench BENCH_ARGS='--runs 5 --seconds 20 --scale $(SCALE) --out build/bench-pipe pipe'
 
 # Whether a delivery costs what it did. GUARD_UPDATE=1 takes what is measured for the figures to keep.
 GUARD_ARGS ?=

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/event.h"
 #include "common/buf.h"
-#include "common/chunk.h"
+#include "common/event_parts.h"
 #include "common/hash.h"
 #include "common/mem.h"
 #include "common/names.h"
@@ -9,69 +9,17 @@
 #include <assert.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-
-/* One allocation: the struct, then its texts and the frame. */
-struct event {
-    atomic_uint refs;
-    uint32_t special; /* where its match is in this allocation, in its flat form (0: it has none),
-                         and HAS_…; so that one test tells all of them */
-    uint64_t id, prev;
-    uint64_t arrival_us;
-    union {
-        uint64_t twin;
-        uint64_t first_id; /* of several that were joined */
-    };
-    uint64_t ttl_ms; /* 0: none */
-    enum lane_kind lane : 8;
-    enum topic_end end : 8;
-    atomic_bool stored;                       /* its bytes are not counted */
-    bool block_counted;                       /* written before `block` is */
-    uint32_t count;                           /* events */
-    uint32_t slot;                            /* a hash of topic and key */
-    uint32_t end_after_ms;                    /* 0: none */
-    struct slice ns, topic, type, frame;      /* into the same allocation … */
-    struct slice key;                         /* … or `type`; of coalesced and appended events */
-    struct slice chunk;                       /* the frame, and what makes a chunk of it around */
-    _Atomic(const struct gzip_block *) block; /* NULL: not made yet */
-};
+#include <string.h>
 
 #define HAS_TTL (UINT32_C(1) << 31)
 #define HAS_LANE (UINT32_C(1) << 30)
 #define HAS_END (UINT32_C(1) << 29)
 #define HAS_ANY (HAS_TTL | HAS_LANE | HAS_END)
 
-/* Stands for a block that a thread is making. */
-static const struct gzip_block block_claimed;
-
-/* The one thing here that all events share: to find a counter of its node each would need a pointer
- * to it, and a process is one node. Counted where events are made and freed, so a delivery pays
- * nothing for it. */
-static atomic_size_t live_bytes;
-
-size_t event_live_bytes(void)
-{
-    return atomic_load_explicit(&live_bytes, memory_order_relaxed);
-}
-
-static void count_in(size_t bytes)
-{
-    atomic_fetch_add_explicit(&live_bytes, bytes, memory_order_relaxed);
-}
-
-static void count_out(size_t bytes)
-{
-    atomic_fetch_sub_explicit(&live_bytes, bytes, memory_order_relaxed);
-}
-
 /* Its chunk is what its allocation ends with. */
 static size_t own_bytes(const struct event *ev)
 {
-    return (size_t)(ev->chunk.ptr + ev->chunk.len - (const char *)ev);
-}
-
-static size_t block_bytes(const struct gzip_block *block)
-{
-    return sizeof(*block) + gzip_block_chunk(block).len;
+    return (size_t)(ev->own.chunk.ptr + ev->own.chunk.len - (const char *)ev);
 }
 
 /* Appends to the allocation under construction; the result's pointer holds the offset until
@@ -92,28 +40,11 @@ static struct buf event_open(size_t estimate)
     return b;
 }
 
-/* The frame's length is known only behind it: so its chunk's head is put before it last, to the
- * right of the room that is kept. */
-static void open_frame(struct buf *b)
-{
-    static const char room[CHUNK_HEAD_MAX];
-    buf_put(b, room, sizeof room);
-}
-
-static void close_frame(struct buf *b)
-{
-    buf_put(b, CHUNK_END, CHUNK_END_BYTES);
-}
-
 /* Comes last: the event is whole then, and counted. */
 static void set_frame(struct event *ev, size_t at, size_t len)
 {
-    char *frame = (char *)ev + at;
-    assert(len <= UINT32_MAX);
-    size_t head = len ? chunk_put_head(frame, (uint32_t)len) : 0;
-    ev->frame = (struct slice){frame, len};
-    ev->chunk = (struct slice){frame - head, head + len + CHUNK_END_BYTES};
-    count_in(own_bytes(ev));
+    event_form_place(&ev->own, (char *)ev + at, len);
+    event_count_in(own_bytes(ev));
 }
 
 /* Ends the construction. Data full of line ends makes the buffer grow by doubling: events live in
@@ -150,11 +81,25 @@ static size_t append_match(struct buf *b, const struct event_fields *fields)
     return append(b, fields->match.len ? fields->match : (struct slice){"", 1});
 }
 
+/* CR, LF and NUL are dropped when it is written. */
+static bool type_begins_with(struct slice type, struct slice prefix)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < type.len && found < prefix.len; i++) {
+        char c = type.ptr[i];
+        if (c == '\r' || c == '\n' || c == '\0')
+            continue;
+        if (c != prefix.ptr[found])
+            return false;
+        found++;
+    }
+    return found == prefix.len;
+}
+
 bool event_type_is_reserved(struct slice type, const char *prefix)
 {
     struct slice own = slice_of(prefix);
-    return type.ptr && (slice_has_prefix(type, SLICE_LIT("relay.")) ||
-                        (own.len && slice_has_prefix(type, own)));
+    return type_begins_with(type, SLICE_LIT("relay.")) || (own.len && type_begins_with(type, own));
 }
 
 struct event *event_new(const struct event_fields *fields, uint64_t arrival_us)
@@ -169,11 +114,11 @@ struct event *event_new(const struct event_fields *fields, uint64_t arrival_us)
     bool has_slot = fields->lane == LANE_COALESCED || fields->lane == LANE_APPENDED;
     size_t key = has_slot && fields->key.len ? append(&b, fields->key) : type, key_end = b.len;
     size_t match = append_match(&b, fields);
-    open_frame(&b);
+    event_form_open(&b);
     size_t frame = b.len;
     sse_put_frame(&b, fields);
     size_t end = b.len;
-    close_frame(&b);
+    event_form_close(&b);
 
     struct event *ev = event_seal(&b);
     const char *base = (const char *)ev;
@@ -185,6 +130,9 @@ struct event *event_new(const struct event_fields *fields, uint64_t arrival_us)
     ev->count = 1;
     ev->lane = fields->lane;
     ev->end = fields->end;
+    ev->is_untyped = fields->is_untyped;
+    ev->is_piece = fields->lane == LANE_APPENDED;
+    ev->type_slot = fields->type_slot;
     ev->end_after_ms = (uint32_t)fields->end_after_ms;
     assert(match < HAS_END);
     ev->special = (uint32_t)match | (ev->ttl_ms ? HAS_TTL : 0) |
@@ -204,9 +152,9 @@ struct event *event_new(const struct event_fields *fields, uint64_t arrival_us)
 struct event *event_new_frame(uint64_t id, struct slice frame)
 {
     struct buf b = event_open(CHUNK_HEAD_MAX + frame.len + CHUNK_END_BYTES);
-    open_frame(&b);
+    event_form_open(&b);
     size_t at = append(&b, frame);
-    close_frame(&b);
+    event_form_close(&b);
     struct event *ev = event_seal(&b);
     ev->id = id;
     ev->prev = EVENT_PREV_UNKNOWN;
@@ -221,17 +169,25 @@ struct event *event_new_end_frame(enum topic_end end, struct slice frame)
     return ev;
 }
 
+/* What its forms, and who counts it, go by. */
+static void copy_marks(struct event *copy, const struct event *ev)
+{
+    copy->is_untyped = ev->is_untyped;
+    copy->is_piece = ev->is_piece;
+    copy->type_slot = ev->type_slot;
+}
+
 /* It stays an event without an id: where it came from, nobody could find it by this one. */
 struct event *event_new_with_id(const struct event *ev, uint64_t id)
 {
-    struct buf b = event_open(ev->topic.len + CHUNK_HEAD_MAX + 32 + ev->frame.len);
+    struct buf b = event_open(ev->topic.len + CHUNK_HEAD_MAX + 32 + ev->own.frame.len);
     size_t topic = append(&b, ev->topic);
-    open_frame(&b);
+    event_form_open(&b);
     size_t frame = b.len;
     buf_printf(&b, "id: %llu\n", (unsigned long long)id);
-    buf_put_slice(&b, ev->frame);
+    buf_put_slice(&b, ev->own.frame);
     size_t end = b.len;
-    close_frame(&b);
+    event_form_close(&b);
 
     struct event *copy = event_seal(&b);
     copy->prev = EVENT_PREV_UNKNOWN;
@@ -239,6 +195,7 @@ struct event *event_new_with_id(const struct event *ev, uint64_t id)
     copy->ttl_ms = ev->ttl_ms;
     copy->count = ev->count;
     copy->end = ev->end;
+    copy_marks(copy, ev);
     copy->special = ev->special & (HAS_TTL | HAS_END);
     if (ev->topic.ptr)
         copy->topic = (struct slice){(const char *)copy + topic, ev->topic.len};
@@ -252,16 +209,16 @@ struct event *event_join(struct event *const *events, size_t count)
     struct slice *frames = mem_alloc(count * sizeof(*frames));
     size_t bytes = 0;
     for (size_t i = 0; i < count; i++) {
-        frames[i] = events[i]->frame;
+        frames[i] = events[i]->own.frame;
         bytes += frames[i].len;
     }
     struct buf b = event_open(first->topic.len + CHUNK_HEAD_MAX + CHUNK_END_BYTES + bytes);
     size_t topic = append(&b, first->topic);
-    open_frame(&b);
+    event_form_open(&b);
     size_t frame = b.len;
     sse_put_joined(&b, frames, count);
     size_t end = b.len;
-    close_frame(&b);
+    event_form_close(&b);
     free(frames);
 
     struct event *joined = event_seal(&b);
@@ -270,6 +227,7 @@ struct event *event_join(struct event *const *events, size_t count)
     for (size_t i = 0; i < count; i++)
         joined->count += events[i]->count;
     joined->first_id = first->id;
+    copy_marks(joined, first);
     joined->arrival_us = last->arrival_us;
     joined->topic = (struct slice){(const char *)joined + topic, first->topic.len};
     set_frame(joined, frame, end - frame);
@@ -281,9 +239,9 @@ void event_set_stored(struct event *ev, bool stored)
     if (atomic_exchange_explicit(&ev->stored, stored, memory_order_relaxed) == stored)
         return;
     if (stored)
-        count_out(own_bytes(ev));
+        event_count_out(own_bytes(ev));
     else
-        count_in(own_bytes(ev));
+        event_count_in(own_bytes(ev));
 }
 
 struct event *event_ref(struct event *ev)
@@ -303,15 +261,23 @@ void event_unref(struct event *ev)
     assert(before > 0);
     if (before > 1)
         return;
-    const struct gzip_block *block = atomic_load_explicit(&ev->block, memory_order_relaxed);
-    count_out(own_bytes(ev) + (ev->block_counted ? block_bytes(block) : 0));
-    free((void *)(uintptr_t)block);
+    event_form_free_all(ev);
+    event_count_out(own_bytes(ev));
     free(ev);
 }
 
 uint64_t event_id(const struct event *ev)
 {
     return ev->id;
+}
+
+int event_compare(const struct event *a, const struct event *b)
+{
+    if (a->id != b->id)
+        return a->id < b->id ? -1 : 1;
+    size_t len = a->topic.len < b->topic.len ? a->topic.len : b->topic.len;
+    int order = len ? memcmp(a->topic.ptr, b->topic.ptr, len) : 0;
+    return order ? order : (a->topic.len > b->topic.len) - (a->topic.len < b->topic.len);
 }
 
 uint64_t event_prev(const struct event *ev)
@@ -417,30 +383,22 @@ struct slice event_type(const struct event *ev)
     return ev->type;
 }
 
+bool event_is_untyped(const struct event *ev)
+{
+    return ev->is_untyped;
+}
+
+unsigned event_type_slot(const struct event *ev)
+{
+    return ev->type_slot;
+}
+
 struct slice event_frame(const struct event *ev)
 {
-    return ev->frame;
+    return ev->own.frame;
 }
 
 struct slice event_chunk(const struct event *ev)
 {
-    return ev->chunk;
-}
-
-/* Claimed, so that workers which flush the same event at the same time do not all deflate it; and
- * not waited for, so that plain streams do not wait either. */
-const struct gzip_block *event_block(struct event *ev, struct gzip *g)
-{
-    const struct gzip_block *block = atomic_load_explicit(&ev->block, memory_order_acquire);
-    if (!block &&
-        atomic_compare_exchange_strong_explicit(&ev->block, &block, &block_claimed,
-                                                memory_order_acquire, memory_order_acquire)) {
-        /* What has no topic is our own, and most of it for one client. */
-        block = ev->topic.ptr ? gzip_pack(g, ev->frame) : gzip_store(ev->frame);
-        ev->block_counted = !atomic_load_explicit(&ev->stored, memory_order_relaxed);
-        if (ev->block_counted)
-            count_in(block_bytes(block));
-        atomic_store_explicit(&ev->block, block, memory_order_release);
-    }
-    return block == &block_claimed ? NULL : block;
+    return ev->own.chunk;
 }

@@ -2,36 +2,8 @@
 /* An event as it travels from the bus to the sockets: immutable, counted, with its frame rendered
  * once per node. */
 #pragma once
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "common/event_fields.h"
 #include "common/gzip.h"
-#include "common/lane.h"
-#include "common/slice.h"
-#include "common/topic_end.h"
-
-#define EVENT_ID_MAX ((UINT64_C(1) << 53) - 1)
-#define EVENT_PREV_UNKNOWN UINT64_MAX
-#define EVENT_RETRY_MS_MAX 86400000 /* a day: docs/protocol.md, 8.1 */
-#define EVENT_END_AFTER_MS_MAX 86400000
-
-/* What is known of an event before it is rendered. All slices are borrowed. */
-struct event_fields {
-    uint64_t id;   /* 0: none (ephemeral, raw) */
-    uint64_t prev; /* the topic's previous id, 0: none */
-    bool has_prev;
-    bool has_match;   /* meant only for streams whose grant has each of its pairs */
-    int64_t retry_ms; /* -1: none */
-    uint64_t twin;    /* of an ephemeral event on several topics: the same for each; 0: none */
-    uint64_t ttl_ms;  /* 0: none */
-    struct slice ns, topic, type, data;
-    struct slice match; /* of one that has_match: flat (match.h); SLICE_NONE: nobody has it */
-    enum lane_kind lane;
-    bool has_lane;         /* its publisher has said which */
-    struct slice key;      /* what it is the latest of, or goes on with; SLICE_NONE: its type */
-    enum topic_end end;    /* it is the last of its topic */
-    uint64_t end_after_ms; /* its topic ends if nothing follows for so long; 0: it does not */
-};
 
 /* What time it is for events, to know their age. */
 struct event_clock {
@@ -39,8 +11,8 @@ struct event_clock {
     uint64_t mono_us; /* of this machine, as times of arrival are */
 };
 
-/* Whether a type is one of those that only the relay sends: it begins with "relay.", or with
- * @prefix (control_prefix; NULL or "": none). docs/protocol.md, 6. */
+/* Whether a type, as it will be shown, is one of those that only the relay sends: it begins with
+ * "relay.", or with @prefix (control_prefix; NULL or "": none). docs/protocol.md, 6. */
 bool event_type_is_reserved(struct slice type, const char *prefix);
 
 /* Immutable after event_new(); any thread may read. What event_block() adds is added once. */
@@ -68,6 +40,9 @@ struct event *event_ref(struct event *ev);
 void event_unref(struct event *ev); /* NULL is fine; the last one frees */
 
 uint64_t event_id(const struct event *ev);
+/* For sorting: by id, and of one event on several topics by these, byte by byte. So it is the same
+ * topic that a stream is sent such an event by, however it came. */
+int event_compare(const struct event *a, const struct event *b);
 /* The same, but for events that were joined: the first one's. */
 uint64_t event_first_id(const struct event *ev);
 /* The topic's id before this event's; 0: it was the first, EVENT_PREV_UNKNOWN: nobody said. */
@@ -106,9 +81,35 @@ struct slice event_ns(const struct event *ev);
 struct slice event_topic(const struct event *ev);
 struct slice event_key(const struct event *ev);  /* ns, NUL, topic: to look its topic up by */
 struct slice event_type(const struct event *ev); /* sanitised, SLICE_NONE when absent or empty */
+/* It has no type of its own: where event_type() has one, that is its topic. Not of one whose topic
+ * may be no type. */
+bool event_is_untyped(const struct event *ev);
+unsigned event_type_slot(const struct event *ev);
 struct slice event_frame(const struct event *ev);
 /* The frame as an HTTP chunk (common/chunk.h). Not of an empty one. */
 struct slice event_chunk(const struct event *ev);
 /* The frame for gzip streams, made by @g at the first call of any thread, and kept with the event;
  * borrowed. NULL while another thread is just making it: ask again in the next loop turn. */
 const struct gzip_block *event_block(struct event *ev, struct gzip *g);
+
+/* --- other formats ------------------------------------------------------------------------------
+ */
+
+/* How a stream may have events: a set of these. */
+enum event_format {
+    EVENT_PLAIN = 0,
+    EVENT_AS_JSON = 1,    /* the data in an envelope with topic and time: docs/protocol.md, 4.9 */
+    EVENT_SWAPS_TYPE = 2, /* one that is untyped has its topic as type where its plain frame has
+                             none, and none where that has its topic */
+};
+
+/* The bytes of an event in one format; they live as long as it does. */
+struct event_form;
+/* Made at the first call of any thread. NULL while another thread is just making it: ask again in
+ * the next loop turn. What has no topic is the same in all formats. */
+struct event_form *event_form(struct event *ev, unsigned format);
+struct slice event_form_frame(const struct event_form *form);
+struct slice event_form_chunk(const struct event_form *form);
+/* As event_block(); @form is @ev's. */
+const struct gzip_block *event_form_block(const struct event *ev, struct event_form *form,
+                                          struct gzip *g);

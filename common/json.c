@@ -3,23 +3,13 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include "common/json_parts.h"
 
 /* cJSON checks the grammar but is lax about the words: it takes any byte in strings, `\uZZZZ` for
  * NUL, control bytes for white space, and 01 for a number. What clients read must be JSON, so the
  * words are checked here, before cJSON. In one thing it is too strict: half of a surrogate pair is
  * JSON (RFC 8259, 8.2), and what cuts texts anywhere, such as a language model, gives such. */
-struct scan {
-    const char *at, *end;
-    size_t odd_escapes; /* seen: those that cJSON cannot be given */
-    size_t values;      /* at most, by their commas and brackets */
-    size_t depth, deepest;
-};
 static_assert(JSON_DEPTH_MAX <= CJSON_NESTING_LIMIT, "cJSON refuses what we take");
-
-static bool is_space(char c)
-{
-    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
 
 static bool is_digit(char c)
 {
@@ -62,7 +52,7 @@ static size_t escape_length(const char *at, const char *end, enum odd_escape *od
 
 /* At the backslash, and still there when it is wrong. The next character is known to be there: a
  * closing quote must follow. */
-static bool scan_escape(struct scan *s)
+static bool scan_escape(struct json_scan *s)
 {
     if (s->end - s->at < 2)
         return false;
@@ -83,7 +73,7 @@ static bool scan_escape(struct scan *s)
     return true;
 }
 
-static bool scan_string(struct scan *s)
+bool json_scan_string(struct json_scan *s)
 {
     s->at++;
     while (s->at < s->end) {
@@ -102,7 +92,7 @@ static bool scan_string(struct scan *s)
     return false;
 }
 
-static size_t scan_digits(struct scan *s)
+static size_t scan_digits(struct json_scan *s)
 {
     const char *from = s->at;
     while (s->at < s->end && is_digit(*s->at))
@@ -110,7 +100,7 @@ static size_t scan_digits(struct scan *s)
     return (size_t)(s->at - from);
 }
 
-static bool scan_number(struct scan *s)
+bool json_scan_number(struct json_scan *s)
 {
     if (*s->at == '-')
         s->at++;
@@ -133,7 +123,7 @@ static bool scan_number(struct scan *s)
 }
 
 /* Which bracket closes which, and where commas may stand, is left to cJSON. */
-static void scan_mark(struct scan *s, char c)
+static void scan_mark(struct json_scan *s, char c)
 {
     bool opens = c == '[' || c == '{';
     s->values += opens || c == ',';
@@ -143,17 +133,17 @@ static void scan_mark(struct scan *s, char c)
         s->depth--;
 }
 
-static bool scan_words(struct scan *s)
+static bool scan_words(struct json_scan *s)
 {
     while (s->at < s->end) {
         char c = *s->at;
         if (c == '"') {
-            if (!scan_string(s))
+            if (!json_scan_string(s))
                 return false;
         } else if (c == '-' || is_digit(c)) {
-            if (!scan_number(s))
+            if (!json_scan_number(s))
                 return false;
-        } else if (is_space(c) || (c > ' ' && c < 0x7F)) {
+        } else if (json_is_space(c) || (c > ' ' && c < 0x7F)) {
             scan_mark(s, c);
             s->at++;
         } else {
@@ -206,7 +196,7 @@ static enum err parse_words(struct slice text, cJSON **out, const char **rest)
     cJSON *tree = cJSON_ParseWithLengthOpts(text.ptr, text.len, rest, 0);
     enum err e = tree != NULL ? OK : ERR_INVALID;
     for (const char *end = text.ptr + text.len; e == OK && *rest < end; ++*rest)
-        if (!is_space(**rest))
+        if (!json_is_space(**rest))
             e = ERR_INVALID;
     if (e == OK)
         *out = tree;
@@ -227,7 +217,7 @@ static enum err parse(struct slice text, const struct stand_ins *by, cJSON **out
     *wrong_at = bom;
     if (text.len == 0)
         return ERR_INVALID;
-    struct scan s = {.at = text.ptr, .end = text.ptr + text.len};
+    struct json_scan s = {.at = text.ptr, .end = text.ptr + text.len};
     if (!scan_words(&s)) {
         *wrong_at += (size_t)(s.at - text.ptr);
         return ERR_INVALID;
@@ -271,15 +261,15 @@ enum err json_parse_lenient(struct slice text, cJSON **out)
     return parse(text, &lenient, out, &wrong_at);
 }
 
-static void skip_space(struct scan *s)
+void json_scan_space(struct json_scan *s)
 {
-    while (s->at < s->end && is_space(*s->at))
+    while (s->at < s->end && json_is_space(*s->at))
         s->at++;
 }
 
-static bool skip_char(struct scan *s, char c)
+bool json_scan_char(struct json_scan *s, char c)
 {
-    skip_space(s);
+    json_scan_space(s);
     if (s->at == s->end || *s->at != c)
         return false;
     s->at++;
@@ -288,15 +278,15 @@ static bool skip_char(struct scan *s, char c)
 
 /* Over one value, whatever its depth. The text is known to be JSON: brackets only need to be
  * counted. */
-static bool skip_value(struct scan *s, struct slice *out)
+static bool skip_value(struct json_scan *s, struct slice *out)
 {
     size_t depth = 0;
-    skip_space(s);
+    json_scan_space(s);
     const char *from = s->at;
     while (s->at < s->end) {
         char c = *s->at;
         if (c == '"') {
-            if (!scan_string(s))
+            if (!json_scan_string(s))
                 return false;
             if (depth == 0)
                 break;
@@ -304,7 +294,7 @@ static bool skip_value(struct scan *s, struct slice *out)
         }
         if (c == '{' || c == '[') {
             depth++;
-        } else if (depth == 0 && (is_space(c) || c == ',' || c == '}' || c == ']')) {
+        } else if (depth == 0 && (json_is_space(c) || c == ',' || c == '}' || c == ']')) {
             break;
         } else if ((c == '}' || c == ']') && --depth == 0) {
             s->at++;
@@ -351,61 +341,67 @@ static bool key_is(struct slice raw, const char *name)
 enum err json_raw_member(struct slice text, const char *name, struct slice *out)
 {
     text = without_bom(text);
-    struct scan s = {.at = text.ptr, .end = text.ptr + text.len};
+    struct json_scan s = {.at = text.ptr, .end = text.ptr + text.len};
     struct slice key, value;
-    if (!skip_char(&s, '{'))
+    if (!json_scan_char(&s, '{'))
         return ERR_NOT_FOUND;
     do {
-        skip_space(&s);
-        if (s.at == s.end || *s.at != '"' || !skip_value(&s, &key) || !skip_char(&s, ':') ||
+        json_scan_space(&s);
+        if (s.at == s.end || *s.at != '"' || !skip_value(&s, &key) || !json_scan_char(&s, ':') ||
             !skip_value(&s, &value))
             return ERR_NOT_FOUND;
         if (key_is(key, name)) {
             *out = value;
             return OK;
         }
-    } while (skip_char(&s, ','));
+    } while (json_scan_char(&s, ','));
     return ERR_NOT_FOUND;
 }
 
 bool json_raw_next(struct slice *rest, struct slice *out)
 {
     struct slice text = without_bom(*rest), element;
-    struct scan s = {.at = text.ptr, .end = text.ptr + text.len};
+    struct json_scan s = {.at = text.ptr, .end = text.ptr + text.len};
     /* Behind an element stands a comma, or the end. */
-    if ((!skip_char(&s, '[') && !skip_char(&s, ',')) || !skip_value(&s, &element))
+    if ((!json_scan_char(&s, '[') && !json_scan_char(&s, ',')) || !skip_value(&s, &element))
         return false;
     *rest = (struct slice){s.at, (size_t)(s.end - s.at)};
     *out = element;
     return true;
 }
 
-enum err json_put_data(struct buf *b, struct slice raw)
+enum err json_put_dense(struct buf *b, struct slice raw)
 {
-    struct scan s = {.at = raw.ptr, .end = raw.ptr + raw.len};
-    skip_space(&s);
-    if (s.at == s.end)
-        return ERR_INVALID;
-    if (*s.at == '"') {
-        struct slice text = {s.at, 0};
-        if (!scan_string(&s))
-            return ERR_INVALID;
-        text.len = (size_t)(s.at - text.ptr);
-        return put_string_text(b, text);
-    }
+    struct json_scan s = {.at = raw.ptr, .end = raw.ptr + raw.len};
     while (s.at < s.end) {
         const char *from = s.at;
-        if (is_space(*s.at)) {
+        if (json_is_space(*s.at)) {
             s.at++;
             continue;
         }
         if (*s.at != '"')
             s.at++;
-        else if (!scan_string(&s))
+        else if (!json_scan_string(&s))
             return ERR_INVALID;
         buf_put(b, from, (size_t)(s.at - from));
     }
     return OK;
+}
+
+enum err json_put_data(struct buf *b, struct slice raw)
+{
+    struct json_scan s = {.at = raw.ptr, .end = raw.ptr + raw.len};
+    json_scan_space(&s);
+    if (s.at == s.end)
+        return ERR_INVALID;
+    if (*s.at == '"') {
+        struct slice text = {s.at, 0};
+        if (!json_scan_string(&s))
+            return ERR_INVALID;
+        text.len = (size_t)(s.at - text.ptr);
+        return put_string_text(b, text);
+    }
+    return json_put_dense(b, raw);
 }
 
 static void put_escaped(struct buf *b, unsigned char c)

@@ -35,6 +35,13 @@ NODISCARD enum err json_raw_member(struct slice text, const char *name, struct s
  * none left, or @rest is no array's. */
 bool json_raw_next(struct slice *rest, struct slice *out);
 
+/* Whether all of @text is JSON (RFC 8259), which is UTF-8, as the caller knows; without a byte
+ * order mark, and not deeper than JSON_DEPTH_MAX. Of any size: nothing is made of it. */
+bool json_is_valid(struct slice text);
+
+/* Appends JSON without the white space between its words: so it is one line, and numbers and
+ * strings are as they were. */
+NODISCARD enum err json_put_dense(struct buf *b, struct slice raw);
 /* Appends what is sent for a raw JSON value: a string's own text with NUL dropped, other JSON
  * without white space. */
 NODISCARD enum err json_put_data(struct buf *b, struct slice raw);

@@ -104,11 +104,45 @@ void name_put_revoked(struct buf *b, const char *prefix, struct slice ns)
     buf_put(b, ":revoked", 8);
 }
 
+void name_put_to(struct buf *b, const char *prefix, struct slice ns, struct slice tag)
+{
+    name_put_key(b, prefix, ns);
+    buf_put(b, ":to:", 4);
+    buf_put_slice(b, tag);
+}
+
 void name_put_node(struct buf *b, const char *prefix, struct slice tag)
 {
     buf_puts(b, prefix);
     buf_put(b, ":node:", 6);
     buf_put_slice(b, tag);
+}
+
+void name_put_bridge(struct buf *b, struct slice group, struct slice stream)
+{
+    buf_puts(b, "bridge:");
+    for (size_t i = 0; i < group.len; i++) {
+        if (group.ptr[i] == ':' || group.ptr[i] == '%')
+            buf_puts(b, group.ptr[i] == ':' ? "%3A" : "%25");
+        else
+            buf_putc(b, group.ptr[i]);
+    }
+    buf_putc(b, ':');
+    buf_put_slice(b, stream);
+}
+
+bool name_is_own(struct slice name, const char *prefix)
+{
+    static const struct slice kinds[] = {SLICE_LIT(":{"), SLICE_LIT(":node:"), SLICE_LIT(":probe:"),
+                                         SLICE_LIT(":bridge:")};
+    struct slice head = slice_of(prefix);
+    if (!slice_has_prefix(name, head))
+        return false;
+    struct slice rest = {name.ptr + head.len, name.len - head.len};
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+        if (slice_has_prefix(rest, kinds[i]))
+            return true;
+    return false;
 }
 
 /* Redis's stringmatchlen() knows * ? [ and \. The other characters of its language (] ^ -) mean

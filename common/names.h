@@ -25,8 +25,15 @@ void name_put_log(struct buf *b, const char *prefix, struct slice ns, struct sli
 void name_put_channel(struct buf *b, const char *prefix, struct slice ns, struct slice topic);
 /* Appends P:{ns}:revoked */
 void name_put_revoked(struct buf *b, const char *prefix, struct slice ns);
+/* Appends P:{ns}:to:<tag>: events for connections of the node with that tag. */
+void name_put_to(struct buf *b, const char *prefix, struct slice ns, struct slice tag);
 /* Appends P:node:<tag> */
 void name_put_node(struct buf *b, const char *prefix, struct slice tag);
+/* Appends bridge:<group>:<stream>, in which a : and % of the group are %3A and %25, so that no two
+ * bridges have the same. */
+void name_put_bridge(struct buf *b, struct slice group, struct slice stream);
+/* Whether a key or channel is one of a relay's own: P:{…, P:node:…, P:probe:… or P:bridge:… */
+bool name_is_own(struct slice name, const char *prefix);
 /* Appends the Redis glob that matches at least the channels of a pattern's topics: P:{ns}:ch:… with
  * a * for each wildcard and Redis's other glob characters ([ ] ? \ ^ -) escaped where they would
  * mean something. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "common/sse.h"
 #include <string.h>
+#include "common/json.h"
 
 static bool is_break(char c)
 {
@@ -141,6 +142,89 @@ void sse_put_joined(struct buf *b, const struct slice *frames, size_t count)
     for (size_t i = 0; i < count; i++)
         buf_put_slice(b, data_of(frames[i]));
     buf_put(b, "\n\n", 2);
+}
+
+/* --- in another form -------------------------------------------------------------------------- */
+
+/* The text that a client makes of the data. @joined: where it has lines; to be reset. */
+static struct slice text_of(struct slice frame, struct buf *joined)
+{
+    static const char between[] = "\ndata: ";
+    struct slice rest = data_of(frame);
+    const char *end;
+    if (!memchr(rest.ptr, '\n', rest.len))
+        return rest;
+    while ((end = memchr(rest.ptr, '\n', rest.len))) {
+        size_t len = (size_t)(end - rest.ptr);
+        buf_put(joined, rest.ptr, len + 1);
+        rest = skip(rest, len + sizeof(between) - 1);
+    }
+    buf_put_slice(joined, rest);
+    return buf_slice(joined);
+}
+
+/* False: it is none, or something of it was appended. One line is taken as it is. */
+static bool put_json(struct buf *b, struct slice text)
+{
+    if (!json_is_valid(text))
+        return false;
+    if (memchr(text.ptr, '\n', text.len))
+        return json_put_dense(b, text) == OK;
+    buf_put_slice(b, text);
+    return true;
+}
+
+static void put_value(struct buf *b, struct slice text, bool is_piece)
+{
+    size_t at = b->len;
+    if (!is_piece && put_json(b, text))
+        return;
+    b->len = at;
+    json_put_string(b, text);
+}
+
+static void put_envelope(struct buf *b, struct slice frame, struct slice type,
+                         const struct sse_form *form)
+{
+    struct buf joined = {0};
+    struct slice text = text_of(frame, &joined);
+    buf_puts(b, "data: {\"topic\":");
+    json_put_string(b, form->topic);
+    if (type.ptr) {
+        buf_puts(b, ",\"event\":");
+        json_put_string(b, type);
+    }
+    buf_puts(b, ",\"time\":");
+    buf_put_u64(b, form->time_ms);
+    buf_puts(b, ",\"data\":");
+    put_value(b, text, form->is_piece);
+    buf_puts(b, "}\n\n");
+    buf_reset(&joined);
+}
+
+/* Of a line of a frame; SLICE_NONE: there is none. */
+static struct slice value_of(struct slice line, size_t name_len)
+{
+    return line.len ? (struct slice){line.ptr + name_len, line.len - name_len - 1} : SLICE_NONE;
+}
+
+void sse_put_form(struct buf *b, struct slice frame, const struct sse_form *form)
+{
+    struct slice data = data_of(frame);
+    struct slice type = value_of(line_of(frame, SLICE_LIT("event: ")), 7);
+    if (form->swaps_type)
+        type = type.ptr ? SLICE_NONE : form->topic;
+    buf_reserve(b, frame.len + 2 * form->topic.len + 80);
+    buf_put_slice(b, line_of(frame, SLICE_LIT("id: ")));
+    if (type.ptr)
+        put_type(b, type);
+    buf_put_slice(b, line_of(frame, SLICE_LIT("retry: ")));
+    if (form->as_json) {
+        put_envelope(b, frame, type, form);
+        return;
+    }
+    buf_put(b, "data: ", 6);
+    buf_put(b, data.ptr, data.len + 2); /* with the blank line */
 }
 
 bool sse_frame_id(struct slice frame, uint64_t *id)

@@ -14,6 +14,16 @@
 --         id any more: "ERR sse_publish: topic: ended"
 --   FCALL sse_drain 1 P:{ns} [count N]
 --       → {published, rejected, left, "" or "<entry>: <why>" of the last one rejected}
+--   FCALL sse_bridge 1 P:{ns} lease KEY owner TEXT ttl MS stream S group G [entry ID N ARGUMENT …] …
+--       → {1, done, published, ended, refused, why, stopped, skipped}: TEXT has the lease KEY for ttl more
+--         (0: no longer), and each entry of S, as the group G has read it, was published by its N
+--         arguments (those of sse_publish; none: it was skipped) and acknowledged: `done` of them, in
+--         their order; `ended` and `refused` are those of ended topics, and those that are no events,
+--         as `why` says of the last. stopped: why not all are done, and of the rest nothing; else "".
+--         Without entries {1, how many of G are not acknowledged}
+--       → {0, ms}: another has the lease, for so long yet; or nobody has, and there were entries: who
+--         takes it must read first what others have left. {2}: the first entry is not the first of
+--         those that are not acknowledged: so do that. Nothing was done
 --   FCALL sse_end 1 P:{ns} topic T [reason end|cancelled|timeout] [last ID]
 --       → {id, reason, "1"}: T has ended, by an event of type "end" with that id. {id, reason, "0"}: it
 --         had ended before, by that one. {"0", "", "0"}: its last id is not the ID, nothing was done
@@ -60,10 +70,11 @@
 -- 1: end, 2: cancelled, 3: timeout), :due (sorted set, topic → Unix ms) and :due:id (topic → id: if
 -- that is its last then), :log:<topic> (stream), :inbox (stream), :once:<key>, :ticket:<HASH> (hash),
 -- :revoked:jti, :revoked:sub and :revoked:kid (sorted sets, value → expires), :revoked:before (sorted
--- set, subject → before); and the channels :ch:<topic> and :revoked. Arguments are pairs of name and
+-- set, subject → before); and the channels :ch:<topic>, :to:<tag of a node> and :revoked. Only
+-- sse_bridge is given others: a lease, and a stream that is not ours. Arguments are pairs of name and
 -- value. What is wrong with one is told as "ERR <function>: <argument>: <reason>", and then nothing
 -- was changed. Ids are decimal text in every result and message: Lua itself would print 1.8e+15.
-local VERSION = 7
+local VERSION = 8
 
 local MAX_ID = 9007199254740991 -- 2^53 - 1: what JavaScript and Lua numbers hold exactly
 local MAX_TOPICS = 64
@@ -80,6 +91,8 @@ local MAX_UNTIL_MS = 900000000000000 -- ten times that is still exact
 local REASONS_STEP = 1000       -- from as many on, :ended:until is read as a whole
 local DRAIN_COUNT = 100
 local MAX_DRAIN_COUNT = 10000
+local MAX_BRIDGED = 1000        -- entries of a call
+local MAX_LEASE_MS = 3600000
 local MIN_SINCE_LIMIT = 2 * MAX_TOPICS -- one event may have moved MAX_TOPICS to the same id
 local SETTINGS_US = 1000000
 local MAX_GRANT_BYTES = 65536
@@ -173,7 +186,7 @@ local function space_open(keys)
         ended = key .. ':ended', ended_until = key .. ':ended:until',
         due = key .. ':due', due_id = key .. ':due:id',
         log = key .. ':log:', channel = key .. ':ch:', once = key .. ':once:', mend = key .. ':mend',
-        ticket = key .. ':ticket:', revoked = key .. ':revoked',
+        ticket = key .. ':ticket:', revoked = key .. ':revoked', to = key .. ':to:',
     }
     slot_check(last_space)
     return last_space
@@ -647,6 +660,17 @@ local function event_add_topic(e, topic)
     return nil
 end
 
+-- By their bytes, and not as Redis's locale would sort them.
+local function topic_before(a, b)
+    for i = 1, math.min(#a, #b) do
+        local x, y = string.byte(a, i), string.byte(b, i)
+        if x ~= y then
+            return x < y
+        end
+    end
+    return #a < #b
+end
+
 local function event_add_field(e, name, written, in_json)
     local fields = e.fields == NO_FIELDS and {} or e.fields
     fields[#fields + 1] = name
@@ -780,6 +804,9 @@ local function event_parse(space, args)
     elseif e.ephemeral and e.once and not is_relays_key(e) then
         return nil, 'once: together with ephemeral, which has no id to remember'
     end
+    if e.topics[2] then -- a subscriber has the event by the first that it asked for, live as replayed
+        table.sort(e.topics, topic_before)
+    end
     local clash = given and event_clash(e, given)
     if clash then
         return nil, clash
@@ -889,9 +916,22 @@ local function event_place(space, e, now)
     return id, forgotten
 end
 
+-- Of the topic of a connection: the node that has it, and its id. Nobody subscribes to such a topic.
+local function connection_of(topic)
+    if #topic ~= 43 or not find(topic, '^connection%.%x+$') then
+        return nil
+    end
+    return string.sub(topic, 12, 19), string.sub(topic, 12)
+end
+
 local function event_send(space, e, head, i)
     local topic = e.topics[i]
-    call('PUBLISH', space.channel .. topic, head .. '"topic":' .. json(topic) .. e.tail)
+    local text = head .. '"topic":' .. json(topic) .. e.tail
+    call('PUBLISH', space.channel .. topic, text)
+    local tag, id = connection_of(topic)
+    if tag then
+        call('PUBLISH', space.to .. tag, id .. text)
+    end
 end
 
 -- An end trims and shortens nothing that is there, unless it says so.
@@ -1041,7 +1081,9 @@ end
 -- lets a topic end, or is to do so later, must not be half of it.
 local function channels_check(space, e)
     for _, topic in ipairs(e.topics) do
-        if not redis.acl_check_cmd('PUBLISH', space.channel .. topic, '') then
+        local tag = connection_of(topic)
+        if not redis.acl_check_cmd('PUBLISH', space.channel .. topic, '')
+            or tag and not redis.acl_check_cmd('PUBLISH', space.to .. tag, '') then
             error(redis.error_reply('NOPERM sse_publish: topic: no permission for the channel of '
                 .. quote(topic)))
         end
@@ -1059,7 +1101,7 @@ local function ends_check(name, keys)
 end
 
 local function permissions_check(space, e)
-    if e.topics[2] or e.ephemeral or e.ends or e.end_after then
+    if e.topics[2] or e.ephemeral or e.ends or e.end_after or connection_of(e.topics[1]) then
         channels_check(space, e)
     end
     if e.ends then
@@ -1693,6 +1735,134 @@ local function sse_due(keys, args)
     return at and at > 0 and at <= MAX_ID and id_text(math.ceil(at)) or '0'
 end
 
+-- ---- Bridges ----
+
+local function key_rule(value)
+    return value ~= '' and value or nil, 'empty'
+end
+
+local BRIDGE_RULES = {
+    lease = key_rule, owner = key_rule, ttl = number_rule(0, MAX_LEASE_MS), stream = key_rule,
+    group = key_rule,
+}
+
+-- {{id, {argument, …}}, …} of what begins at @args[i], or nil and what is wrong.
+local function bridge_entries(args, i)
+    local entries = {}
+    while args[i] do
+        local id, count = args[i + 1], integer(args[i + 2] or '', 0, #args)
+        if args[i] ~= 'entry' or not count or i + 2 + count > #args then
+            return nil, 'entry: not followed by an id, a number, and so many arguments'
+        elseif #entries == MAX_BRIDGED then
+            return nil, 'entry: more than ' .. MAX_BRIDGED
+        end
+        local fields = {}
+        for j = 1, count do
+            fields[j] = args[i + 2 + j]
+        end
+        entries[#entries + 1] = { id, fields }
+        i = i + 3 + count
+    end
+    return entries
+end
+
+-- Options and entries, or nil and what is wrong.
+local function bridge_parse(args)
+    local head, i = {}, 1
+    while args[i] and args[i] ~= 'entry' do
+        head[i], head[i + 1] = args[i], args[i + 1]
+        i = i + 2
+    end
+    local o, fault = options_parse(head, 1, BRIDGE_RULES)
+    if not o then
+        return nil, fault
+    end
+    local entries
+    entries, fault = bridge_entries(args, i)
+    if not entries then
+        return nil, fault
+    end
+    for _, name in ipairs({ 'lease', 'owner', 'ttl', 'stream', 'group' }) do
+        if not o[name] then
+            return nil, name .. ': missing'
+        end
+    end
+    return o, entries
+end
+
+-- Whether the owner has the lease now; @kept: only if he had it before.
+local function lease_hold(o, kept)
+    local owner = call('GET', o.lease)
+    if owner ~= o.owner and (owner or kept) then
+        return false
+    elseif o.ttl > 0 then
+        call('SET', o.lease, o.owner, 'PX', id_text(o.ttl))
+    elseif owner then
+        call('DEL', o.lease)
+    end
+    return true
+end
+
+-- Publishes and acknowledges one. What is wrong with it, if anything; an error concerns all.
+local function bridge_move(space, o, entry, now)
+    local fault = entry[2][1] and inbox_move(space, entry[2], now)
+    call('XACK', o.stream, o.group, entry[1])
+    return fault
+end
+
+local function bridge_move_all(space, o, entries, now)
+    local done = { published = 0, ended = 0, refused = 0, skipped = 0, all = 0, why = '', stopped = '' }
+    local function count(what)
+        done[what] = done[what] + 1
+    end
+    for _, entry in ipairs(entries) do
+        local ok, fault = pcall(bridge_move, space, o, entry, now)
+        if not ok then
+            done.stopped = type(fault) == 'table' and fault.err or tostring(fault)
+            break
+        end
+        count('all')
+        if not entry[2][1] then
+            count('skipped')
+        elseif fault == 'topic: ended' then
+            count('ended')
+        elseif fault then
+            count('refused')
+            done.why = entry[1] .. ': ' .. fault
+        else
+            count('published')
+        end
+    end
+    return done
+end
+
+local function sse_bridge(keys, args)
+    local space = space_open(keys)
+    if not space then
+        return fail('sse_bridge', 'key: not one key of the form prefix:{namespace}')
+    end
+    local o, entries = bridge_parse(args)
+    if not o then
+        return fail('sse_bridge', entries)
+    end
+    if entries[1] then
+        -- Acknowledges nothing, but fails here, if it must, and not when an event is published already.
+        call('XACK', o.stream, o.group, '0-1')
+    end
+    if not lease_hold(o, entries[1]) then
+        return { 0, math.max(call('PTTL', o.lease), 0) }
+    elseif not entries[1] then
+        local pending = attempt('XPENDING', o.stream, o.group) -- there may be no group yet
+        return { 1, not pending.err and pending[1] or 0 }
+    elseif call('XPENDING', o.stream, o.group)[2] ~= entries[1][1] then
+        return { 2 }
+    end
+    local now = clock_us()
+    space_load_settings(space, now)
+    local done = bridge_move_all(space, o, entries, now)
+    return { 1, done.all, done.published, done.ended, done.refused, done.why, done.stopped, done.skipped }
+end
+
 -- Relays make them, and read them as JSON; here it matters only that it is some.
 local function grant_rule(value)
     local ok, tree = pcall(cjson.decode, value)
@@ -1974,6 +2144,7 @@ end
 -- left.
 redis.register_function('sse_publish', sse_publish)
 redis.register_function('sse_drain', sse_drain)
+redis.register_function('sse_bridge', sse_bridge)
 redis.register_function('sse_end', sse_end)
 redis.register_function('sse_ticket', sse_ticket)
 local function register(name, callback, flag)

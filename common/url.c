@@ -30,3 +30,24 @@ enum err url_decode(struct slice s, enum url_plus plus, char *room, struct slice
     *out = (struct slice){room, n};
     return OK;
 }
+
+static bool is_unreserved(unsigned char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '.' || c == '_' || c == '~';
+}
+
+void url_encode(struct buf *b, struct slice s)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned char c = (unsigned char)s.ptr[i];
+        if (is_unreserved(c)) {
+            buf_putc(b, (char)c);
+            continue;
+        }
+        buf_putc(b, '%');
+        buf_putc(b, hex[c >> 4]);
+        buf_putc(b, hex[c & 15]);
+    }
+}

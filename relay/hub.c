@@ -286,8 +286,10 @@ static void node_init(struct hub *hub, const char *version)
     node->metrics = mem_zero(node->workers + 1, sizeof(struct metrics *));
     node->pressure = pressure_new(node->workers);
     hub->workers = mem_zero(node->workers, sizeof(struct worker *));
-    for (unsigned i = 0; i <= node->workers; i++)
+    for (unsigned i = 0; i <= node->workers; i++) {
         node->metrics[i] = metrics_new();
+        metrics_set_types(node->metrics[i], &hub->config->metrics_types);
+    }
     for (unsigned i = 0; i < node->workers; i++) {
         hub->workers[i] = worker_new(i);
         node->inboxes[i] = worker_inbox(hub->workers[i]);

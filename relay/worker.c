@@ -98,6 +98,7 @@ static void take(struct worker *w, struct note *note)
     case NOTE_DRAIN:
         free(note);
         fanout_drain(w->fanout);
+        routes_drain(w->routes);
         ev_timer_again(w->loop, &w->drain_poll);
         return;
     case NOTE_STOP:

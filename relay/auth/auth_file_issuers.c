@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/json_pointer.h"
 #include "common/mem.h"
-#include "relay/auth/claim_text.h"
 #include "relay/config/config_check.h"
 
 struct reader {
@@ -79,7 +79,7 @@ static enum err read_audience(struct issuer_fields *f, const struct place *at, c
         e = place_read_text(at, value, "aud_claim", &f->aud_claim, why);
     if (e || !f->aud_claim)
         return e;
-    if (!claim_text_pointer_valid(slice_of(f->aud_claim)))
+    if (!json_pointer_is_setting(slice_of(f->aud_claim)))
         return place_refuse(&here, why, "expected a JSON Pointer, such as \"/client_id\"");
     if (!f->aud)
         return place_refuse(&here, why, "expected aud beside it: what that claim must be");

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/json_pointer.h"
 #include "common/mem.h"
 #include "common/names.h"
 #include "relay/auth/claim_form_parts.h"
@@ -49,7 +50,7 @@ static enum err read_pointers(struct claim_form *form, const struct place *at, c
         form->pointers[i] = NULL;
         if (cJSON_IsNull(pointer))
             continue;
-        if (!cJSON_IsString(pointer) || !claim_text_pointer_valid(slice_of(pointer->valuestring)))
+        if (!cJSON_IsString(pointer) || !json_pointer_is_setting(slice_of(pointer->valuestring)))
             return place_refuse(&here, why,
                                 "expected a JSON Pointer, such as \"/tenant\", or null");
         form->pointers[i] = slice_dup(slice_of(pointer->valuestring));

@@ -3,8 +3,6 @@
 
 #include <math.h>
 
-#include "relay/auth/claims.h"
-
 static bool put_number(struct buf *b, double number)
 {
     static const double largest = 9007199254740991.0;
@@ -46,10 +44,4 @@ size_t claim_text_all(const cJSON *value, enum claim_text_kinds kinds, struct st
     for (const cJSON *item = value->child; item; item = item->next)
         without += seen++ >= CLAIM_TEXT_LIST_MAX || !add_text(item, kinds, out);
     return without;
-}
-
-bool claim_text_pointer_valid(struct slice pointer)
-{
-    return pointer.len > 1 && pointer.len <= CLAIM_TEXT_POINTER_MAX &&
-           !slice_has_control(pointer) && claims_pointer_is_valid(pointer);
 }

@@ -5,10 +5,7 @@
 #include "common/json.h"
 #include "common/strings.h"
 
-enum {
-    CLAIM_TEXT_LIST_MAX = 64,     /* elements of a list that count */
-    CLAIM_TEXT_POINTER_MAX = 256, /* bytes of a JSON Pointer in a file */
-};
+enum { CLAIM_TEXT_LIST_MAX = 64 }; /* elements of a list that count */
 
 enum claim_text_kinds { CLAIM_WORDS /* texts and numbers */, CLAIM_SCALARS /* booleans, too */ };
 
@@ -17,6 +14,3 @@ bool claim_text_put(struct buf *b, const cJSON *value, enum claim_text_kinds kin
 /* Appends those of a value, or of the first CLAIM_TEXT_LIST_MAX elements of a list. Returns how
  * many values there were that have none, or do not count. */
 size_t claim_text_all(const cJSON *value, enum claim_text_kinds kinds, struct strings *out);
-
-/* Whether @pointer may stand in a file: a JSON Pointer to something in the claims. */
-bool claim_text_pointer_valid(struct slice pointer);

@@ -5,20 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- values at pointers ----------------------------------------------------------------------- */
+#include "common/json_pointer.h"
 
-bool claims_pointer_is_valid(struct slice pointer)
-{
-    if (pointer.len > 0 && pointer.ptr[0] != '/')
-        return false;
-    for (size_t i = 0; i < pointer.len; i++) {
-        if (pointer.ptr[i] != '~')
-            continue;
-        if (i + 1 == pointer.len || (pointer.ptr[i + 1] != '0' && pointer.ptr[i + 1] != '1'))
-            return false;
-    }
-    return true;
-}
+/* --- values at pointers ----------------------------------------------------------------------- */
 
 /* Whether @token, in which / and ~ are escaped, stands for @name. */
 static bool is_name(struct slice token, const char *name)
@@ -57,7 +46,7 @@ static const cJSON *at_name(const cJSON *object, struct slice token)
 const cJSON *claims_at(const cJSON *claims, const char *pointer)
 {
     struct slice rest = slice_of(pointer);
-    if (!claims_pointer_is_valid(rest))
+    if (!json_pointer_is_valid(rest))
         return NULL;
     if (rest.len == 0)
         return claims;

@@ -17,9 +17,8 @@ struct claims_wanted {
 /* NULL: the claims are as wanted. Otherwise a static reason. */
 const char *claims_check(const cJSON *claims, const struct claims_wanted *wanted);
 
-/* "" (all of it), or "/a/b", where ~1 stands for / and ~0 for ~. */
-bool claims_pointer_is_valid(struct slice pointer);
-/* The value there; NULL: none, or the pointer is not valid. Case counts. */
+/* The value at a JSON Pointer (common/json_pointer.h); NULL: none, or the pointer is not valid.
+ * Case counts. */
 const cJSON *claims_at(const cJSON *claims, const char *pointer);
 
 /* A time in Unix seconds, without its fraction. ERR_NOT_FOUND: there is none; ERR_INVALID: it is no

@@ -3,7 +3,7 @@
  * what is not, where somebody asks. No I/O; one thread. */
 #pragma once
 #include "relay/auth/place.h"
-#include "relay/auth/stencil.h"
+#include "common/stencil.h"
 #include "relay/core/grant.h"
 
 enum { DRAFT_PATTERNS_MAX = 1024 }; /* in each list */

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "common/json_pointer.h"
 #include "common/mem.h"
 
 struct issuer {
@@ -35,7 +36,7 @@ enum err issuer_new(struct issuer_fields *fields, struct issuer **out, struct bu
         buf_puts(why, "aud_claim says where to look, but there is no aud to look for");
         return ERR_INVALID;
     }
-    if (fields->aud_claim && !claims_pointer_is_valid(slice_of(fields->aud_claim))) {
+    if (fields->aud_claim && !json_pointer_is_valid(slice_of(fields->aud_claim))) {
         buf_puts(why, "aud_claim is no JSON Pointer; expected one such as /client_id");
         return ERR_INVALID;
     }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/json_pointer.h"
 #include "common/mem.h"
 #include "relay/auth/claim_text.h"
 
@@ -62,7 +63,7 @@ static enum err read_pair(struct rights *r, const struct place *at, const char *
     if (is_place) {
         inner = (struct slice){text.ptr + 1, text.len - 3};
         if (text.ptr[0] != '{' || text.len < 4 || strchr(text.ptr, '}') != inner.ptr + inner.len ||
-            (inner.ptr[0] == '/' && !claim_text_pointer_valid(inner))) {
+            (inner.ptr[0] == '/' && !json_pointer_is_setting(inner))) {
             buf_reset(&text);
             return place_refuse(at, why, "expected {name} or {/json/pointer} as the whole value");
         }

@@ -218,6 +218,7 @@ enum route_find route_map_find(const struct route_map *map, struct slice raw_pat
                               .needs_roles = route->condition_count > 0,
                               .heartbeat_event = route->heartbeat_event,
                               .flow = route->flow,
+                              .format = route->format,
                               .route = route};
     if (take_captures(route, segments, &hit->captures, why) && fill_topics(hit, why))
         return ROUTE_FOUND;

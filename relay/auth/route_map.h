@@ -5,6 +5,7 @@
 #pragma once
 #include "common/json.h"
 #include "relay/core/flow_request.h"
+#include "relay/core/format_request.h"
 #include "relay/core/grant.h"
 
 struct route_map;
@@ -18,14 +19,15 @@ void route_map_free(struct route_map *map);
 
 /* A request's path on a route. */
 struct route_hit {
-    struct strings topics;       /* filled with what was captured; valid patterns */
-    bool is_public;              /* nobody is asked who he is */
-    bool grants;                 /* its topics need not lie within the grant */
-    bool needs_roles;            /* it has `require` */
-    const char *heartbeat_event; /* borrowed; NULL: as configured */
-    struct flow_request flow;    /* what its streams have that do not ask otherwise */
-    const struct route *route;   /* borrowed; route_map.c's own, as are: */
-    struct strings captures;     /* values, in the order of the path */
+    struct strings topics;        /* filled with what was captured; valid patterns */
+    bool is_public;               /* nobody is asked who he is */
+    bool grants;                  /* its topics need not lie within the grant */
+    bool needs_roles;             /* it has `require` */
+    const char *heartbeat_event;  /* borrowed; NULL: as configured */
+    struct flow_request flow;     /* what its streams have that do not ask otherwise … */
+    struct format_request format; /* … and this, too */
+    const struct route *route;    /* borrowed; route_map.c's own, as are: */
+    struct strings captures;      /* values, in the order of the path */
 };
 
 void route_hit_reset(struct route_hit *hit);

@@ -73,6 +73,7 @@ static void put_route(const struct route *route, const struct grant *grant, stru
         put_captures(route, out);
     }
     flow_request_put(&route->flow, out);
+    format_request_put(&route->format, out);
     buf_puts(out, ")\n");
 }
 

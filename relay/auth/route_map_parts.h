@@ -3,7 +3,7 @@
 #pragma once
 #include "relay/auth/place.h"
 #include "relay/auth/route_map.h"
-#include "relay/auth/stencil.h"
+#include "common/stencil.h"
 
 enum { ROUTE_PATH_MAX = 512, ROUTE_SEGMENTS_MAX = 16 };
 
@@ -35,8 +35,9 @@ struct route {
     struct route_condition *conditions; /* which must all be met */
     size_t condition_count;
     bool is_public, grants;
-    char *heartbeat_event;    /* NULL: as configured */
-    struct flow_request flow; /* what its streams have that do not ask otherwise */
+    char *heartbeat_event;        /* NULL: as configured */
+    struct flow_request flow;     /* what its streams have that do not ask otherwise … */
+    struct format_request format; /* … and this, too */
 };
 
 struct route_map {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/json_pointer.h"
 #include "common/mem.h"
 #include "relay/auth/claim_text.h"
 
@@ -75,8 +76,8 @@ static enum err read_segment(struct route *route, const struct place *at, struct
 
 static bool is_fixed(const struct route *route)
 {
-    static const char *const fixed[] = {"events",  "publish", "health",  "ready",
-                                        "metrics", "stats",   "tickets", "revoke"};
+    static const char *const fixed[] = {"events", "publish", "health", "ready",     "metrics",
+                                        "stats",  "tickets", "revoke", "client.js", "client.d.ts"};
     const char *first = route->segments[0].literal;
     if (!first)
         return false;
@@ -160,7 +161,7 @@ static enum err read_condition(struct route *route, const struct place *at, cons
                                struct buf *why)
 {
     size_t i = 0;
-    if (!claim_text_pointer_valid(slice_of(item->string)))
+    if (!json_pointer_is_setting(slice_of(item->string)))
         return place_refuse(at, why, "expected a JSON Pointer, such as \"/roles\"");
     route->conditions =
         mem_grow(route->conditions, route->condition_count, sizeof(*route->conditions));
@@ -219,33 +220,61 @@ static enum err check_together(const struct route *route, const struct place *at
     return OK;
 }
 
-/* A number is as good as its text; "%.17g" keeps what makes one that is not whole. */
-static enum err read_flow(struct route *route, const struct place *above, const cJSON *value,
-                          const char *name, struct buf *why)
+/* A number, or a boolean, is as good as its text; "%.17g" keeps what makes one that is not whole.
+ */
+static void put_text(const cJSON *member, struct buf *text)
 {
-    const cJSON *member = place_find(value, name);
-    struct place at = place_member(above, name);
-    struct buf text = {0}, reason = {0};
-    if (!member)
-        return OK;
     if (cJSON_IsNumber(member))
-        buf_printf(&text, "%.17g", member->valuedouble);
+        buf_printf(text, "%.17g", member->valuedouble);
+    else if (cJSON_IsBool(member))
+        buf_puts(text, cJSON_IsTrue(member) ? "true" : "false");
     else if (cJSON_IsString(member))
-        buf_puts(&text, member->valuestring);
-    enum err e = flow_request_set(&route->flow, name, buf_slice(&text), NULL, &reason);
-    if (e != OK)
-        e = place_refuse(&at, why, "%.*s", (int)reason.len, reason.ptr);
-    buf_reset(&text);
-    buf_reset(&reason);
+        buf_puts(text, member->valuestring);
+}
+
+static enum err set_flow(struct route *route, const char *name, struct slice text,
+                         struct buf *reason)
+{
+    return flow_request_set(&route->flow, name, text, NULL, reason);
+}
+
+static enum err set_format(struct route *route, const char *name, struct slice text,
+                           struct buf *reason)
+{
+    return format_request_set(&route->format, name, text, reason);
+}
+
+/* What a request may ask for by parameters of the same names. */
+static enum err read_asked(struct route *route, const struct place *above, const cJSON *value,
+                           const char *const *names,
+                           enum err (*set)(struct route *route, const char *name, struct slice text,
+                                           struct buf *reason),
+                           struct buf *why)
+{
+    enum err e = OK;
+    for (; *names && e == OK; names++) {
+        const cJSON *member = place_find(value, *names);
+        struct place at = place_member(above, *names);
+        struct buf text = {0}, reason = {0};
+        if (!member)
+            continue;
+        put_text(member, &text);
+        e = set(route, *names, buf_slice(&text), &reason);
+        if (e != OK)
+            e = place_refuse(&at, why, "%.*s", (int)reason.len, reason.ptr);
+        buf_reset(&text);
+        buf_reset(&reason);
+    }
     return e;
 }
 
 enum err route_map_read(struct route *route, const struct place *at, const cJSON *value,
                         struct buf *why)
 {
-    static const char *const known[] = {"path", "topics", "require", "public",  "grants",
-                                        "slow", "buffer", "flush",   "control", "heartbeat_event",
-                                        NULL};
+    static const char *const known[] = {
+        "path",  "topics",  "require",         "public", "grants",          "slow", "buffer",
+        "flush", "control", "heartbeat_event", "format", "type_from_topic", NULL};
+    static const char *const flow[] = {"slow", "buffer", "flush", "control", NULL};
     enum err e = place_check_object(at, value, known, why);
     if (e == OK)
         e = read_path(route, at, value, why);
@@ -259,9 +288,10 @@ enum err route_map_read(struct route *route, const struct place *at, const cJSON
         e = place_read_bool(at, value, "grants", &route->grants, why);
     if (e == OK)
         e = place_read_text(at, value, "heartbeat_event", &route->heartbeat_event, why);
-    static const char *const flow[] = {"slow", "buffer", "flush", "control"};
-    for (size_t i = 0; i < sizeof(flow) / sizeof(flow[0]) && e == OK; i++)
-        e = read_flow(route, at, value, flow[i], why);
+    if (e == OK)
+        e = read_asked(route, at, value, flow, set_flow, why);
+    if (e == OK)
+        e = read_asked(route, at, value, format_request_names, set_format, why);
     return e == OK ? check_together(route, at, why) : e;
 }
 

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "common/json_pointer.h"
 #include "common/mem.h"
 #include "relay/auth/claim_text.h"
 #include "relay/auth/claims.h"
@@ -30,7 +31,7 @@ static enum err read_condition(struct rule *rule, const struct place *at, const 
                                struct buf *why)
 {
     struct place here = place_member(at, item->string);
-    if (!claim_text_pointer_valid(slice_of(item->string)))
+    if (!json_pointer_is_setting(slice_of(item->string)))
         return place_refuse(&here, why, "expected a JSON Pointer, such as \"/roles\"");
     rule->conditions = mem_grow(rule->conditions, rule->condition_count, sizeof(*rule->conditions));
     struct condition *condition = &rule->conditions[rule->condition_count++];

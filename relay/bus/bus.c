@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "relay/bus/bus.h"
 
+#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/mem.h"
+#include "relay/bus/bus_bridges.h"
 #include "relay/bus/bus_calls.h"
 #include "relay/bus/bus_checks.h"
+#include "relay/bus/bus_connections.h"
 #include "relay/bus/bus_ends.h"
 #include "relay/bus/bus_live.h"
 #include "relay/bus/bus_reads.h"
@@ -25,6 +28,8 @@ struct bus {
     struct bus_spaces *spaces;
     struct bus_repairs *repairs;
     struct bus_live *live;
+    struct bus_connections *connections;
+    struct bus_bridges *bridges;
     struct bus_checks *checks;
     struct bus_reads *reads;
     struct bus_ends *ends;
@@ -76,6 +81,7 @@ static void take_config(struct bus *bus, struct note_config *note)
     free(note);
     configure(bus);
     store->ops->configure(store->impl, bus->base.config);
+    bus_bridges_configure(bus->bridges);
     if (!bus_spaces_are_up(bus->spaces))
         return;
     bus_spaces_open(bus->spaces);
@@ -226,6 +232,8 @@ static void on_store_heard(struct bus *bus, struct store_name *name)
         bus_revocations_heard(bus->revocations, name);
         return;
     case STORE_NODE:
+    case STORE_CONNECTIONS:
+    case STORE_BRIDGE:
         return;
     case STORE_EVENTS:
         break;
@@ -244,6 +252,11 @@ static void on_store_deliver(struct bus *bus, struct event *ev, uint64_t workers
     bus_live_deliver(bus->live, ev, workers);
     if (event_end_after_ms(ev))
         bus_ends_hear(bus->ends, ev);
+}
+
+static void on_store_addressed(struct bus *bus, struct event *ev)
+{
+    bus_connections_hear(bus->connections, ev);
 }
 
 static void on_store_reachable(struct bus *bus)
@@ -282,6 +295,7 @@ static void on_store_down(struct bus *bus)
     bus_calls_set_up(bus->calls, false);
     bus_ends_set_up(bus->ends, false);
     bus_revocations_end(bus->revocations);
+    bus_connections_lose(bus->connections);
     bus_reads_ground(bus->reads);
     bus_checks_drop(bus->checks);
     bus_repairs_give_up(bus->repairs);
@@ -293,6 +307,12 @@ static void on_store_told(struct bus *bus, const struct store_name *name, struct
         bus_revocations_told(bus->revocations, name, text);
     else
         bus_remote_told(bus->remote, text);
+}
+
+static void on_store_bridged(struct bus *bus, const struct store_name *name, struct slice channel,
+                             struct slice payload)
+{
+    bus_bridges_hear(bus->bridges, name, channel, payload);
 }
 
 static void on_store_missed(struct bus *bus, struct slice ns)
@@ -309,6 +329,7 @@ static void on_repairs_over(void *arg)
 {
     struct bus *bus = arg;
     atomic_store(&bus->up, true);
+    bus_connections_find(bus->connections);
     bus_reads_recheck(bus->reads);
 }
 
@@ -336,7 +357,9 @@ struct bus *bus_new(struct config *config, struct inbox *const *inboxes, unsigne
                                                .up = on_store_up,
                                                .down = on_store_down,
                                                .missed = on_store_missed,
+                                               .addressed = on_store_addressed,
                                                .told = on_store_told,
+                                               .bridged = on_store_bridged,
                                                .passed = on_store_passed};
     struct bus *bus = mem_zero(1, sizeof(*bus));
     struct bus_base *base = &bus->base;
@@ -345,16 +368,20 @@ struct bus *bus_new(struct config *config, struct inbox *const *inboxes, unsigne
         abort();
     base->config = config_ref(config);
     base->metrics = metrics;
+    base->tag = tag;
+    snprintf(base->tag_text, sizeof(base->tag_text), "%08" PRIx32, tag);
     base->tails = tails_new();
     bus->outbox = bus_outbox_new(base, inboxes, workers);
     bus->spaces = bus_spaces_new(base);
     bus->repairs = bus_repairs_new(base, bus->outbox, bus->spaces, on_repairs_over, bus);
     bus->live = bus_live_new(base, bus->outbox, bus->spaces, bus->repairs);
+    bus->connections = bus_connections_new(base, bus->live, bus->spaces, bus->repairs);
+    bus->bridges = bus_bridges_new(base, bus->spaces, bus->live);
     bus->checks = bus_checks_new(base, bus->spaces, bus->repairs);
     bus->reads = bus_reads_new(base, bus->outbox, bus->spaces, bus->repairs);
     bus->ends = bus_ends_new(base, bus->spaces);
     bus->calls = bus_calls_new(base, bus->outbox);
-    bus->remote = bus_remote_new(base, bus->outbox, tag);
+    bus->remote = bus_remote_new(base, bus->outbox);
     bus->revocations =
         bus_revocations_new(base, bus->outbox, bus->spaces, on_revocations_current, bus);
     bus->inbox = inbox_new(base->loop, on_inbox, bus);
@@ -363,6 +390,7 @@ struct bus *bus_new(struct config *config, struct inbox *const *inboxes, unsigne
     configure(bus);
     base->store = make(base->loop, bus, &events, config, metrics);
     bus_remote_listen(bus->remote);
+    bus_bridges_configure(bus->bridges);
     return bus;
 }
 
@@ -428,6 +456,8 @@ void bus_free(struct bus *bus)
     struct inbox_item *item;
     while ((item = inbox_pop(bus->inbox)))
         note_return(bus, (struct note *)item);
+    bus_connections_free(bus->connections);
+    bus_bridges_free(bus->bridges);
     bus_live_free(bus->live);
     bus_spaces_free(bus->spaces);
     bus_outbox_free(bus->outbox);

@@ -6,6 +6,8 @@
 #include "relay/core/tail.h"
 
 struct bus_base {
+    uint32_t tag; /* of this node: connection_id.h */
+    char tag_text[9];
     struct ev_loop *loop;
     struct metrics *metrics;
     struct config *config; /* the present one; another after a NOTE_CONFIG */

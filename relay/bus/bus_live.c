@@ -5,6 +5,7 @@
 
 #include "common/clock.h"
 #include "common/mem.h"
+#include "relay/core/connection_topic.h"
 #include "relay/core/event_set.h"
 #include "relay/kit/log.h"
 
@@ -15,7 +16,8 @@ struct bus_live {
     struct bus_spaces *spaces;
     struct bus_outbox *outbox;
     struct event *last_event; /* the same one comes again for the workers of another pattern … */
-    bool last_wanted;         /* … and is treated alike */
+    bool last_wanted;         /* … and is treated alike; */
+    uint64_t last_workers;    /* these have it */
     const struct bus_base *base;
     /* now and then */
     struct bus_repairs *repairs;
@@ -117,11 +119,31 @@ static bool is_wanted(struct bus_live *live, struct bus_space *space, struct eve
     return !bus_space_is_unrepaired(space) && is_next(live, space, ev);
 }
 
+uint64_t bus_live_owner(const struct bus_live *live, struct slice topic)
+{
+    struct connection_id id;
+    if (connection_topic_parse(topic, &id) || id.tag != live->base->tag ||
+        id.worker >= bus_outbox_workers(live->outbox))
+        return 0;
+    return UINT64_C(1) << id.worker;
+}
+
+/* Those who have not had it yet. */
+static uint64_t workers_left(struct bus_live *live, const struct event *ev, uint64_t workers)
+{
+    if (connection_topic_is(event_topic(ev)))
+        workers |= bus_live_owner(live, event_topic(ev));
+    workers &= ~live->last_workers;
+    live->last_workers |= workers;
+    return workers;
+}
+
 void bus_live_deliver(struct bus_live *live, struct event *ev, uint64_t workers)
 {
     struct bus_space *space = bus_spaces_find(live->spaces, event_ns(ev));
     if (ev != live->last_event) {
         live->last_wanted = is_wanted(live, space, ev);
+        live->last_workers = 0;
         event_unref(live->last_event);
         live->last_event = event_ref(ev);
         if (live->last_wanted)
@@ -131,7 +153,7 @@ void bus_live_deliver(struct bus_live *live, struct event *ev, uint64_t workers)
         return;
     if (space)
         bus_space_see(live->spaces, space, ev);
-    bus_outbox_send(live->outbox, ev, workers);
+    bus_outbox_send(live->outbox, ev, workers_left(live, ev, workers));
 }
 
 struct bus_live *bus_live_new(const struct bus_base *base, struct bus_outbox *outbox,

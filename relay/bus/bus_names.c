@@ -113,6 +113,20 @@ bool bus_names_hear_by_pattern(const struct bus_names *names, struct slice topic
     return heard;
 }
 
+static void add_workers(void *owner, void *arg)
+{
+    *(uint64_t *)arg |= ((const struct entry *)owner)->store.workers;
+}
+
+uint64_t bus_names_workers(const struct bus_names *names, struct slice topic)
+{
+    const struct entry *entry = entry_find(names, topic);
+    uint64_t workers = entry ? entry->store.workers : 0;
+    if (names->patterns)
+        topic_index_match(names->patterns, topic, add_workers, &workers);
+    return workers;
+}
+
 /* --- since when ------------------------------------------------------------------------------- */
 
 void bus_names_date(struct bus_names *names, const struct strings *texts, uint64_t position)

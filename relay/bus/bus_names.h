@@ -19,6 +19,8 @@ size_t bus_names_count(const struct bus_names *names);
 bool bus_names_have_patterns(const struct bus_names *names);
 void bus_names_copy(const struct bus_names *names, struct strings *out); /* adds all of them */
 
+/* The workers that want @topic, itself or by a pattern, a bit each. */
+uint64_t bus_names_workers(const struct bus_names *names, struct slice topic);
 /* Whether a message on @topic reaches us by a pattern, whoever wants the topic itself. */
 bool bus_names_hear_by_pattern(const struct bus_names *names, struct slice topic);
 

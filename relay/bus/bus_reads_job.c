@@ -128,8 +128,7 @@ void bus_reads_job_fill(struct bus_job *job, const struct replay *r)
 
 static int compare_events(const void *a, const void *b)
 {
-    uint64_t x = event_id(*(struct event *const *)a), y = event_id(*(struct event *const *)b);
-    return (x > y) - (x < y);
+    return event_compare(*(struct event *const *)a, *(struct event *const *)b);
 }
 
 static bool tails_have_all(struct bus_job *job)

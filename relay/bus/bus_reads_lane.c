@@ -48,6 +48,8 @@ void bus_reads_put_key(struct buf *key, const struct note_read *note)
         buf_printf(key, "\n%s", request->topics.items[i]);
     for (size_t i = 0; i < request->types.count && is_choosy(note); i++)
         buf_printf(key, "\n %s", request->types.items[i]);
+    if (request->types.count && is_choosy(note) && request->event_format & EVENT_SWAPS_TYPE)
+        buf_puts(key, "\n ~"); /* types are looked for among other ones */
     if (request->grant && is_choosy(note))
         put_claims(key, grant_fields(request->grant));
 }

@@ -18,11 +18,14 @@ enum {
     WAITING_MAX = 1000, /* requests of this node's workers … */
     SERVED_MAX = 1000,  /* … and of other nodes, at a time */
     TOLD_BYTES_MAX = 256 << 10,
-    DETAIL_MAX = 1024,
+    DETAIL_MAX = 128 << 10,
     TAG_CHARS = 8,
     ACTION_MAX = 16,
+    HEARD_MAX = 1024,
 };
-static const double ANSWER_S = 2.0;
+static const double ANSWER_S = 2.0, AGAIN_S = 0.25;
+/* So long ago at most a node was heard that is asked again, where nobody hears it now. */
+static const double HEARD_S = 60.0;
 
 /* What a worker of ours has asked. */
 struct request {
@@ -30,7 +33,16 @@ struct request {
     struct bus_remote *remote;
     struct note_remote *note;
     double deadline; /* ev_now() */
+    uint32_t tag;    /* of the node that is asked … */
+    bool unheard;    /* … and does not listen: it is gone, or about to listen again */
     TAILQ_ENTRY(request) link;
+    UT_hash_handle hh;
+};
+
+/* Another node that is, or was. */
+struct heard {
+    uint32_t tag;
+    double at; /* ev_now() */
     UT_hash_handle hh;
 };
 
@@ -46,15 +58,14 @@ struct telling {
 struct bus_remote {
     const struct bus_base *base;
     struct bus_outbox *outbox;
-    uint32_t tag;
-    char tag_text[TAG_CHARS + 1];
     struct store_name name;
     struct request *by_number;
     TAILQ_HEAD(, request) waiting; /* oldest first, so by deadline */
+    struct heard *heard;           /* by tag */
     uint64_t last;                 /* number given */
     size_t served;                 /* with a worker, for other nodes */
     struct log_limit invalid_limit;
-    ev_timer late;
+    ev_timer late, again;
 };
 
 /* --- what our workers ask --------------------------------------------------------------------- */
@@ -83,6 +94,8 @@ static struct request *request_find(const struct bus_remote *r, uint64_t number)
     return request;
 }
 
+#define GONE "the connection's node is gone"
+
 static void set_late(struct bus_remote *r)
 {
     const struct request *first = TAILQ_FIRST(&r->waiting);
@@ -98,7 +111,10 @@ static void on_late(struct ev_loop *loop, ev_timer *w, int revents)
     struct bus_remote *r = w->data;
     struct request *request;
     while ((request = TAILQ_FIRST(&r->waiting)) && request->deadline <= ev_now(loop))
-        request_end(request, 504, "the connection's node did not answer in time");
+        if (request->unheard)
+            request_end(request, 404, GONE);
+        else
+            request_end(request, 504, "the connection's node did not answer in time");
     set_late(r);
 }
 
@@ -117,14 +133,54 @@ static struct request *request_new(struct bus_remote *r, struct note_remote *not
 
 /* --- messages --------------------------------------------------------------------------------- */
 
+static void heard_reset(struct bus_remote *r)
+{
+    struct heard *heard, *next;
+    HASH_ITER (hh, r->heard, heard, next) {
+        HASH_DEL(r->heard, heard);
+        free(heard);
+    }
+}
+
+static void note_heard(struct bus_remote *r, uint32_t tag)
+{
+    struct heard *heard;
+    HASH_FIND(hh, r->heard, &tag, sizeof(tag), heard);
+    if (!heard) {
+        if (HASH_COUNT(r->heard) >= HEARD_MAX)
+            heard_reset(r);
+        heard = mem_zero(1, sizeof(*heard));
+        heard->tag = tag;
+        HASH_ADD(hh, r->heard, tag, sizeof(heard->tag), heard);
+    }
+    heard->at = ev_now(r->base->loop);
+}
+
+/* Nobody has heard it, so it may be said once more: a node whose connection broke is back soon.
+ * False: it is of no node that is known of. */
+static bool ask_again_soon(struct request *request)
+{
+    struct bus_remote *r = request->remote;
+    const struct heard *heard;
+    HASH_FIND(hh, r->heard, &request->tag, sizeof(request->tag), heard);
+    if (!heard || ev_now(r->base->loop) - heard->at > HEARD_S)
+        return false;
+    request->unheard = true;
+    if (!ev_is_active(&r->again))
+        timer_once(r->base->loop, &r->again, AGAIN_S);
+    return true;
+}
+
 static void on_told(struct store_telling *store, enum err e)
 {
     struct telling *telling = (struct telling *)store;
     struct request *request = request_find(telling->remote, telling->number);
     if (request && e)
         request_end(request, 503, "Redis is away, and with it the connection's node");
-    else if (request && !store->heard)
-        request_end(request, 404, "the connection's node is gone");
+    else if (request && store->heard)
+        note_heard(telling->remote, request->tag);
+    else if (request && !ask_again_soon(request))
+        request_end(request, 404, GONE);
     buf_reset(&telling->text);
     free(telling);
 }
@@ -152,19 +208,33 @@ static void put_member(struct buf *b, const char *name, const char *text)
     json_put_string(b, slice_of(text));
 }
 
-static void tell_request(struct bus_remote *r, const struct request *request, uint32_t tag)
+static void tell_request(struct bus_remote *r, const struct request *request)
 {
     const struct note_remote *note = request->note;
     char tag_text[TAG_CHARS + 1];
-    snprintf(tag_text, sizeof(tag_text), "%08" PRIx32, tag);
+    snprintf(tag_text, sizeof(tag_text), "%08" PRIx32, request->tag);
     struct telling *telling = telling_new(r, request->number, tag_text);
     buf_printf(&telling->text, "{\"id\":\"%" PRIu64 "\"", request->number);
-    put_member(&telling->text, "from", r->tag_text);
+    put_member(&telling->text, "from", r->base->tag_text);
     put_member(&telling->text, "connection", note->connection);
     put_member(&telling->text, "action", note->action);
     put_member(&telling->text, "body", note->body ? note->body : "");
     buf_putc(&telling->text, '}');
     telling_send(telling);
+}
+
+static void on_again(struct ev_loop *loop, ev_timer *w, int revents)
+{
+    (void)loop, (void)revents;
+    struct bus_remote *r = w->data;
+    struct request *request, *next;
+    for (request = TAILQ_FIRST(&r->waiting); request; request = next) {
+        next = TAILQ_NEXT(request, link); /* the store may refuse at once */
+        if (!request->unheard)
+            continue;
+        request->unheard = false;
+        tell_request(r, request);
+    }
 }
 
 static void tell_answer(struct bus_remote *r, const char *tag, uint64_t number, unsigned status,
@@ -208,7 +278,7 @@ void bus_remote_take(struct bus_remote *r, struct note_remote *note)
 {
     struct connection_id id;
     if (connection_id_parse(slice_of(note->connection), &id) ||
-        (id.tag == r->tag && id.worker >= bus_outbox_workers(r->outbox))) {
+        (id.tag == r->base->tag && id.worker >= bus_outbox_workers(r->outbox))) {
         note_answer(r, note, 404, "there is no such connection");
         return;
     }
@@ -217,10 +287,11 @@ void bus_remote_take(struct bus_remote *r, struct note_remote *note)
         return;
     }
     struct request *request = request_new(r, note);
-    if (id.tag == r->tag)
+    request->tag = id.tag;
+    if (id.tag == r->base->tag)
         ask_own(r, request, &id);
     else
-        tell_request(r, request, id.tag);
+        tell_request(r, request);
 }
 
 void bus_remote_answer(struct bus_remote *r, struct note_control *note)
@@ -270,7 +341,7 @@ static bool take_request(struct bus_remote *r, const cJSON *tree)
     uint64_t number;
     if (slice_u64(slice_of(member(tree, "id")), UINT64_MAX, &number) || !is_tag(from) || !action ||
         strlen(action) > ACTION_MAX || !body || !connection ||
-        connection_id_parse(slice_of(connection), &id) || id.tag != r->tag)
+        connection_id_parse(slice_of(connection), &id) || id.tag != r->base->tag)
         return false;
     if (id.worker >= bus_outbox_workers(r->outbox)) {
         tell_answer(r, from, number, 404, "there is no such connection");
@@ -309,26 +380,23 @@ void bus_remote_told(struct bus_remote *r, struct slice text)
 
 /* --- life ------------------------------------------------------------------------------------- */
 
-struct bus_remote *bus_remote_new(const struct bus_base *base, struct bus_outbox *outbox,
-                                  uint32_t tag)
+struct bus_remote *bus_remote_new(const struct bus_base *base, struct bus_outbox *outbox)
 {
     struct bus_remote *r = mem_zero(1, sizeof(*r));
     r->base = base;
     r->outbox = outbox;
-    r->tag = tag;
-    snprintf(r->tag_text, sizeof(r->tag_text), "%08" PRIx32, tag);
-    r->name = (struct store_name){.subject = STORE_NODE, .ns = r->tag_text};
+    r->name = (struct store_name){.subject = STORE_NODE, .ns = mem_dup(base->tag_text, TAG_CHARS)};
     TAILQ_INIT(&r->waiting);
     ev_init(&r->late, on_late);
-    r->late.data = r;
+    ev_init(&r->again, on_again);
+    r->late.data = r->again.data = r;
     return r;
 }
 
 void bus_remote_listen(struct bus_remote *r)
 {
     const struct store *store = &r->base->store;
-    if (config_has_auth(r->base->config))
-        store->ops->watch(store->impl, &r->name);
+    store->ops->watch(store->impl, &r->name);
 }
 
 void bus_remote_free(struct bus_remote *r)
@@ -339,5 +407,8 @@ void bus_remote_free(struct bus_remote *r)
     while ((request = TAILQ_FIRST(&r->waiting)))
         request_end(request, 504, "this node is ending");
     ev_timer_stop(r->base->loop, &r->late);
+    ev_timer_stop(r->base->loop, &r->again);
+    heard_reset(r);
+    free(r->name.ns);
     free(r);
 }

@@ -6,17 +6,15 @@
 
 struct bus_remote;
 
-/* @tag: this node's. */
-struct bus_remote *bus_remote_new(const struct bus_base *base, struct bus_outbox *outbox,
-                                  uint32_t tag);
-/* The store is made: listens for what others ask, where there is authentication. */
+struct bus_remote *bus_remote_new(const struct bus_base *base, struct bus_outbox *outbox);
+/* The store is made: listens for what others ask. */
 void bus_remote_listen(struct bus_remote *remote);
 /* After the store has gone: gives all notes back to the workers, with 504. */
 void bus_remote_free(struct bus_remote *remote);
 
 /* A worker asks. Takes @note, until it goes back with a status: the stream's own answer, 404: there
- * is no such node or connection, 503: too much waits, or Redis is away, 504: no answer within 2 s.
- */
+ * is no such connection, or nobody hears the node's channel (for 2 s, if somebody did lately), 503:
+ * too much waits, or Redis is away, 504: no answer within 2 s. */
 void bus_remote_take(struct bus_remote *remote, struct note_remote *note);
 /* A worker has answered for a stream of its own. Takes @note. */
 void bus_remote_answer(struct bus_remote *remote, struct note_control *note);

@@ -24,6 +24,7 @@ struct bus_space {
     unsigned users;       /* reads, repairs and checks under way or waiting */
     uint64_t repair_from; /* where the next repair begins, if below `seen`; 0: there */
     struct bus_names *names;
+    struct store_name connections; /* of this node: STORE_CONNECTIONS */
     UT_hash_handle hh;
 };
 
@@ -60,6 +61,7 @@ struct bus_space *bus_space_next(const struct bus_space *space)
 
 static struct bus_space *space_get(struct bus_spaces *spaces, const char *ns)
 {
+    const struct store *store = &spaces->base->store;
     struct bus_space *space = bus_spaces_find(spaces, slice_of(ns));
     if (space)
         return space;
@@ -68,6 +70,11 @@ static struct bus_space *space_get(struct bus_spaces *spaces, const char *ns)
     space->names = bus_names_new();
     HASH_ADD_KEYPTR(hh, spaces->all, space->ns, strlen(space->ns), space);
     bus_space_open(spaces, space);
+    space->connections = (struct store_name){
+        .subject = STORE_CONNECTIONS,
+        .ns = space->ns,
+        .name = mem_dup(spaces->base->tag_text, strlen(spaces->base->tag_text))};
+    store->ops->watch(store->impl, &space->connections);
     return space;
 }
 
@@ -75,19 +82,29 @@ static void space_free(struct bus_spaces *spaces, struct bus_space *space)
 {
     HASH_DEL(spaces->all, space);
     bus_names_free(space->names);
+    free(space->connections.name);
     free(space->ns);
     free(space);
 }
 
-void bus_spaces_open(struct bus_spaces *spaces)
+/* One that nobody watches here. */
+static void open_fixed(struct bus_spaces *spaces, const char *ns)
 {
     const struct store *store = &spaces->base->store;
+    if (!bus_spaces_find(spaces, slice_of(ns)))
+        store->ops->open(store->impl, ns, 0, false);
+}
+
+void bus_spaces_open(struct bus_spaces *spaces)
+{
+    const struct config *config = spaces->base->config;
     for (struct bus_space *space = spaces->all; space; space = bus_space_next(space))
         bus_space_open(spaces, space);
-    const struct strings *fixed = &spaces->base->config->inbox_namespaces;
-    for (size_t i = 0; i < fixed->count; i++)
-        if (!bus_spaces_find(spaces, slice_of(fixed->items[i])))
-            store->ops->open(store->impl, fixed->items[i], 0, false);
+    for (size_t i = 0; i < config->inbox_namespaces.count; i++)
+        open_fixed(spaces, config->inbox_namespaces.items[i]);
+    for (size_t i = 0; i < config->bridge_count; i++)
+        if (config->bridge_list[i].is_stream)
+            open_fixed(spaces, config->bridge_list[i].ns);
 }
 
 void bus_spaces_set_up(struct bus_spaces *spaces, bool up)
@@ -142,8 +159,10 @@ static void release_unused(struct bus_spaces *spaces, struct bus_space *space)
         return;
     if (spaces->last == space)
         spaces->last = NULL;
-    if (store->impl) /* it goes first at the end */
+    if (store->impl) { /* it goes first at the end */
+        store->ops->unwatch(store->impl, &space->connections);
         store->ops->close(store->impl, space->ns);
+    }
     space_free(spaces, space);
 }
 

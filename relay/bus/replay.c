@@ -103,6 +103,8 @@ static int item_compare(const void *a, const void *b)
     const struct replay_item *x = a, *y = b;
     if (item_place(x) != item_place(y))
         return item_place(x) < item_place(y) ? -1 : 1;
+    if (x->event && y->event)
+        return event_compare(x->event, y->event);
     if (!x->event && !y->event) /* a stream that is told the widest needs no other */
         return (x->id < y->id) - (x->id > y->id);
     return (x->event == NULL) - (y->event == NULL);

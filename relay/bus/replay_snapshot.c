@@ -17,7 +17,7 @@ enum { ENTRIES_MAX = 32, ENTRIES_FIRST = 1, ENTRIES_FIRST_TYPES = 8 };
 static int compare_items(const void *a, const void *b)
 {
     const struct replay_item *x = a, *y = b;
-    return (x->id > y->id) - (x->id < y->id);
+    return event_compare(x->event, y->event);
 }
 
 /* The first of them, each once, as far as the page may hold them; the others go, and from then on

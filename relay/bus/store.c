@@ -12,13 +12,24 @@
 
 enum { PATTERNS_FEW = 16 }; /* above, an index of them pays */
 
+/* Of the metrics: metrics_set_types(). */
+static uint8_t find_type_slot(const struct strings *types, struct slice type)
+{
+    for (size_t i = 0; i < types->count && type.len; i++)
+        if (slice_is(type, types->items[i]))
+            return (uint8_t)(i + 1);
+    return 0;
+}
+
 struct event *store_event(const struct config *config, const struct event_fields *fields,
                           uint64_t arrival_us)
 {
     struct event_fields named = *fields;
-    if (config->events_type_from_topic && !fields->type.len &&
-        !event_type_is_reserved(fields->topic, config->control_prefix))
+    named.is_untyped =
+        !fields->type.len && !event_type_is_reserved(fields->topic, config->control_prefix);
+    if (named.is_untyped && config->events_type_from_topic)
         named.type = fields->topic;
+    named.type_slot = find_type_slot(&config->metrics_types, named.type);
     lane_rules_apply(config, &named);
     return event_new(&named, arrival_us);
 }

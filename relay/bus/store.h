@@ -132,8 +132,13 @@ struct store_events {
     void (*down)(struct bus *bus);
     /* A live event of this namespace was let go, perhaps: the log is to be looked at, at once. */
     void (*missed)(struct bus *bus, struct slice ns);
+    /* An event on a name whose subject is STORE_CONNECTIONS; the reference is the caller's. */
+    void (*addressed)(struct bus *bus, struct event *ev);
     /* A message on a name that is not for events; @text is borrowed. */
     void (*told)(struct bus *bus, const struct store_name *name, struct slice text);
+    /* A message on @channel, which a bridge is about (or its glob); all are borrowed. */
+    void (*bridged)(struct bus *bus, const struct store_name *name, struct slice channel,
+                    struct slice payload);
     /* All that was published before mark() gave this number has been delivered. */
     void (*passed)(struct bus *bus, uint64_t mark);
 };
@@ -188,6 +193,8 @@ enum store_subject {
     STORE_EVENTS,  /* a topic or pattern */
     STORE_REVOKED, /* the namespace's revocations; it has no name */
     STORE_NODE,    /* what relays tell this one, by its tag, which stands in `ns`; no name either */
+    STORE_CONNECTIONS, /* events of the namespace for connections of the node with the tag `name` */
+    STORE_BRIDGE,      /* a channel of others, or a glob of some; `ns` is not looked at */
 };
 
 /* One topic or pattern that some worker wants, or what the bus listens to for itself. The bus owns

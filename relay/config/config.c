@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "relay/config/config_bridges.h"
 #include "relay/config/config_check.h"
 #include "relay/config/config_file.h"
 #include "relay/config/config_lanes.h"
@@ -54,6 +55,7 @@ void config_unref(struct config *c)
     free(c->redis_origin);
     free(c->explain);
     free(c->lane_rules);
+    config_bridges_free(c);
     free(box);
 }
 
@@ -139,7 +141,7 @@ static enum err check_together(const struct config *c, struct buf *why)
                            "a topic's last id must be remembered at least as long as its events; "
                            "raise index.ttl or lower log.ttl",
                            why);
-    if (check_auth(c, why))
+    if (check_auth(c, why) || config_bridges_fit(c, why))
         return ERR_INVALID;
     return config_secret_check(c, why);
 }
@@ -177,6 +179,7 @@ enum err config_merge_reload(const struct config *running, const struct config *
         return e;
     }
     config_lanes_read(merged);
+    config_bridges_read(merged);
     *out = merged;
     return OK;
 }
@@ -243,6 +246,7 @@ enum err config_load(int argc, char **argv, char **environ_list, struct config *
     }
     resolve(l.config);
     config_lanes_read(l.config);
+    config_bridges_read(l.config);
     buf_reset(&l.err);
     *out = l.config;
     *action = l.action;

@@ -147,6 +147,16 @@ const char *config_check_pattern(const char *item)
                                                 "and a final > for one or more";
 }
 
+const char *config_check_type(const char *item)
+{
+    struct slice type = slice_of(item);
+    if (slice_is(type, "other"))
+        return "expected types of events; other is what all that are not listed count as";
+    return type.len && type.len <= 256 && slice_utf8_valid(type) && !slice_has_control(type)
+               ? NULL
+               : "expected types of events, of 1 to 256 bytes of UTF-8 without control characters";
+}
+
 const char *config_check_lane(const char *item)
 {
     struct config_lane rule;

@@ -12,6 +12,7 @@ const char *config_check_header(const char *item); /* a field's name */
 const char *config_check_host(const char *item);
 const char *config_check_namespace(const char *item);
 const char *config_check_pattern(const char *item);
+const char *config_check_type(const char *item); /* of events, to be counted */
 const char *config_check_lane(const char *item); /* pattern=priority */
 /* The words of enum slow_policy, in its order; NULL-terminated. */
 extern const char *const config_check_slow_words[];

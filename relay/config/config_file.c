@@ -65,6 +65,7 @@ static enum err wrong_type(struct config_loader *l, const struct config_option *
         [CONFIG_DURATION] = "a string such as \"15s\"",
         [CONFIG_BOOL] = "true or false",
         [CONFIG_ENUM] = "a string",
+        [CONFIG_JSON] = "an array of objects",
     };
     buf_printf(&l->err, "%s (from %s): expected %s: ", opt->name, path, kinds[opt->type]);
     config_value_put_allowed(&l->err, opt);
@@ -99,6 +100,18 @@ static enum err set_item(struct config_loader *l, const struct config_option *op
     return wrong_type(l, opt, path);
 }
 
+/* The text that a flag would have. */
+static enum err set_json(struct config_loader *l, const struct config_option *opt,
+                         const cJSON *value, const char *path)
+{
+    char *text = cJSON_PrintUnformatted(value);
+    if (!text)
+        abort(); /* memory: mem.h */
+    enum err e = config_load_set(l, opt, slice_of(text), path);
+    cJSON_free(text);
+    return e;
+}
+
 static enum err file_option(struct config_loader *l, const struct config_option *opt,
                             const cJSON *value, const char *path)
 {
@@ -116,7 +129,9 @@ static enum err file_option(struct config_loader *l, const struct config_option 
             e = set_item(l, opt, item, path);
         return e;
     }
-    if (!scalar_text(value, opt->type, number, &text))
+    if (opt->type == CONFIG_JSON && cJSON_IsArray(value))
+        return set_json(l, opt, value, path);
+    if (opt->type == CONFIG_JSON || !scalar_text(value, opt->type, number, &text))
         return wrong_type(l, opt, path);
     return config_load_set(l, opt, text, path);
 }

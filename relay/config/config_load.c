@@ -53,7 +53,10 @@ enum err config_load_set(struct config_loader *l, const struct config_option *op
     bool append = opt->type == CONFIG_STRINGS && l->seen[index];
     enum err e = config_value_set(l->config, opt, value, append, &why);
     l->seen[index] = true;
-    if (e != OK) {
+    if (e != OK && opt->type == CONFIG_JSON) { /* the reason says where in the text */
+        buf_put_slice(&l->err, buf_slice(&why));
+        buf_printf(&l->err, " (from %s)", origin);
+    } else if (e != OK) {
         buf_printf(&l->err, "%s=", opt->name);
         put_value(&l->err, opt, value);
         buf_printf(&l->err, " (from %s): ", origin);

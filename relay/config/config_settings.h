@@ -21,6 +21,22 @@ struct config_lane {
     struct slice pattern; /* borrowed from the entry of `lanes` */
     enum lane_kind lane;
 };
+struct stencil;
+/* One of `bridges`. Texts are its own; NULL where there is none. */
+struct config_bridge {
+    bool is_stream;
+    bool is_glob; /* the channel is one */
+    char *source; /* the channel or glob; the stream */
+    char *group;  /* of a stream */
+    char *ns;     /* the namespace that it publishes in */
+    struct stencil *topic;
+    char *event, *key;
+    /* What is looked for in each message or entry: with a slash in front a JSON Pointer into the
+     * data, else a field of the entry. That of data is never NULL for a stream. */
+    char *topic_field, *event_field, *data_field;
+    enum lane_kind lane;
+    bool has_lane;
+};
 enum config_park { PARK_SUSPENDED, PARK_HANDOVER };
 
 struct config {
@@ -50,6 +66,7 @@ struct config {
     uint64_t publish_timeout_ms /* 0: nothing waits */, publish_max_waiting,
         publish_max_waiting_bytes;
     uint64_t publish_wait_replicas; /* 0: do not ask for confirmation */
+    uint64_t pipe_max_ms, pipe_silence_ms, pipe_max_open;
     uint64_t max_event_bytes, max_topics, max_clients /* 0: by the file limit */, max_header_bytes;
     uint64_t full_percent /* 0: never */, full_rate /* per second; 0: none */;
     enum config_park park;           /* of the connections of streams: front.h */
@@ -58,8 +75,10 @@ struct config {
     uint64_t http_idle_timeout_ms;   /* between requests */
     uint64_t publish_max_held_bytes; /* 0: by max_event_bytes */
     struct strings cors_origins, cors_headers, hosts, inbox_namespaces;
+    char *bridges;           /* JSON: config_bridges.h */
     struct strings compress; /* patterns; empty: nothing */
     bool io_uring, events_type_from_topic;
+    struct strings metrics_types;       /* at most METRICS_TYPES_MAX */
     enum config_control control_events; /* ID: none, but the id may move by itself */
     char *control_prefix;
     char *auth_file, *auth_key_file, *auth_issuer, *auth_audience, *auth_cookie; /* "": none */
@@ -75,6 +94,8 @@ struct config {
     bool password_on_command_line;            /* the start warns of it */
     bool node_is_default, workers_is_default; /* printed as "" and 0 */
     struct config_lane *lane_rules;           /* `lanes`, as many as it has; NULL: none */
+    struct config_bridge *bridge_list;        /* `bridges` */
+    size_t bridge_count;
     char *explain;      /* the token, with CONFIG_EXPLAIN; - is standard input */
     char *redis_origin; /* the flag, variable or file that `redis` is from; NULL: its default */
 };

@@ -2,7 +2,9 @@
 #include "relay/config/config_table.h"
 #include <assert.h>
 #include <stddef.h>
+#include "relay/config/config_bridges.h"
 #include "relay/config/config_check.h"
+#include "relay/kit/metrics.h"
 
 #define SECOND UINT64_C(1000)
 #define MINUTE (60 * SECOND)
@@ -324,6 +326,17 @@ const struct config_option config_table[] = {
      .check = config_check_namespace,
      .help = "Namespaces whose inbox stream is moved on even while they have no client here",
      .allowed = "namespaces: 1 to 64 characters of A-Z a-z 0-9 _ -"},
+    {.name = "bridges",
+     .type = CONFIG_JSON,
+     FIELD(bridges),
+     RANGE(0, 64 * KB),
+     .initial = "",
+     .reloadable = true,
+     .group = "Redis",
+     .normalize = config_bridges_normalize,
+     .help = "Channels and streams of others in Redis that become events: protocol.md, 9.1",
+     .allowed = "a JSON array of up to 64 objects with channel, or stream and group, and topic or "
+                "topic_field"},
 
     {.name = "auth.file",
      .type = CONFIG_STRING,
@@ -519,6 +532,16 @@ const struct config_option config_table[] = {
      .initial = "off",
      .group = "Streams",
      .help = "Give an event without a type the name of its topic as type"},
+    {.name = "metrics.types",
+     .type = CONFIG_STRINGS,
+     FIELD(metrics_types),
+     RANGE(0, METRICS_TYPES_MAX),
+     .initial = "",
+     .group = "Streams",
+     .check = config_check_type,
+     .allowed = "types of events",
+     .help = "Types of which delivered events are counted one by one, and all others as `other`; "
+             "none by default"},
     {.name = "compress",
      .type = CONFIG_STRINGS,
      FIELD(compress),
@@ -733,6 +756,31 @@ const struct config_option config_table[] = {
      .group = "Publishing",
      .help = "Replicas that must confirm an event before POST /publish answers 200; needs "
              "publish.timeout"},
+    {.name = "pipe.max",
+     .type = CONFIG_DURATION,
+     FIELD(pipe_max_ms),
+     RANGE(SECOND, 24 * HOUR),
+     .initial = "1h",
+     .reloadable = true,
+     .group = "Publishing",
+     .help = "How long one POST /topics/{topic}/pipe may last"},
+    {.name = "pipe.silence",
+     .type = CONFIG_DURATION,
+     FIELD(pipe_silence_ms),
+     RANGE(SECOND, 24 * HOUR),
+     .initial = "5m",
+     .reloadable = true,
+     .group = "Publishing",
+     .help = "How long the body of a pipe may be silent"},
+    {.name = "pipe.max_open",
+     .type = CONFIG_COUNT,
+     FIELD(pipe_max_open),
+     RANGE(1, 1000000),
+     .initial = "1000",
+     .reloadable = true,
+     .group = "Publishing",
+     .help = "Pipes at a time; beyond, and beyond half of the connections that are not streams: "
+             "503 at once"},
 
     {.name = "log.max_events",
      .type = CONFIG_COUNT,

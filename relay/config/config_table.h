@@ -3,7 +3,7 @@
  * compare them (config_value.c) and print them (config_print.c). */
 #pragma once
 #include <stddef.h>
-#include "common/slice.h"
+#include "common/buf.h"
 #include "relay/config/config_settings.h"
 
 #define CONFIG_OPTION_MAX 96 /* not fewer than the table has */
@@ -16,6 +16,7 @@ enum config_type {
     CONFIG_DURATION, /* uint64_t, milliseconds */
     CONFIG_BOOL,
     CONFIG_ENUM, /* an index into choices */
+    CONFIG_JSON, /* a text that is JSON; in the file it stands as such. max: its length in bytes */
 };
 
 struct config_option {
@@ -34,6 +35,8 @@ struct config_option {
     const char *const *choices; /* enums, NULL-terminated */
     /* Strings: NULL when @item is fine, else the reason in words ("expected …"). */
     const char *(*check)(const char *item);
+    /* JSON: appends what is kept of @text. ERR_INVALID: *why says what is wrong with which part. */
+    enum err (*normalize)(struct slice text, struct buf *out, struct buf *why);
 };
 
 extern const struct config_option config_table[];

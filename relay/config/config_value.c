@@ -47,6 +47,7 @@ void config_value_put_allowed(struct buf *b, const struct config_option *opt)
     switch (opt->type) {
     case CONFIG_STRING:
     case CONFIG_STRINGS:
+    case CONFIG_JSON:
         buf_puts(b, opt->allowed);
         break;
     case CONFIG_COUNT:
@@ -81,6 +82,7 @@ static void put_expected(struct buf *why, const struct config_option *opt)
         [CONFIG_DURATION] = "a duration such as 15s, 250ms or 10m, ",
         [CONFIG_BOOL] = "",
         [CONFIG_ENUM] = "",
+        [CONFIG_JSON] = "",
     };
     buf_puts(why, "expected ");
     buf_puts(why, kinds[opt->type]);
@@ -163,6 +165,19 @@ static enum err set_string(char **field, const struct config_option *opt, struct
     return OK;
 }
 
+static enum err set_json(char **field, const struct config_option *opt, struct slice text,
+                         struct buf *why)
+{
+    struct buf kept = {0};
+    if (text.len > opt->max || opt->normalize(text, &kept, why)) {
+        buf_reset(&kept);
+        return ERR_INVALID;
+    }
+    free(*field);
+    *field = buf_take(&kept, NULL);
+    return OK;
+}
+
 static enum err set_strings(struct strings *field, const struct config_option *opt,
                             struct slice text, bool append, struct buf *why)
 {
@@ -214,6 +229,9 @@ enum err config_value_set(struct config *c, const struct config_option *opt, str
     case CONFIG_ENUM:
         e = set_enum(field, opt, text);
         break;
+    case CONFIG_JSON:
+        e = set_json(field, opt, text, why);
+        break;
     }
     if (e != OK && why->len == 0)
         put_expected(why, opt);
@@ -223,7 +241,7 @@ enum err config_value_set(struct config *c, const struct config_option *opt, str
 void config_value_free(struct config *c, const struct config_option *opt)
 {
     void *field = config_table_field(c, opt);
-    if (opt->type == CONFIG_STRING) {
+    if (opt->type == CONFIG_STRING || opt->type == CONFIG_JSON) {
         free(*(char **)field);
         *(char **)field = NULL;
     } else if (opt->type == CONFIG_STRINGS) {
@@ -239,6 +257,7 @@ void config_value_copy(struct config *to, const struct config *from,
     config_value_free(to, opt);
     switch (opt->type) {
     case CONFIG_STRING:
+    case CONFIG_JSON:
         *(char **)target = slice_dup(slice_of(*(char *const *)source));
         break;
     case CONFIG_STRINGS: {
@@ -277,6 +296,7 @@ bool config_value_equal(const struct config *a, const struct config *b,
     const void *x = config_table_field(a, opt), *y = config_table_field(b, opt);
     switch (opt->type) {
     case CONFIG_STRING:
+    case CONFIG_JSON:
         return strcmp(*(char *const *)x, *(char *const *)y) == 0;
     case CONFIG_STRINGS:
         return strings_equal(x, y);
@@ -327,6 +347,9 @@ void config_value_put_json(struct buf *b, const struct config *c, const struct c
         break;
     case CONFIG_ENUM:
         json_put_string(b, slice_of(opt->choices[*(const unsigned *)field]));
+        break;
+    case CONFIG_JSON:
+        buf_puts(b, *(char *const *)field);
         break;
     }
 }

@@ -31,29 +31,7 @@ void client_renew(struct client *c, struct subscription *sub)
     c->sub = sub;
 }
 
-/* --- what it may hold ------------------------------------------------------------------------- */
-
-static struct outbox_limits own_limits(const struct client *c, const struct client_limits *limits)
-{
-    uint32_t events = c->buffer < limits->max_events ? c->buffer : limits->max_events;
-    return (struct outbox_limits){events, limits->max_bytes};
-}
-
-static bool fits(const struct client *c, const struct client_limits *limits, size_t bytes)
-{
-    struct outbox_limits own = own_limits(c, limits);
-    return outbox_fits(&c->out, &own, bytes);
-}
-
 /* --- what is queued --------------------------------------------------------------------------- */
-
-static void queue_put(struct client *c, struct event *ev)
-{
-    uint64_t id = event_id(ev);
-    if (id)
-        c->cursor = id;
-    outbox_put(&c->out, ev);
-}
 
 void client_put_control(struct client *c, struct event *ev)
 {
@@ -93,23 +71,10 @@ void client_settle(struct client *c, const struct client_limits *limits)
     outbox_settle(&c->out, &teller);
 }
 
-/* --- whether it is wanted --------------------------------------------------------------------- */
-
-/* What is wanted is about to be queued. Here, and not there, a ttl costs nothing to events that
- * have none. */
+/* Apart from client_push(), which runs for each delivery. */
 __attribute__((noinline)) static bool is_wanted_special(struct client *c, const struct event *ev)
 {
-    c->out.has_ttl |= event_has_ttl(ev);
-    return subscription_wants_event(c->sub, ev);
-}
-
-static bool is_wanted(struct client *c, const struct event *ev)
-{
-    if (outbox_is_own(ev))
-        return true;
-    if (c->any_type && event_is_plain(ev))
-        return true;
-    return is_wanted_special(c, ev);
+    return client_is_wanted_special(c, ev);
 }
 
 /* --- what does not fit ------------------------------------------------------------------------ */
@@ -124,18 +89,10 @@ static enum client_push fall_behind(struct client *c, const struct outbox_teller
     return CLIENT_BEHIND;
 }
 
-static bool expire_pending(struct client *c, const struct client_limits *limits)
-{
-    if (!outbox_pending(&c->out)->has_ttl || !limits->now)
-        return false;
-    struct event_clock now = limits->now(limits->arg);
-    return outbox_expire_pending(&c->out, &now) > 0;
-}
-
 /* What is over takes up no room for @ev, which is about to be queued. */
 static bool expire(struct client *c, const struct client_limits *limits, const struct event *ev)
 {
-    bool gone = expire_pending(c, limits);
+    bool gone = client_expire_pending(c, limits);
     if (!c->out.has_ttl || !limits->now)
         return gone;
     struct event_clock now = limits->now(limits->arg);
@@ -145,13 +102,25 @@ static bool expire(struct client *c, const struct client_limits *limits, const s
     return gone;
 }
 
+/* Too much has come during a pause for what it may hold. Of events that no log has, policies
+ * decide. */
+static bool is_to_rest(const struct client *c, const struct event *ev)
+{
+    return c->is_paused && c->out.waits && event_id(ev) && event_lane(ev) != LANE_INSTANT &&
+           event_end(ev) == END_NONE;
+}
+
 /* Of a live client. CLIENT_QUEUED: there is room for it now, or it may not be dropped. */
 static enum client_push make_room(struct client *c, const struct client_limits *limits,
                                   struct event *ev)
 {
     struct outbox_teller teller = client_teller(c, limits);
-    if (expire(c, limits, ev) && fits(c, limits, event_frame(ev).len))
+    if (expire(c, limits, ev) && client_fits(c, limits, event_frame(ev).len))
         return CLIENT_QUEUED;
+    if (is_to_rest(c, ev)) {
+        c->rests = true;
+        return fall_behind(c, &teller);
+    }
     switch (client_policy(c, limits)) {
     case SLOW_BLOCK:
         if (event_id(ev))
@@ -160,7 +129,7 @@ static enum client_push make_room(struct client *c, const struct client_limits *
         return CLIENT_DROPPED;
     case SLOW_DROP_OLDEST:
         client_commit(c);
-        while (!fits(c, limits, event_frame(ev).len))
+        while (!client_fits(c, limits, event_frame(ev).len))
             if (!outbox_drop_oldest(&c->out, &teller))
                 break;
         return CLIENT_QUEUED;
@@ -191,96 +160,20 @@ overflow(struct client *c, const struct client_limits *limits, struct event *ev)
     return CLIENT_DROPPED;
 }
 
-/* --- what is held while the log is read ------------------------------------------------------- */
-
-static void wait_for_commit(struct client *c, struct event *ev)
-{
-    outbox_wait(&c->out, ev, c->cursor);
-    if (event_id(ev))
-        c->cursor = event_id(ev);
-}
-
-/* Of a lane, or behind events that wait; else it needs no memory for what waits. */
-static void take_in(struct client *c, struct event *ev, bool merges)
-{
-    if (!merges) {
-        queue_put(c, ev);
-        return;
-    }
-    outbox_supersede(&c->out, ev);
-    wait_for_commit(c, ev);
-}
-
-/* Of what is held or comes while a page is read, what has an id comes from the log again; else it
- * is told as dropped. Before the first page nothing is owed that no log has. */
-static enum client_push drop_unlogged(struct client *c, const struct client_limits *limits,
-                                      const struct event *ev)
-{
-    struct outbox_teller teller = client_teller(c, limits);
-    if (event_id(ev) || c->state == CLIENT_OPENING)
-        return CLIENT_SKIPPED;
-    outbox_drop_newest(&c->out, ev, &teller);
-    return CLIENT_DROPPED;
-}
-
-static void drop_held(struct client *c, const struct client_limits *limits)
-{
-    while (c->held.ring.count) {
-        struct event *ev = frame_queue_take(&c->held);
-        if (is_wanted(c, ev))
-            drop_unlogged(c, limits, ev);
-        event_unref(ev);
-    }
-}
-
-/* False: there is no room for it, and the log is to be read once more. */
-static bool hold(struct client *c, const struct client_limits *limits, struct event *ev)
-{
-    if (c->hold_overflow)
-        return false;
-    size_t bytes = event_frame(ev).len;
-    struct outbox_limits own = own_limits(c, limits);
-    if (c->held.ring.count >= own.max_events ||
-        (c->held.ring.count && c->held_bytes + bytes > own.max_bytes)) {
-        c->hold_overflow = true;
-        drop_held(c, limits);
-        return false;
-    }
-    c->held_bytes += bytes;
-    frame_queue_put(&c->held, event_ref(ev));
-    return true;
-}
+/* --- live events ------------------------------------------------------------------------------ */
 
 __attribute__((noinline)) static enum client_push
 push_held(struct client *c, const struct client_limits *limits, struct event *ev)
 {
-    return hold(c, limits, ev) ? CLIENT_HELD : drop_unlogged(c, limits, ev);
+    if (client_hold(c, limits, ev))
+        return CLIENT_HELD;
+    return client_drop_unlogged(c, limits, ev) ? CLIENT_DROPPED : CLIENT_SKIPPED;
 }
-
-/* Behind a page that is not the last: of what was held, what no log has. */
-static void put_held_unlogged(struct client *c, const struct client_limits *limits)
-{
-    while (c->held.ring.count) {
-        struct event *ev = frame_queue_take(&c->held);
-        bool due = !event_id(ev) && is_wanted(c, ev);
-        if (due && fits(c, limits, event_frame(ev).len)) {
-            take_in(c, ev, c->out.waits || event_lane(ev) != LANE_INSTANT);
-        } else if (due) {
-            client_commit(c);
-            drop_unlogged(c, limits, ev);
-        }
-        event_unref(ev);
-    }
-    expire_pending(c, limits);
-    client_commit(c);
-}
-
-/* --- live events ------------------------------------------------------------------------------ */
 
 /* Up to where a turn's events would still fit. */
 static bool pending_fills(const struct client *c, const struct client_limits *limits)
 {
-    struct outbox_limits own = own_limits(c, limits);
+    struct outbox_limits own = client_own_limits(c, limits);
     const struct pending *p = outbox_pending(&c->out);
     uint32_t turn = own.max_events / 2 < TURN_EVENTS ? own.max_events / 2 : TURN_EVENTS;
     return p->count >= own.max_events - turn || p->bytes >= own.max_bytes / 4 * 3;
@@ -291,8 +184,8 @@ static bool pending_fills(const struct client *c, const struct client_limits *li
 static enum client_push pend(struct client *c, const struct client_limits *limits,
                              enum lane_kind lane)
 {
-    bool fills = pending_fills(c, limits);
-    if (fills && expire_pending(c, limits))
+    bool fills = !c->is_paused && pending_fills(c, limits);
+    if (fills && client_expire_pending(c, limits))
         fills = pending_fills(c, limits);
     c->out.is_due |= c->out.waits && (lane == LANE_INSTANT || fills);
     if (!c->out.is_due || c->out.queue.ring.count)
@@ -306,12 +199,12 @@ __attribute__((noinline)) static enum client_push
 push_waiting(struct client *c, const struct client_limits *limits, struct event *ev)
 {
     outbox_supersede(&c->out, ev);
-    if (!fits(c, limits, event_frame(ev).len)) {
+    if (!client_fits(c, limits, event_frame(ev).len)) {
         enum client_push pushed = make_room(c, limits, ev);
         if (pushed != CLIENT_QUEUED)
             return pushed;
     }
-    wait_for_commit(c, ev);
+    client_wait_for_commit(c, ev);
     return pend(c, limits, event_lane(ev));
 }
 
@@ -322,6 +215,27 @@ static inline bool queue_fits(const struct client *c, const struct client_limits
     uint32_t count = c->out.queue.ring.count;
     return count == 0 || (count < limits->max_events && count < c->buffer &&
                           c->out.bytes + bytes <= limits->max_bytes);
+}
+
+/* It rests no more. What no log has was held meanwhile: that goes, or the page might leave it no
+ * room. */
+static void wake(struct client *c)
+{
+    c->rests = false;
+    while (c->held.ring.count) {
+        struct event *ev = frame_queue_take(&c->held);
+        if (client_is_wanted(c, ev))
+            client_queue_put(c, ev);
+        event_unref(ev);
+    }
+}
+
+static bool wakes(struct client *c, const struct event *ev)
+{
+    if (!c->rests || (event_lane(ev) != LANE_INSTANT && event_end(ev) == END_NONE))
+        return false;
+    wake(c);
+    return true;
 }
 
 enum client_push client_push(struct client *c, const struct client_limits *limits, struct event *ev)
@@ -337,8 +251,10 @@ enum client_push client_push(struct client *c, const struct client_limits *limit
     }
     if (c->reading)
         return push_held(c, limits, ev);
-    if (c->state != CLIENT_LIVE && id)
-        return CLIENT_SKIPPED;
+    if (c->state != CLIENT_LIVE && id) /* the log will bring it */
+        return wakes(c, ev) ? CLIENT_WOKEN : CLIENT_SKIPPED;
+    if (c->rests && !wakes(c, ev))
+        return push_held(c, limits, ev);
     if (c->out.waits || (!plain && c->state == CLIENT_LIVE && event_lane(ev) != LANE_INSTANT))
         return push_waiting(c, limits, ev);
     if (!queue_fits(c, limits, event_frame(ev).len)) {
@@ -346,15 +262,8 @@ enum client_push client_push(struct client *c, const struct client_limits *limit
         if (pushed != CLIENT_QUEUED)
             return pushed;
     }
-    queue_put(c, ev);
+    client_queue_put(c, ev);
     return CLIENT_QUEUED;
-}
-
-/* What is over may have been all that an instant waited for: no write drains that. */
-static void commit_due(struct client *c)
-{
-    if (c->out.is_due && !c->out.queue.ring.count)
-        client_commit(c);
 }
 
 /* CLIENT_QUEUED: there is room for it now, or it may not be dropped. It may be read from the log,
@@ -364,7 +273,7 @@ static enum client_push overflow_late(struct client *c, const struct client_limi
                                       const struct event *ev)
 {
     struct outbox_teller teller = client_teller(c, limits);
-    if (expire(c, limits, ev) && fits(c, limits, event_frame(ev).len))
+    if (expire(c, limits, ev) && client_fits(c, limits, event_frame(ev).len))
         return CLIENT_QUEUED;
     switch (client_policy(c, limits)) {
     case SLOW_BLOCK:
@@ -375,7 +284,7 @@ static enum client_push overflow_late(struct client *c, const struct client_limi
     case SLOW_DROP_NEWEST:
         if (event_end(ev) != END_NONE)
             return CLIENT_QUEUED;
-        commit_due(c);
+        client_commit_due(c);
         return CLIENT_SKIPPED;
     case SLOW_DISCONNECT:
     case SLOW_COUNT:
@@ -390,7 +299,7 @@ enum client_push client_push_late(struct client *c, const struct client_limits *
     uint64_t cursor = c->cursor;
     if (c->state != CLIENT_LIVE || c->reading || event_id(ev) <= c->out.told)
         return CLIENT_SKIPPED;
-    if (!fits(c, limits, event_frame(ev).len)) {
+    if (!client_fits(c, limits, event_frame(ev).len)) {
         enum client_push pushed = overflow_late(c, limits, ev);
         if (pushed != CLIENT_QUEUED)
             return pushed;
@@ -400,7 +309,7 @@ enum client_push client_push_late(struct client *c, const struct client_limits *
         return pend(c, limits, event_lane(ev));
     }
     c->out.has_ttl |= event_has_ttl(ev);
-    queue_put(c, ev);
+    client_queue_put(c, ev);
     c->cursor = cursor; /* it has not gone back */
     return CLIENT_QUEUED;
 }
@@ -416,7 +325,7 @@ bool client_pass_over(struct client *c, const struct client_limits *limits, stru
     if (!subscription_wants_event(c->sub, ev))
         return false;
     if (c->reading && event_lane(ev) == LANE_COALESCED) {
-        (void)hold(c, limits, ev);
+        (void)client_hold(c, limits, ev);
         return false;
     }
     outbox_pass_over(&c->out, ev); /* stale is worse than none */
@@ -429,125 +338,26 @@ void client_pass_over_late(struct client *c, const struct event *ev)
         outbox_pass_over(&c->out, ev);
 }
 
-/* --- reading the log -------------------------------------------------------------------------- */
+/* --- a pause ---------------------------------------------------------------------------------- */
 
-void client_read_begin(struct client *c)
+void client_pause(struct client *c)
 {
-    c->reading = true;
-    c->hold_overflow = false;
-    c->held_bytes = 0;
+    c->is_paused = true;
 }
 
-void client_room(const struct client *c, const struct client_limits *limits, uint32_t *events,
-                 size_t *bytes)
+bool client_resume(struct client *c)
 {
-    struct outbox_limits own = own_limits(c, limits);
-    uint32_t queued = c->out.queue.ring.count;
-    *events = queued < own.max_events ? own.max_events - queued : 1;
-    *bytes = c->out.bytes < own.max_bytes ? own.max_bytes - c->out.bytes : 1;
-}
-
-bool client_has_room(const struct client *c, const struct client_limits *limits)
-{
-    struct outbox_limits own = own_limits(c, limits);
-    return c->out.queue.ring.count <= own.max_events / 2 && c->out.bytes <= own.max_bytes / 2;
-}
-
-double client_fullness(const struct client *c, const struct client_limits *limits)
-{
-    struct outbox_limits own = own_limits(c, limits);
-    double events = (double)outbox_events(&c->out) / (double)own.max_events;
-    double bytes = (double)outbox_bytes(&c->out) / (double)own.max_bytes;
-    return events > bytes ? events : bytes;
-}
-
-/* It was wanted when it came, but its subscription may have been renewed since. */
-static bool is_held_due(struct client *c, const struct event *ev)
-{
-    return (!event_id(ev) || event_id(ev) > c->cursor) && is_wanted(c, ev);
-}
-
-static bool held_fits(struct client *c, const struct client_limits *limits)
-{
-    struct outbox_limits own = own_limits(c, limits);
-    size_t bytes = c->out.bytes;
-    uint32_t count = c->out.queue.ring.count;
-    for (uint32_t i = 0; i < c->held.ring.count; i++) {
-        struct event *ev = frame_queue_at(&c->held, i);
-        if (!is_held_due(c, ev))
-            continue;
-        bytes += event_frame(ev).len;
-        count++;
-    }
-    return count <= own.max_events && (count <= 1 || bytes <= own.max_bytes);
-}
-
-/* What was held while the last page was read follows it, if the outbox can take it all. */
-static bool release_held(struct client *c, const struct client_limits *limits)
-{
-    if (!held_fits(c, limits))
-        return false;
-    while (c->held.ring.count) {
-        struct event *ev = frame_queue_take(&c->held);
-        if (is_held_due(c, ev)) {
-            bool instant = event_lane(ev) == LANE_INSTANT;
-            take_in(c, ev, c->out.waits || !instant);
-            c->out.is_due |= c->out.waits && instant;
-        }
-        event_unref(ev);
-    }
-    expire_pending(c, limits);
-    return true;
-}
-
-static bool has_lanes(struct event *const *events, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        if (event_lane(events[i]) == LANE_COALESCED || event_lane(events[i]) == LANE_APPENDED)
-            return true;
-    return false;
-}
-
-/* What is merged as live events are, is so per page: the last of each comes in any case, unless it
- * is over: then none does. */
-static void page_put(struct client *c, const struct client_limits *limits,
-                     struct event *const *events, size_t count)
-{
-    bool merges = has_lanes(events, count);
-    assert(!c->out.waits);
-    for (size_t i = 0; i < count; i++) {
-        struct event *ev = events[i];
-        if ((event_id(ev) && event_id(ev) <= c->cursor) || !is_wanted(c, ev))
-            continue;
-        take_in(c, ev, merges);
-        c->replayed += !outbox_is_own(ev);
-    }
-    expire_pending(c, limits);
-    client_commit(c);
-}
-
-bool client_page(struct client *c, const struct client_limits *limits, struct event *const *events,
-                 size_t count, uint64_t cursor, bool final)
-{
-    c->reading = false;
-    page_put(c, limits, events, count);
-    if (cursor > c->cursor)
-        c->cursor = cursor;
-    if (final && !c->hold_overflow && release_held(c, limits)) {
-        c->state = CLIENT_LIVE;
-        c->is_behind = false;
-        commit_due(c);
-        return true;
-    }
-    c->state = CLIENT_REPLAY;
-    put_held_unlogged(c, limits);
-    return false;
+    bool rested = c->rests;
+    c->is_paused = false;
+    if (rested)
+        wake(c);
+    return rested;
 }
 
 size_t client_close(struct client *c, bool keep_queue)
 {
     c->state = CLIENT_CLOSING;
-    c->reading = false;
+    c->reading = c->rests = false;
     frame_queue_clear(&c->held);
     return outbox_close(&c->out, keep_queue);
 }

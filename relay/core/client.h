@@ -34,6 +34,8 @@ struct client {
     bool any_type;          /* it filters no types */
     bool hold_overflow : 1; /* more came than could be held: read again */
     bool is_behind : 1;     /* it did not keep up, and reads on from the log */
+    bool is_paused : 1;     /* what waits for a flush waits on … */
+    bool rests : 1;         /* … and was too much: the log is read once something wakes it */
     uint32_t buffer;        /* events: its own bound; UINT32_MAX: it has none */
     uint64_t cursor;        /* everything wanted up to this id has been queued, or is pending */
     struct outbox out;
@@ -52,6 +54,7 @@ enum client_push {
     CLIENT_SKIPPED,
     CLIENT_DROPPED, /* told, and counted: outbox_take_counts() */
     CLIENT_BEHIND,  /* what was pending is let go: the log brings it */
+    CLIENT_WOKEN,   /* the log brings it, and what a pause has let go: read that now */
     CLIENT_FULL,
 };
 
@@ -86,6 +89,14 @@ static inline void client_commit(struct client *c)
 {
     outbox_commit(&c->out);
 }
+
+/* From now on nothing pending is flushed for its lane's sake; an instant event takes it along. What
+ * becomes too much for the outbox is let go, whatever the policy, and read from the log later.
+ * docs/protocol.md, 4.8. */
+void client_pause(struct client *c);
+/* The caller commits what is pending, as soon as the queue is empty; or, where it was let go, reads
+ * the log: true. */
+bool client_resume(struct client *c);
 
 /* Queues a frame of our own (control event, heartbeat) whatever the limits; callers send few. Takes
  * over the reference. */

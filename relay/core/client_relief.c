@@ -5,9 +5,11 @@
 static enum client_push retreat(struct client *c, const struct outbox_teller *teller,
                                 uint32_t *gone)
 {
+    bool waits_only = !c->out.queue.ring.count;
     *gone = outbox_retreat(&c->out, &c->cursor, teller);
     if (!*gone)
         return CLIENT_SKIPPED;
+    c->rests = c->is_paused && waits_only;
     /* replay.max_events bounds one catching-up, and does not count twice what is read twice. */
     if (c->state == CLIENT_LIVE || c->replayed < *gone)
         c->replayed = 0;
@@ -34,7 +36,7 @@ enum client_push client_relieve(struct client *c, const struct client_limits *li
     if (c->state == CLIENT_CLOSING || c->reading)
         return CLIENT_SKIPPED;
     /* Policies are for live events; what the log has brought it brings again. */
-    if (c->state != CLIENT_LIVE || !outbox_oldest_us(&c->out, 0))
+    if (c->state != CLIENT_LIVE || c->is_paused || !outbox_oldest_us(&c->out, 0))
         return retreat(c, &teller, gone);
     switch (client_policy(c, limits)) {
     case SLOW_BLOCK:

@@ -275,6 +275,16 @@ static bool is_same(const char *a, const char *b)
     return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
+static bool is_nobody(const struct grant_fields *f)
+{
+    return !f->subject && !f->issuer && !f->jti && !f->kid && !f->from_ticket;
+}
+
+bool grant_are_both_nobody(const struct grant *a, const struct grant *b)
+{
+    return is_nobody(&a->fields) && is_nobody(&b->fields) && is_same(a->fields.ns, b->fields.ns);
+}
+
 bool grant_is_same_subject(const struct grant *a, const struct grant *b)
 {
     const struct grant_fields *x = &a->fields, *y = &b->fields;

@@ -57,6 +57,9 @@ bool grant_matches(const struct grant *g, const struct event *ev);
 /* Issuer, subject and namespace are the same, and there is a subject. */
 bool grant_is_same_subject(const struct grant *a, const struct grant *b);
 
+/* Both are of the same namespace, and of requests that said nothing of who they are. */
+bool grant_are_both_nobody(const struct grant *a, const struct grant *b);
+
 /* For tickets and for other nodes, who trust what comes through Redis. */
 void grant_put_json(struct buf *b, const struct grant *g);
 NODISCARD enum err grant_parse_json(struct slice text, struct grant **out); /* ERR_INVALID */

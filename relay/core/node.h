@@ -31,6 +31,7 @@ struct node {
     unsigned full_late;    /* per mille, at random: how much later it is full than another node */
     size_t max_others;     /* HTTP connections that are not streams */
     atomic_size_t clients; /* streams open, over all workers */
+    atomic_size_t pipes;   /* requests that publish their body as it arrives, likewise */
     atomic_size_t body_bytes; /* of HTTP requests, over all workers */
     atomic_bool draining;     /* set once */
     atomic_bool full;         /* as /ready said last */

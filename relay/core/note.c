@@ -108,6 +108,12 @@ void note_remote_free(struct note_remote *remote)
     free(remote);
 }
 
+void note_control_answer(struct note_control *control, unsigned status, const char *detail)
+{
+    control->status = status;
+    control->detail = slice_dup(slice_of(detail));
+}
+
 void note_control_free(struct note_control *control)
 {
     if (!control)

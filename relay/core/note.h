@@ -223,6 +223,8 @@ void note_gap_free(struct note_gap *gap);
 void note_call_free(struct note_call *call);
 void note_remote_free(struct note_remote *remote);
 void note_control_free(struct note_control *control);
+/* Fills in the answer; @detail is copied. */
+void note_control_answer(struct note_control *control, unsigned status, const char *detail);
 void note_trust_free(struct note_trust *trust);
 void note_revoked_free(struct note_revoked *revoked);
 /* Any of them, with what it holds; but for NOTE_CENSUS and NOTE_AUTH, whose counts and auth are not

@@ -11,7 +11,10 @@
 
 void outbox_init(struct outbox *o, const struct outbox_form *form)
 {
-    *o = (struct outbox){.chunked = form->chunked, .owes_end = form->chunked || form->packer};
+    *o = (struct outbox){.chunked = form->chunked,
+                         .format = form->format & 3U,
+                         .is_plain = !form->format && !form->packer,
+                         .owes_end = form->chunked || form->packer};
     if (!form->packer)
         return;
     o->gzip = mem_zero(1, sizeof(*o->gzip));
@@ -282,16 +285,38 @@ uint64_t outbox_position(const struct outbox *o, uint64_t cursor)
 
 /* --- bytes ------------------------------------------------------------------------------------ */
 
+/* NULL: another thread is making it. */
+static const struct gzip_block *wire_block(const struct outbox *o, struct event *ev)
+{
+    struct event_form *form = event_form(ev, o->format);
+    return form ? event_form_block(ev, form, o->gzip->packer) : NULL;
+}
+
+/* Of a stream that is not sent what most are: apart from wire_frame(), which runs for each
+ * delivery.
+ */
+__attribute__((noinline)) static struct slice wire_frame_special(const struct outbox *o,
+                                                                 struct event *ev)
+{
+    if (!o->gzip) {
+        const struct event_form *form = event_form(ev, o->format);
+        if (!form)
+            return SLICE_NONE;
+        return o->chunked ? event_form_chunk(form) : event_form_frame(form);
+    }
+    const struct gzip_block *block = wire_block(o, ev);
+    if (!block)
+        return SLICE_NONE;
+    return o->chunked ? gzip_block_chunk(block) : gzip_block_bytes(block);
+}
+
 /* The bytes of a queued event on this stream; SLICE_NONE: another thread is making them. */
 static struct slice wire_frame(const struct outbox *o, uint32_t i)
 {
     struct event *ev = frame_queue_at(&o->queue, i);
-    if (!o->gzip)
+    if (o->is_plain)
         return o->chunked ? event_chunk(ev) : event_frame(ev);
-    const struct gzip_block *block = event_block(ev, o->gzip->packer);
-    if (!block)
-        return SLICE_NONE;
-    return o->chunked ? gzip_block_chunk(block) : gzip_block_bytes(block);
+    return wire_frame_special(o, ev);
 }
 
 /* What tells the client that its stream is whole. */
@@ -338,7 +363,15 @@ int outbox_frames(struct outbox *o, struct iovec *iov, int max_frames, size_t ma
     return n;
 }
 
-size_t outbox_sent(struct outbox *o, size_t bytes)
+/* Of one that the socket has whole. */
+static void count_type(const struct event *ev, struct metrics *metrics)
+{
+    if (event_count(ev))
+        metrics_add_type(metrics, event_type_slot(ev), event_count(ev));
+}
+
+/* Compiled for each of the two below: mostly nothing is counted by type. */
+static inline size_t sent(struct outbox *o, size_t bytes, struct metrics *metrics)
 {
     size_t events = 0;
     o->offered = false;
@@ -352,9 +385,11 @@ size_t outbox_sent(struct outbox *o, size_t bytes)
         bytes -= left;
         o->head_sent = 0;
         if (o->gzip)
-            gzip_sum_add(&o->gzip->sum, event_block(ev, o->gzip->packer));
+            gzip_sum_add(&o->gzip->sum, wire_block(o, ev));
         o->bytes -= event_frame(ev).len;
         events += event_count(ev);
+        if (metrics)
+            count_type(ev, metrics);
         event_unref(frame_queue_take(&o->queue));
     }
     if (bytes > 0) { /* of the end */
@@ -362,6 +397,16 @@ size_t outbox_sent(struct outbox *o, size_t bytes)
         o->owes_end = o->head_sent < wire_end(o).len;
     }
     return events;
+}
+
+size_t outbox_sent(struct outbox *o, size_t bytes)
+{
+    return sent(o, bytes, NULL);
+}
+
+size_t outbox_sent_by_type(struct outbox *o, size_t bytes, struct metrics *metrics)
+{
+    return sent(o, bytes, metrics);
 }
 
 size_t outbox_close(struct outbox *o, bool keep)

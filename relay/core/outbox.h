@@ -11,10 +11,12 @@
 #include "relay/config/config.h"
 #include "relay/core/frame_queue.h"
 #include "relay/core/pending.h"
+#include "relay/kit/metrics.h"
 
 /* How a stream's frames travel. */
 struct outbox_form {
-    bool chunked; /* each is an HTTP chunk: else the body ends with the connection */
+    bool chunked;   /* each is an HTTP chunk: else the body ends with the connection */
+    uint8_t format; /* enum event_format */
     /* Packed by this one; NULL: plain. The worker's. */
     struct gzip *packer;
     struct gzip_sum sum; /* of what was sent before; with a packer */
@@ -77,10 +79,12 @@ struct outbox {
     bool has_hole : 1; /* the block of the latest drop is still to be made: outbox_settle() */
     bool waits : 1;    /* something is pending */
     bool is_due : 1;   /* … and to be committed as soon as the queue is empty */
-    bool offered;      /* a write is being made: nothing is taken off meanwhile */
-    uint64_t told;     /* the highest id that the client has been sent, or will from the queue */
+    unsigned format : 2; /* outbox_form.format */
+    bool is_plain : 1;   /* it is sent events as they are */
+    bool offered;        /* a write is being made: nothing is taken off meanwhile */
+    uint64_t told;       /* the highest id that the client has been sent, or will from the queue */
     struct frame_queue queue;
-    size_t bytes;             /* queued; plain, also where the stream is compressed */
+    size_t bytes;             /* queued; plain, also where the stream is sent others */
     struct outbox_gzip *gzip; /* NULL: the stream is plain */
 
     struct outbox_more *more; /* NULL: nothing was ever pending or dropped */
@@ -228,6 +232,8 @@ static inline void outbox_not_offered(struct outbox *o)
 
 /* The socket took @bytes of them. Returns how many events (not control frames) were completed. */
 size_t outbox_sent(struct outbox *o, size_t bytes);
+/* The same, and the events are counted there by their types. */
+size_t outbox_sent_by_type(struct outbox *o, size_t bytes, struct metrics *metrics);
 /* Nothing is added any more. With @keep what is queued or pending will still be sent; otherwise
  * only the frame the socket has begun, and the end. Returns the number of events dropped. */
 size_t outbox_close(struct outbox *o, bool keep);

@@ -77,16 +77,16 @@ static struct strings copy_strings(char ***slots, char **at, const struct string
 
 /* One allocation for all of it: there are as many as there are clients. */
 static struct subscription *copy_request(const struct subscription_request *request,
-                                         struct grant *grant)
+                                         const struct strings *topics, struct grant *grant)
 {
-    size_t slot_bytes = (request->topics.count + request->types.count) * sizeof(char *);
+    size_t slot_bytes = (topics->count + request->types.count) * sizeof(char *);
     struct subscription *s =
-        mem_zero(1, sizeof(*s) + strings_size(&request->topics) + strings_size(&request->types) +
+        mem_zero(1, sizeof(*s) + strings_size(topics) + strings_size(&request->types) +
                         text_size(request->ns) + text_size(request->heartbeat_event));
     char **slots = s->memory, *at = (char *)s->memory + slot_bytes;
     atomic_init(&s->refs, 1);
     s->request = *request;
-    s->request.topics = copy_strings(&slots, &at, &request->topics);
+    s->request.topics = copy_strings(&slots, &at, topics);
     s->request.types = copy_strings(&slots, &at, &request->types);
     s->request.ns = copy_string(&at, request->ns);
     if (request->heartbeat_event)
@@ -97,14 +97,20 @@ static struct subscription *copy_request(const struct subscription_request *requ
 
 struct subscription *subscription_new(struct subscription_request *request)
 {
-    struct subscription *s = copy_request(request, request->grant);
+    struct subscription *s = copy_request(request, &request->topics, request->grant);
     subscription_request_reset(request);
     return s;
 }
 
 struct subscription *subscription_renewed(const struct subscription *s, struct grant *grant)
 {
-    return copy_request(&s->request, grant);
+    return copy_request(&s->request, &s->request.topics, grant);
+}
+
+struct subscription *subscription_of_topics(const struct subscription *s,
+                                            const struct strings *topics)
+{
+    return copy_request(&s->request, topics, s->request.grant);
 }
 
 struct subscription *subscription_ref(struct subscription *s)
@@ -138,6 +144,11 @@ struct slice subscription_ns(const struct subscription *s)
     return slice_of(s->request.ns);
 }
 
+const char *subscription_first_topic(const struct subscription *s)
+{
+    return s->request.topics.count ? s->request.topics.items[0] : "";
+}
+
 bool subscription_wants_topic(const struct subscription *s, struct slice topic)
 {
     const struct strings *names = &s->request.topics;
@@ -160,7 +171,16 @@ bool subscription_wants_type(const struct subscription *s, struct slice type)
     return false;
 }
 
+/* As its stream is shown it. */
+static struct slice shown_type(const struct subscription *s, const struct event *ev)
+{
+    struct slice type = event_type(ev);
+    if (!(s->request.event_format & EVENT_SWAPS_TYPE) || !event_is_untyped(ev))
+        return type;
+    return type.ptr ? SLICE_NONE : event_topic(ev);
+}
+
 bool subscription_wants_event(const struct subscription *s, const struct event *ev)
 {
-    return subscription_wants_type(s, event_type(ev)) && grant_matches(s->request.grant, ev);
+    return subscription_wants_type(s, shown_type(s, ev)) && grant_matches(s->request.grant, ev);
 }

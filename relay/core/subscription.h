@@ -3,6 +3,7 @@
  * and the bus. */
 #pragma once
 #include "relay/core/flow_request.h"
+#include "relay/core/format_request.h"
 #include "relay/core/grant.h"
 
 enum cursor_kind {
@@ -24,7 +25,7 @@ static inline bool cursor_is_live_only(enum cursor_kind kind)
 
 struct subscription_request {
     char *ns;
-    struct strings topics; /* at least one, valid, without repeats */
+    struct strings topics; /* valid, without repeats; none: all were unsubscribed */
     struct strings types;  /* empty: all */
     enum cursor_kind cursor;
     bool cursor_is_local; /* CURSOR_SINCE: by this machine's clock, not by the one of the ids */
@@ -32,10 +33,12 @@ struct subscription_request {
     uint64_t heartbeat_ms; /* 0: as configured */
     char *heartbeat_event; /* their type; NULL: as configured */
     struct flow_request flow;
-    bool finite;         /* an answer of 204 is understood */
-    struct grant *grant; /* a reference; NULL: without authentication */
-    bool route_grants;   /* its topics come with its path: they need not lie within the grant */
-    bool route_requires; /* its path asks for roles of the grant */
+    struct format_request format;
+    uint8_t event_format; /* what that comes to: a set of enum event_format */
+    bool finite;          /* an answer of 204 is understood */
+    struct grant *grant;  /* a reference; NULL: without authentication */
+    bool route_grants;    /* its topics come with its path: they need not lie within the grant */
+    bool route_requires;  /* its path asks for roles of the grant */
 };
 
 void subscription_request_reset(struct subscription_request *r);
@@ -52,11 +55,16 @@ struct subscription *subscription_new(struct subscription_request *request);
 /* A copy with another grant (a reference is taken): after a renewal. One reference for the caller.
  */
 struct subscription *subscription_renewed(const struct subscription *s, struct grant *grant);
+/* A copy with other topics (copied). */
+struct subscription *subscription_of_topics(const struct subscription *s,
+                                            const struct strings *topics);
 struct subscription *subscription_ref(struct subscription *s);
 void subscription_unref(struct subscription *s); /* any thread; NULL is fine */
 
 const struct subscription_request *subscription_request(const struct subscription *s);
 struct slice subscription_ns(const struct subscription *s);
+/* The first of its topics, for the log; "" where there is none. */
+const char *subscription_first_topic(const struct subscription *s);
 /* What it is told that is no event: as configured, or nothing. */
 enum config_control subscription_control(const struct subscription *s,
                                          enum config_control configured);

@@ -34,6 +34,7 @@ struct tail {
     char *key; /* ns, NUL, topic; NULL: it is gone, but for the map */
     size_t key_len;
     uint64_t from, last; /* every event with from < id <= last is in the ring, in order of ids */
+    uint64_t began;      /* its chain has been heard from there on: below it nothing was */
     size_t bytes;
     struct ring ring;
     enum topic_end end;     /* the topic has ended, by the event `last` */
@@ -213,7 +214,7 @@ static struct tail *tail_new(struct tails *tails, struct slice key, uint64_t las
     struct tail *t = mem_zero(1, sizeof(*t));
     t->key = mem_dup(key.ptr, key.len);
     t->key_len = key.len;
-    t->from = t->last = last;
+    t->from = t->last = t->began = last;
     HASH_ADD_KEYPTR(hh, tails->table, t->key, t->key_len, t);
     order_append(tails, t);
     tails->count++;
@@ -288,6 +289,8 @@ enum tail_add tails_add(struct tails *tails, struct event *ev)
     /* A chain that begins here tells nothing of what was before: Redis may have lost it. */
     if (!t)
         t = tail_new(tails, event_key(ev), prev && prev < id ? prev : id - 1);
+    if (id <= t->began)
+        return TAIL_KNOWN;
     if (id <= t->from)
         return TAIL_OLD;
     if (id <= t->last)

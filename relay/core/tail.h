@@ -15,8 +15,8 @@ void tails_limit(struct tails *tails, uint32_t max_events, size_t max_bytes);
 
 enum tail_add {
     TAIL_NEXT,  /* the topic's next event, as far as is known: it has been added */
-    TAIL_KNOWN, /* is here */
-    TAIL_OLD,   /* from before the tail, which does not tell whether it was here */
+    TAIL_KNOWN, /* is here, or from before the topic's chain was heard */
+    TAIL_OLD,   /* from before what is here: whether it ever was, the tail does not tell */
     TAIL_HOLE,  /* its `prev` is above the last one that is known: events between are missing */
     TAIL_LATE,  /* below the topic's last id, and yet not known */
 };

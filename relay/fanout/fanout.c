@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "common/mem.h"
 #include "common/sse.h"
+#include "relay/core/connection_topic.h"
 #include "relay/fanout/fanout_parts.h"
 
 enum { TICK_MS = 250 };
@@ -112,6 +113,7 @@ static void on_hit(void *owner, void *arg)
     case CLIENT_FLUSHED:
     case CLIENT_DROPPED:
     case CLIENT_BEHIND:
+    case CLIENT_WOKEN:
     case CLIENT_FULL:
         fanout_pushed(f, s, pushed);
         return;
@@ -173,6 +175,8 @@ void fanout_take_events(struct fanout *f, struct note_events *note)
         if (!event_twin(ev) || event_twin(ev) != f->twin)
             f->stamp++;
         f->twin = event_twin(ev);
+        if (connection_topic_is(event_topic(ev)))
+            fanout_address(f, event_ns(ev), event_topic(ev));
         if (reaches_nobody(f, ev))
             metrics_add(f->shared.metrics, M_DROPPED_MATCH, 1);
         interest_match(f->shared.interest, event_ns(ev), event_topic(ev),
@@ -277,11 +281,11 @@ static void shared_init(struct stream_shared *shared, unsigned worker, struct no
     shared->comment = event_new_frame(0, SLICE_LIT(":\n"));
     shared->wheel = wheel_new(TICK_MS, clock_mono_ms(), stream_timer, shared);
     shared->leases = leases_new();
+    id_table_init(&shared->by_id);
     shared->flows = stream_flows_new(shared);
     LIST_INIT(&shared->all);
     TAILQ_INIT(&shared->dirty);
     TAILQ_INIT(&shared->blocked);
-    STAILQ_INIT(&shared->doomed);
 }
 
 struct fanout *fanout_new(struct ev_loop *loop, unsigned worker, struct node *node,
@@ -316,6 +320,8 @@ void fanout_free(struct fanout *f)
     writer_free(f->writer);
     wheel_free(f->shared.wheel);
     leases_free(f->shared.leases);
+    id_table_reset(&f->shared.by_id);
+    free(f->shared.doomed);
     stream_flows_free(f->shared.flows);
     interest_free(f->shared.interest);
     config_unref(f->shared.config);

@@ -34,9 +34,10 @@ bool fanout_is_turn_full(const struct fanout *fanout);
 /* Ends the streams whose grants the entries concern; where it was forgotten, all of the namespace.
  * Borrowed. */
 void fanout_revoke(struct fanout *fanout, const struct note_revoked *note);
-/* Something for one of its streams ("renew", "end"); fills in the answer. Borrowed. @revoked: what
- * this worker knows: a renewal may have been on its way while its token was revoked. */
-void fanout_control(struct fanout *fanout, struct note_control *note,
+/* Something for one of its streams ("renew", "end", "pause", "resume", "topics"); fills in the
+ * answer. @revoked: what this worker knows: a renewal may have been on its way while its token was
+ * revoked. False: @note is taken over, and goes back to the bus when there is an answer. */
+bool fanout_control(struct fanout *fanout, struct note_control *note,
                     const struct revoked *revoked);
 /* The id of a connection of this worker that is about to be opened: stream_form.id. Nothing is kept
  * of it, so it need not be opened. */

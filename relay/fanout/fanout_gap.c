@@ -4,6 +4,7 @@
  * reach only those that have had nothing later. Everybody else who is owed it is told a gap that
  * covers it: once, and nobody who had it or reads the log anyway. docs/architecture.md, "What the
  * live path lost". */
+#include "relay/core/connection_topic.h"
 #include "relay/fanout/fanout_parts.h"
 
 struct gap_offer {
@@ -61,6 +62,9 @@ static void on_gap_hit(void *owner, void *arg)
     if (!fanout_is_first_offer(f, s))
         return;
     bool live = s->client.state == CLIENT_LIVE && !s->client.reading;
+    uint64_t owed_from = stream_owed_from(s, gap->topic);
+    if (gap->to <= owed_from)
+        return;
     if (gap->late) {
         if (live || (s->client.state == CLIENT_REPLAY && gap->is_new && s->era != gap->era))
             offer_late(f, s, gap);
@@ -73,13 +77,16 @@ static void on_gap_hit(void *owner, void *arg)
     if (s->client.cursor >= gap->to || s->gap_told >= gap->to)
         return;
     s->gap_told = gap->to;
-    tell_gap(s, gap, gap->from > s->client.cursor ? gap->from : s->client.cursor);
+    uint64_t from = gap->from > s->client.cursor ? gap->from : s->client.cursor;
+    tell_gap(s, gap, from > owed_from ? from : owed_from);
 }
 
 void fanout_take_gap(struct fanout *f, struct note_gap *note)
 {
     struct gap_offer offer = {f, note};
     f->stamp++;
+    if (note->topic && connection_topic_is(slice_of(note->topic)))
+        fanout_address(f, slice_of(note->ns), slice_of(note->topic));
     if (note->topic) {
         interest_match(f->shared.interest, slice_of(note->ns), slice_of(note->topic), on_gap_hit,
                        &offer);

@@ -12,13 +12,6 @@ static struct grant *grant_of(const struct stream *s)
     return subscription_request(s->client.sub)->grant;
 }
 
-void fanout_make_id(struct fanout *f, struct connection_id *out)
-{
-    id_pool_take(&f->shared.ids, out);
-    out->tag = f->shared.node->tag;
-    out->worker = f->shared.worker;
-}
-
 /* --- revocations ------------------------------------------------------------------------------ */
 
 struct revocation {
@@ -94,31 +87,15 @@ void fanout_revoke(struct fanout *f, const struct note_revoked *note)
     end_others(f, &r);
 }
 
-/* --- the control channel ---------------------------------------------------------------------- */
+/* --- another grant -----------------------------------------------------------------------------
+ */
 
-static void answer(struct note_control *note, unsigned status, const char *detail)
-{
-    note->status = status;
-    note->detail = slice_dup(slice_of(detail));
-}
-
-/* The same whatever is wrong with the id: who guesses learns nothing. */
-static struct stream *find_stream(const struct fanout *f, const struct note_control *note)
-{
-    struct connection_id id;
-    if (connection_id_parse(slice_of(note->connection), &id) || id.tag != f->shared.node->tag ||
-        id.worker != f->shared.worker)
-        return NULL;
-    struct lease *lease = leases_find(f->shared.leases, &id);
-    struct stream *s = lease ? stream_of_lease(lease) : NULL;
-    return s && s->client.state != CLIENT_CLOSING ? s : NULL;
-}
-
-/* The first of the stream's topics that the grant does not cover; NULL: there is none. */
+/* The first that the stream asks for and the grant does not cover; NULL: there is none. */
 static const char *find_uncovered(const struct stream *s, const struct grant *grant)
 {
     const struct strings *topics = &subscription_request(s->client.sub)->topics;
-    for (size_t i = 0; i < topics->count; i++)
+    uint32_t count = stream_count_asked(s); /* its connection's topic takes no grant */
+    for (size_t i = 0; i < count; i++)
         if (!grant_may_subscribe(grant, slice_of(topics->items[i])))
             return topics->items[i];
     return NULL;
@@ -168,15 +145,15 @@ static void renew(struct stream *s, struct note_control *note, struct grant *gra
     const char *uncovered = NULL;
     const struct subscription_request *asked = subscription_request(s->client.sub);
     if (!grant_is_same_subject(grant_of(s), grant)) {
-        answer(note, 403,
-               "the new token is not of the subject, issuer and namespace that this "
-               "stream was opened with");
+        note_control_answer(note, 403,
+                            "the new token is not of the subject, issuer and namespace that this "
+                            "stream was opened with");
     } else if (revoked_has(revoked, grant)) {
-        answer(note, 403, "the new token has been revoked");
+        note_control_answer(note, 403, "the new token has been revoked");
     } else if (asked->route_requires && !has_all_roles(grant, grant_of(s))) {
-        answer(note, 403,
-               "the new token lacks a role of the old one, and this stream's path may "
-               "ask for it: connect again with the new token");
+        note_control_answer(note, 403,
+                            "the new token lacks a role of the old one, and this stream's path may "
+                            "ask for it: connect again with the new token");
     } else if (!asked->route_grants && (uncovered = find_uncovered(s, grant))) {
         refuse_topic(note, uncovered);
     } else {
@@ -185,44 +162,13 @@ static void renew(struct stream *s, struct note_control *note, struct grant *gra
     }
 }
 
-static void take_renewal(struct stream *s, struct note_control *note, const struct revoked *revoked)
+void fanout_take_renewal(struct stream *s, struct note_control *note, const struct revoked *revoked)
 {
     struct grant *grant;
     if (grant_parse_json(slice_of(note->body), &grant)) {
-        answer(note, 403, "what came as the new grant cannot be read");
+        note_control_answer(note, 403, "what came as the new grant cannot be read");
         return;
     }
     renew(s, note, grant, revoked);
     grant_unref(grant);
-}
-
-static void take_end(struct stream *s, struct note_control *note)
-{
-    cJSON *body;
-    bool is_replaced = false;
-    if (!json_parse(slice_of(note->body), &body)) {
-        const cJSON *reason = cJSON_GetObjectItemCaseSensitive(body, "reason");
-        is_replaced =
-            cJSON_IsString(reason) && slice_is(slice_of(cJSON_GetStringValue(reason)), "replaced");
-        cJSON_Delete(body);
-    }
-    if (!is_replaced) {
-        answer(note, 403, "a connection is only ended for the reason \"replaced\"");
-        return;
-    }
-    stream_end(s, CLOSE_REPLACED);
-    note->status = 200;
-}
-
-void fanout_control(struct fanout *f, struct note_control *note, const struct revoked *revoked)
-{
-    struct stream *s = find_stream(f, note);
-    if (!s)
-        answer(note, 404, "there is no such connection");
-    else if (slice_is(slice_of(note->action), "renew"))
-        take_renewal(s, note, revoked);
-    else if (slice_is(slice_of(note->action), "end"))
-        take_end(s, note);
-    else
-        answer(note, 404, "there is no such connection");
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of the fan-out share, for them only: fanout.c (events in, the turn's flush, life),
- * fanout_slow.c (who does not keep up), fanout_gap.c (what did not come), fanout_relief.c (what has
- * to go). Worker thread, all of it. */
+ * fanout_slow.c (who does not keep up), fanout_control.c (what others ask of one stream),
+ * fanout_lease.c (what a grant is asked for), fanout_gap.c (what did not come), fanout_relief.c
+ * (what has to go). Worker thread, all of it. */
 #pragma once
 #include "relay/fanout/fanout.h"
 #include "relay/fanout/stream.h"
@@ -58,6 +59,13 @@ void fanout_close_doomed(struct fanout *f);
  * given.
  */
 void fanout_doom(struct fanout *f, struct stream *s, bool drops);
+
+/* fanout_control.c. Of what is on the topic of a connection: the stream gets that topic, if it has
+ * it not yet. */
+void fanout_address(struct fanout *f, struct slice ns, struct slice topic);
+/* fanout_lease.c. The body is another grant. Fills in the answer. */
+void fanout_take_renewal(struct stream *s, struct note_control *note,
+                         const struct revoked *revoked);
 
 /* fanout_relief.c. The events of the node take more memory than they may: lets those of slow
  * streams go, the oldest first, in rounds until there is room again. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the streams of a worker let go when the events of the node take more memory than they may.
- * Only streams whose sockets take nothing now: the others are rid of theirs in the next turn. */
+ * Only streams whose sockets take nothing now, and those that are paused: the others are rid of
+ * theirs in the next turn, or flush. */
 #include "common/clock.h"
 #include "relay/core/pressure.h"
 #include "relay/fanout/fanout_parts.h"
@@ -21,14 +22,19 @@ static uint64_t oldest_of(const struct stream *s)
     return client_oldest_us(&s->client, s->last_write_ms * 1000);
 }
 
+static void take_oldest(struct stream *s, void *arg)
+{
+    uint64_t *oldest = arg, own = oldest_of(s);
+    *oldest = own < *oldest ? own : *oldest;
+}
+
 static uint64_t oldest_of_all(const struct fanout *f)
 {
-    const struct stream *s;
+    struct stream *s;
     uint64_t oldest = UINT64_MAX;
-    TAILQ_FOREACH (s, &f->shared.blocked, turn_link) {
-        uint64_t own = oldest_of(s);
-        oldest = own < oldest ? own : oldest;
-    }
+    TAILQ_FOREACH (s, &f->shared.blocked, turn_link)
+        take_oldest(s, &oldest);
+    stream_flows_each_paused(f->shared.flows, take_oldest, &oldest);
     return oldest;
 }
 
@@ -49,21 +55,32 @@ static uint32_t relieve(struct fanout *f, struct stream *s, uint64_t before_us)
     return gone;
 }
 
+struct round {
+    struct fanout *fanout;
+    uint64_t before_us;
+    uint32_t streams, events; /* that had something to let go, and what went */
+};
+
+static void relieve_in_turn(struct stream *s, void *arg)
+{
+    struct round *round = arg;
+    if (round->streams == STREAMS_PER_ROUND || round->events >= EVENTS_PER_ROUND ||
+        !is_high(round->fanout) || s->doomed || oldest_of(s) >= round->before_us)
+        return;
+    round->events += relieve(round->fanout, s, round->before_us);
+    round->streams++;
+}
+
 /* Whether anybody had something to let go. */
 static bool relieve_all(struct fanout *f, uint64_t before_us)
 {
-    uint32_t streams = 0, events = 0;
+    struct round round = {.fanout = f, .before_us = before_us};
     struct stream *s;
-    TAILQ_FOREACH (s, &f->shared.blocked, turn_link) {
-        if (streams == STREAMS_PER_ROUND || events >= EVENTS_PER_ROUND || !is_high(f))
-            break;
-        if (s->doomed || oldest_of(s) >= before_us)
-            continue;
-        events += relieve(f, s, before_us);
-        streams++;
-    }
+    TAILQ_FOREACH (s, &f->shared.blocked, turn_link)
+        relieve_in_turn(s, &round);
+    stream_flows_each_paused(f->shared.flows, relieve_in_turn, &round);
     fanout_close_doomed(f);
-    return streams > 0;
+    return round.streams > 0;
 }
 
 static void on_round(struct ev_loop *loop, ev_timer *timer, int revents)

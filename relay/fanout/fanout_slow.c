@@ -12,8 +12,7 @@ static void close_slow(struct fanout *f, struct stream *s)
     if (log_limit_pass(&f->slow_limit, clock_mono_us(), &held))
         log_put(LOG_WARN, "ended a stream that reads too slowly; it may resume with its last id",
                 "ns", subscription_request(s->client.sub)->ns, "topic",
-                subscription_request(s->client.sub)->topics.items[0], "not_logged", log_u64(held),
-                NULL);
+                subscription_first_topic(s->client.sub), "not_logged", log_u64(held), NULL);
 }
 
 void fanout_doom(struct fanout *f, struct stream *s, bool drops)
@@ -28,13 +27,12 @@ static void log_behind(struct fanout *f, const struct stream *s, enum client_pus
     uint64_t held;
     if (!log_limit_pass(&f->behind_limit, clock_mono_us(), &held))
         return;
-    const struct subscription_request *request = subscription_request(s->client.sub);
     log_put(LOG_INFO,
             pushed == CLIENT_BEHIND ? "a stream reads too slowly, and goes on from the log"
                                     : "dropped events of a stream that reads too slowly, as its "
                                       "policy is; it is told",
-            "ns", request->ns, "topic", request->topics.items[0], "not_logged", log_u64(held),
-            NULL);
+            "ns", subscription_request(s->client.sub)->ns, "topic",
+            subscription_first_topic(s->client.sub), "not_logged", log_u64(held), NULL);
 }
 
 __attribute__((noinline)) void fanout_pushed(struct fanout *f, struct stream *s,
@@ -50,13 +48,16 @@ __attribute__((noinline)) void fanout_pushed(struct fanout *f, struct stream *s,
 
 void fanout_close_doomed(struct fanout *f)
 {
-    struct stream *s;
-    while ((s = STAILQ_FIRST(&f->shared.doomed))) {
-        STAILQ_REMOVE_HEAD(&f->shared.doomed, doomed_link);
+    struct stream_shared *shared = &f->shared;
+    for (size_t i = 0; i < shared->doomed_count; i++) {
+        struct stream *s = shared->doomed[i];
+        if (!s) /* its connection has ended since */
+            continue;
         s->doomed = false;
         if (stream_ends_are_all(s))
             stream_end(s, CLOSE_ENDED);
         else
             close_slow(f, s);
     }
+    shared->doomed_count = 0;
 }

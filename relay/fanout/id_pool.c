@@ -14,12 +14,11 @@ static void take(struct id_pool *pool, void *out, size_t size)
 
 void id_pool_take(struct id_pool *pool, struct connection_id *out)
 {
-    if (pool->left < sizeof(out->slot) + sizeof(out->secret)) {
+    if (pool->left < sizeof(out->secret)) {
         if (getrandom(pool->bytes, sizeof(pool->bytes), 0) != sizeof(pool->bytes))
             abort(); /* whoever knows an id may take its stream over */
         pool->left = sizeof(pool->bytes);
     }
-    take(pool, &out->slot, sizeof(out->slot));
     take(pool, &out->secret, sizeof(out->secret));
-    out->slot %= ID_POOL_NO_SLOT;
+    out->slot = connection_id_slot(out->secret);
 }

@@ -7,13 +7,10 @@
 /* getrandom(2) gives as many at once, whatever happens. Zero-initialised: it has none yet. */
 enum { ID_POOL_BYTES = 256 };
 
-/* The slot of ids by which nobody can be found: of streams without a grant. */
-enum { ID_POOL_NO_SLOT = CONNECTION_ID_SLOTS - 1 };
-
 struct id_pool {
     uint8_t bytes[ID_POOL_BYTES];
     size_t left;
 };
 
-/* Fills in slot (never ID_POOL_NO_SLOT) and secret. */
+/* Fills in slot and secret. */
 void id_pool_take(struct id_pool *pool, struct connection_id *out);

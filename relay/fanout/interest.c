@@ -8,6 +8,7 @@
 #include "common/hash.h"
 #include "common/mem.h"
 #include "common/names.h"
+#include "relay/core/connection_topic.h"
 #include "relay/kit/wheel.h"
 
 enum { LINGER_MS = 10000, TICK_MS = 1000 };
@@ -137,6 +138,8 @@ struct count_args {
 static void count_name(struct slice name, size_t subscribers, void *arg)
 {
     struct count_args *args = arg;
+    if (connection_topic_is(name)) /* whoever knows it may pause the stream */
+        return;
     census_add(args->census, args->ns, name, subscribers);
 }
 

@@ -11,11 +11,10 @@ enum { BUCKETS_START = 64, LEASES_PER_BUCKET = 4 };
 
 LIST_HEAD(lease_list, lease);
 
-/* Chained by hand: uthash would take 56 bytes more of each lease, and each table. */
+/* Chained by hand: uthash would take 56 bytes more of each lease, and the table. */
 struct leases {
     struct lease_list *by_subject;
-    struct lease **by_id;
-    size_t buckets; /* of each table: a power of two */
+    size_t buckets; /* a power of two */
     size_t count;
 };
 
@@ -26,25 +25,15 @@ static struct lease_list *subject_bucket(const struct leases *leases, uint32_t h
     return &leases->by_subject[hash & (leases->buckets - 1)];
 }
 
-/* Secrets are random: no hash is needed. */
-static struct lease **id_bucket(const struct leases *leases, uint64_t secret)
-{
-    return &leases->by_id[secret & (leases->buckets - 1)];
-}
-
 static void link_lease(struct leases *leases, struct lease *lease)
 {
-    struct lease **bucket = id_bucket(leases, lease->secret);
     LIST_INSERT_HEAD(subject_bucket(leases, lease->subject_hash), lease, subject_link);
-    lease->next = *bucket;
-    *bucket = lease;
 }
 
 static void allot(struct leases *leases, size_t buckets)
 {
     leases->buckets = buckets;
     leases->by_subject = mem_zero(buckets, sizeof(leases->by_subject[0]));
-    leases->by_id = mem_zero(buckets, sizeof(leases->by_id[0]));
 }
 
 static void grow(struct leases *leases)
@@ -59,7 +48,6 @@ static void grow(struct leases *leases)
         }
     }
     free(old.by_subject);
-    free(old.by_id);
 }
 
 static uint32_t hash_subject(struct slice ns, struct slice subject)
@@ -68,7 +56,7 @@ static uint32_t hash_subject(struct slice ns, struct slice subject)
     return (uint32_t)XXH3_64bits_withSeed(subject.ptr, subject.len, seed);
 }
 
-/* --- the tables ------------------------------------------------------------------------------- */
+/* --- the table -------------------------------------------------------------------------------- */
 
 struct leases *leases_new(void)
 {
@@ -82,39 +70,23 @@ void leases_free(struct leases *leases)
     if (!leases)
         return;
     free(leases->by_subject);
-    free(leases->by_id);
     free(leases);
 }
 
-void leases_add(struct leases *leases, struct lease *lease, const struct grant *grant,
-                const struct connection_id *id)
+void leases_add(struct leases *leases, struct lease *lease, const struct grant *grant)
 {
     const struct grant_fields *fields = grant_fields(grant);
     if (leases->count >= leases->buckets * LEASES_PER_BUCKET)
         grow(leases);
     leases->count++;
-    lease->secret = id->secret;
-    lease->slot = id->slot;
     lease->subject_hash = hash_subject(slice_of(fields->ns), slice_of(fields->subject));
     link_lease(leases, lease);
 }
 
 void leases_remove(struct leases *leases, struct lease *lease)
 {
-    struct lease **at = id_bucket(leases, lease->secret);
-    while (*at != lease)
-        at = &(*at)->next;
-    *at = lease->next;
     LIST_REMOVE(lease, subject_link);
     leases->count--;
-}
-
-struct lease *leases_find(const struct leases *leases, const struct connection_id *id)
-{
-    struct lease *lease = *id_bucket(leases, id->secret);
-    while (lease && (lease->secret != id->secret || lease->slot != id->slot))
-        lease = lease->next;
-    return lease;
 }
 
 void leases_visit_subject(const struct leases *leases, struct slice ns, struct slice subject,

@@ -1,19 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a stream with a grant has beside, and a worker's tables of those: by subject, for
- * revocations, and by connection id, for who wants something of a certain stream. Embedded in what
- * is leased, as there may be one for each client: both tables are chained through it. No I/O, no
- * clock. One thread. */
+/* What a stream with a grant has beside, and a worker's table of those by subject, for revocations.
+ * Embedded in what is leased, as there may be one for each client: the table is chained through it.
+ * No I/O, no clock. One thread. */
 #pragma once
 #include <sys/queue.h>
 
-#include "relay/core/connection_id.h"
 #include "relay/core/grant.h"
 
 struct lease {
     LIST_ENTRY(lease) subject_link;
-    struct lease *next; /* of its bucket by connection id */
-    uint64_t secret;    /* of its connection id … */
-    uint32_t slot;      /* … as is this */
     uint32_t subject_hash;
     uint16_t spread;   /* where between `exp` and the end of the leeway it ends: at random */
     uint8_t id_frame;  /* its queue's frame that first tells the client an id, from 1; 0: none */
@@ -22,18 +17,15 @@ struct lease {
     bool has_ticket : 1;
 };
 
-/* --- the tables ------------------------------------------------------------------------------- */
+/* --- the table -------------------------------------------------------------------------------- */
 
 struct leases;
 
 struct leases *leases_new(void);
 void leases_free(struct leases *leases); /* must be empty */
-/* @lease: zeroed; it must not move until leases_remove(). @id: unique, as lease_id_… makes it. */
-void leases_add(struct leases *leases, struct lease *lease, const struct grant *grant,
-                const struct connection_id *id);
+/* @lease: zeroed; it must not move until leases_remove(). */
+void leases_add(struct leases *leases, struct lease *lease, const struct grant *grant);
 void leases_remove(struct leases *leases, struct lease *lease);
-/* Slot and secret are what count of @id. NULL: there is none. */
-struct lease *leases_find(const struct leases *leases, const struct connection_id *id);
 /* Calls @visit, which must not add or remove any, for each lease of the subject in the namespace,
  * whoever issued it; perhaps for others, too. @subject: SLICE_NONE: those without. */
 void leases_visit_subject(const struct leases *leases, struct slice ns, struct slice subject,

@@ -56,13 +56,6 @@ void stream_account(struct stream *s)
 
 /* --- ending ---------------------------------------------------------------------------------- */
 
-static void unsubscribe(struct stream *s)
-{
-    for (size_t i = 0; i < s->sub_count; i++)
-        if (s->subs[i].node)
-            interest_remove(s->shared->interest, subscription_ns(s->client.sub), &s->subs[i]);
-}
-
 /* Neither dirty nor blocked from here on, as far as others see. */
 static void leave_turn(struct stream *s)
 {
@@ -113,12 +106,9 @@ void stream_close(struct stream *s, enum stream_close_reason reason, bool keep_q
     metrics_add(shared->metrics, closings[reason].metric, 1);
     if (reason == CLOSE_SLOW || reason == CLOSE_STALLED)
         metrics_add(shared->metrics, M_DROPPED_SLOW, dropped);
-    if (s->read) {
-        s->read->owner = NULL;
-        atomic_store_explicit(&s->read->cancelled, true, memory_order_relaxed);
-    }
-    s->read = NULL;
-    unsubscribe(s);
+    stream_read_cancel(s);
+    stream_topics_close(s);
+    stream_topics_leave(s);
     stream_account(s);
     s->patience_ms = closings[reason].patience_ms;
     if (s->fd < 0)
@@ -147,20 +137,6 @@ static void stream_gone(struct stream *s)
     stream_finish(s);
 }
 
-/* --- reading the log ------------------------------------------------------------------------- */
-
-/* A stream that is behind reads its next page once half of its queue is free: at the pace the
- * socket drains. */
-static void read_on(struct stream *s)
-{
-    if (s->client.state != CLIENT_REPLAY || s->client.reading || !stream_read_has_room(s))
-        return;
-    if (s->client.is_behind)
-        stream_flow_read(s);
-    else
-        stream_read_page(s);
-}
-
 /* --- sending --------------------------------------------------------------------------------- */
 
 static void set_timer(struct stream *s);
@@ -181,39 +157,6 @@ static void watch_output(struct stream *s, bool blocked)
     ev_io_start(s->shared->loop, &s->io);
     if (s->client.state != CLIENT_CLOSING)
         set_timer(s);
-}
-
-/* --- compressed streams: common/gzip.h -------------------------------------------------------- */
-
-static struct gzip *gzip_join(struct stream_shared *shared)
-{
-    if (!shared->gzip)
-        shared->gzip = gzip_new();
-    shared->gzip_streams++;
-    metrics_add(shared->metrics, M_CLIENTS_GZIP, 1);
-    return shared->gzip;
-}
-
-static void gzip_leave(struct stream *s)
-{
-    struct stream_shared *shared = s->shared;
-    if (!s->client.out.gzip)
-        return;
-    metrics_sub(shared->metrics, M_CLIENTS_GZIP, 1);
-    if (--shared->gzip_streams > 0)
-        return;
-    gzip_free(shared->gzip);
-    shared->gzip = NULL;
-}
-
-static void gzip_account(struct stream_shared *shared)
-{
-    struct gzip_counts counts = gzip_take_counts(shared->gzip);
-    if (!counts.frames)
-        return;
-    metrics_add(shared->metrics, M_GZIP_FRAMES, counts.frames);
-    metrics_add(shared->metrics, M_GZIP_PLAIN_BYTES, counts.plain_bytes);
-    metrics_add(shared->metrics, M_GZIP_PACKED_BYTES, counts.packed_bytes);
 }
 
 struct event_clock stream_clock(const struct stream_shared *shared)
@@ -243,7 +186,7 @@ bool stream_offer(struct stream *s, struct writer_write *w)
     w->fd = s->fd;
     w->count = outbox_frames(out, w->iov, STREAM_FRAMES_PER_WRITE, BYTES_PER_WRITE);
     if (out->gzip)
-        gzip_account(s->shared);
+        stream_gzip_account(s->shared);
     return w->count > 0; /* else another worker is compressing what comes next: in the next turn */
 }
 
@@ -256,7 +199,15 @@ void stream_settle(struct stream *s)
         stream_mark_dirty(s); /* the rest in the next turn, after the others */
     else if (s->client.state == CLIENT_CLOSING)
         stream_finish(s);
-    read_on(s);
+    stream_flow_read_on(s);
+}
+
+static size_t sent(struct stream *s, size_t bytes)
+{
+    const struct stream_shared *shared = s->shared;
+    if (shared->config->metrics_types.count)
+        return outbox_sent_by_type(&s->client.out, bytes, shared->metrics);
+    return outbox_sent(&s->client.out, bytes);
 }
 
 void stream_written(struct stream *s, const struct writer_write *w)
@@ -272,7 +223,7 @@ void stream_written(struct stream *s, const struct writer_write *w)
     }
     if (n > 0) {
         uint32_t frames = s->client.out.queue.ring.count;
-        size_t events = outbox_sent(&s->client.out, (size_t)n);
+        size_t events = sent(s, (size_t)n);
         metrics_add(shared->metrics, M_BYTES_OUT, (uint64_t)n);
         metrics_add(shared->metrics, M_EVENTS_DELIVERED, events);
         if (s->has_lease)
@@ -314,6 +265,11 @@ static void on_io(struct ev_loop *loop, ev_io *w, int revents)
 
 void stream_take_page(struct stream *s, struct note_read *note)
 {
+    if (note != s->read) {
+        if (stream_topics_looked(s, note))
+            stream_end(s, CLOSE_ENDED);
+        return;
+    }
     s->read = NULL;
     s->gap_told = note->gap_told;
     s->era = note->era;
@@ -334,6 +290,13 @@ void stream_take_page(struct stream *s, struct note_read *note)
     note_read_free(note);
     stream_account(s);
     stream_mark_dirty(s);
+}
+
+void stream_change_topics(struct stream *s, const struct strings *add, const struct strings *remove,
+                          struct note_control *asked)
+{
+    if (stream_topics_change(s, add, remove, asked))
+        stream_end(s, CLOSE_ENDED);
 }
 
 /* --- time ------------------------------------------------------------------------------------ */
@@ -466,6 +429,20 @@ void stream_drain(struct stream *s, uint64_t end_ms)
 
 /* --- opening and over ------------------------------------------------------------------------ */
 
+struct stream *stream_find(const struct stream_shared *shared, const struct connection_id *id)
+{
+    struct id_entry *entry = id_table_find(&shared->by_id, id);
+    return entry ? (struct stream *)(void *)((char *)entry - offsetof(struct stream, id)) : NULL;
+}
+
+static void enter_id(struct stream *s, const struct connection_id *id)
+{
+    struct connection_id made;
+    if (!id)
+        id_pool_take(&s->shared->ids, &made);
+    id_table_add(&s->shared->by_id, &s->id, id ? id->secret : made.secret);
+}
+
 struct stream *stream_open(struct stream_shared *shared, void *connection,
                            struct subscription_request *request, const struct stream_form *form)
 {
@@ -476,18 +453,18 @@ struct stream *stream_open(struct stream_shared *shared, void *connection,
     s->shared = shared;
     s->connection = connection;
     s->fd = -1;
-    struct outbox_form outbox_form = {.chunked = form->chunked};
+    struct outbox_form outbox_form = {.chunked = form->chunked,
+                                      .format = subscription_request(sub)->event_format};
     if (form->sum) {
-        outbox_form.packer = gzip_join(shared);
+        outbox_form.packer = stream_gzip_join(shared);
         outbox_form.sum = *form->sum;
     }
     client_init(&s->client, sub, &outbox_form);
     subscription_unref(sub);
     ev_init(&s->io, on_io);
     s->io.data = s;
-    for (size_t i = 0; i < s->sub_count; i++)
-        interest_add(shared->interest, subscription_ns(sub),
-                     slice_of(subscription_request(sub)->topics.items[i]), &s->subs[i], s);
+    stream_topics_enter(s);
+    enter_id(s, form->id);
     if (s->has_lease)
         stream_lease_open(s, form);
     LIST_INSERT_HEAD(&shared->all, s, all_link);
@@ -522,6 +499,14 @@ void stream_start(struct stream *s, int fd)
     stream_mark_dirty(s);
 }
 
+static void forget_doomed(const struct stream *s)
+{
+    struct stream_shared *shared = s->shared;
+    for (size_t i = 0; i < shared->doomed_count; i++)
+        if (shared->doomed[i] == s)
+            shared->doomed[i] = NULL;
+}
+
 void stream_over(struct stream *s)
 {
     struct stream_shared *shared = s->shared;
@@ -531,15 +516,17 @@ void stream_over(struct stream *s)
     wheel_cancel(&s->timer);
     leave_turn(s);
     if (s->doomed)
-        STAILQ_REMOVE(&shared->doomed, s, stream, doomed_link);
-    gzip_leave(s);
+        forget_doomed(s);
+    stream_gzip_leave(s);
     if (s->has_lease)
         stream_lease_over(s);
     stream_flow_over(s);
     stream_ends_over(s);
+    stream_topics_over(s);
     client_reset(&s->client);
     stream_account(s);
     metrics_sub(shared->metrics, M_CLIENTS_CLOSING, 1);
+    id_table_remove(&shared->by_id, &s->id);
     LIST_REMOVE(s, all_link);
     shared->count--;
     atomic_fetch_sub(&shared->node->clients, 1);

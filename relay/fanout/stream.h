@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One client's stream: opening, reading the log, sending what is queued, ending. Worker thread. */
 #pragma once
+#include "common/mem.h"
 #include "relay/core/client.h"
 #include "relay/core/node.h"
 #include "relay/fanout/id_pool.h"
+#include "relay/fanout/id_table.h"
 #include "relay/fanout/interest.h"
 #include "relay/fanout/lease.h"
 #include "relay/kit/bucket.h"
@@ -34,17 +36,19 @@ struct stream {
     int fd; /* -1: the preamble is still on its way */
     bool dirty, blocked, doomed, over_soon;
     enum client_state counted_state : 8;
-    bool has_lease;       /* stream_lease() */
-    uint16_t patience_ms; /* once it is closing: for its last bytes */
+    bool has_lease : 1;      /* stream_lease() */
+    bool has_new_topics : 1; /* others than it came with: stream_topics.c */
+    uint16_t patience_ms;    /* once it is closing: for its last bytes */
     uint32_t counted_events;
     struct client client;
 
     size_t counted_bytes;
     struct wheel_entry timer;
+    struct id_entry id;       /* in shared->by_id */
     void *connection;         /* whose it is: shared.end */
     uint64_t gap_told;        /* up to here it has been told of gaps */
     unsigned era;             /* note_read.era, of its last page */
-    uint32_t sub_count;       /* in subs */
+    uint32_t sub_count;       /* of its topics: stream_subs() */
     uint64_t start;           /* it is owed what came after this */
     uint64_t horizon;         /* note_read.horizon */
     uint64_t live_from;       /* what is above must come by the live path */
@@ -55,7 +59,6 @@ struct stream {
     uint32_t heartbeat_ms;
     uint32_t received; /* bytes that the client sent */
     ev_io io;
-    STAILQ_ENTRY(stream) doomed_link;
     LIST_ENTRY(stream) all_link;
     struct topic_sub subs[];
 };
@@ -80,7 +83,8 @@ struct stream_shared {
     struct stream_queue dirty;   /* to be flushed at the end of the turn */
     struct stream_queue blocked; /* their sockets take nothing now */
     /* To be closed once nobody walks the index: too slow, or ended. */
-    STAILQ_HEAD(, stream) doomed;
+    struct stream **doomed;
+    size_t doomed_count;
     uint64_t turn_ms; /* when the flush under way began */
     bool draining;
     struct gzip *gzip; /* there is one while there are streams that need it */
@@ -88,6 +92,7 @@ struct stream_shared {
     struct leases *leases; /* of the streams that have a grant */
     struct flows *flows;   /* stream_flow.c's */
     struct id_pool ids;
+    struct id_table by_id;
 };
 
 /* NULL: nobody asked who it is. It lies in front of the stream: two pointers and an allocation less
@@ -115,20 +120,21 @@ static inline void stream_mark_dirty(struct stream *s)
 /* It is to be closed once nobody walks the index. */
 static inline void stream_doom(struct stream *s)
 {
+    struct stream_shared *shared = s->shared;
     if (s->doomed || s->client.state == CLIENT_CLOSING)
         return;
     s->doomed = true;
-    STAILQ_INSERT_TAIL(&s->shared->doomed, s, doomed_link);
+    shared->doomed = mem_grow(shared->doomed, shared->doomed_count, sizeof(*shared->doomed));
+    shared->doomed[shared->doomed_count++] = s;
 }
 
 /* What its answer has begun with. */
 struct stream_form {
     bool chunked;               /* its body goes in HTTP chunks; else it ends with the connection */
     const struct gzip_sum *sum; /* of the preamble, and the stream is gzip; NULL: it is plain */
-    /* Of a stream with a grant: */
     const struct connection_id *id; /* NULL: one is made */
-    const char *ticket; /* the hash of the ticket that it was opened with: given back at its end;
-                           NULL: none. Copied */
+    const char *ticket; /* of a stream with a grant: the hash of the ticket that it was opened with:
+                           given back at its end; NULL: none. Copied */
 };
 
 /* A stream on @connection, whose preamble is still to be sent; takes over the request's contents.
@@ -140,11 +146,43 @@ void stream_start(struct stream *s, int fd);
 /* Its connection is over: the stream is gone. */
 void stream_over(struct stream *s);
 
+/* What others find it by: fanout_make_id(). */
+static inline void stream_id(const struct stream *s, struct connection_id *out)
+{
+    uint64_t secret = s->id.secret;
+    *out = (struct connection_id){s->shared->node->tag, s->shared->worker,
+                                  connection_id_slot(secret), secret};
+}
+
+/* Slot and secret are what count of @id. NULL: there is none. */
+struct stream *stream_find(const struct stream_shared *shared, const struct connection_id *id);
+/* The hash of the ticket that it was opened with; NULL: there was none. */
+const char *stream_ticket(struct stream *s);
+
 /* The page that it has asked for; takes the note over. */
 void stream_take_page(struct stream *s, struct note_read *note);
 
 /* Roughly uniform in [low, high]; for spreading only. */
 uint64_t stream_spread(uint64_t low, uint64_t high);
+
+/* Its lanes wait from now on; or go on, at once. False: it was so already. docs/protocol.md, 4.8.
+ */
+bool stream_pause(struct stream *s);
+bool stream_resume(struct stream *s);
+/* How many of its topics it was asked for: all, but the topic of its connection at the end. */
+uint32_t stream_count_asked(const struct stream *s);
+/* Of a topic that it has, NULL: of any: nothing at or below is owed to it, as it got the topic
+ * later than it came. 0: what it came with. */
+uint64_t stream_owed_from(const struct stream *s, const char *topic);
+/* It has the topic of its connection from now on, if it had not: its first event has come, or is
+ * about to be told of as missing. */
+void stream_address(struct stream *s);
+/* Other topics, of which it may have all: those in @add (valid) are there afterwards, those in
+ * @remove are not. Takes @asked, which goes back to the bus with its answer: 200, once Redis has
+ * acknowledged what is new, and as detail the stream's topics as `"topics":[…]`; 400: there would
+ * be too many; 404: the stream has ended meanwhile. */
+void stream_change_topics(struct stream *s, const struct strings *add, const struct strings *remove,
+                          struct note_control *asked);
 
 /* Brings the gauges up to what the stream is now. */
 void stream_account(struct stream *s);
@@ -157,7 +195,7 @@ bool stream_flow_pushed(struct stream *s, enum client_push pushed);
  * doomed: it may be in the middle of a walk through the index. */
 void stream_ends_live(struct stream *s, const struct event *ev);
 /* Whether all that it asked for has ended, and it has been told so. */
-bool stream_ends_are_all(const struct stream *s);
+bool stream_ends_are_all(struct stream *s);
 /* Describes the stream's next write to w->iov, which has room for STREAM_FRAMES_PER_WRITE. False:
  * there is nothing to write now; stream_settle() then. */
 bool stream_offer(struct stream *s, struct writer_write *w);
@@ -187,4 +225,7 @@ void stream_drain(struct stream *s, uint64_t end_ms);
 /* What the worker needs for the streams' flow. */
 struct flows *stream_flows_new(struct stream_shared *shared);
 void stream_flows_configure(struct flows *flows);
+/* @each may end the pause, and the stream. */
+void stream_flows_each_paused(struct flows *flows, void (*each)(struct stream *s, void *arg),
+                              void *arg);
 void stream_flows_free(struct flows *flows); /* after all streams are over */

@@ -14,43 +14,36 @@ bool stream_blocks_are_on(const struct stream *s)
     return stream_control(s) == CONTROL_ON && s->client.state != CLIENT_OPENING;
 }
 
-/* Without a lease nobody can be found by the id, so it is made when it is told. */
-static void put_connection_id(struct stream *s, struct buf *json)
+void stream_blocks_put_topics(struct buf *json, const struct strings *topics)
 {
-    struct connection_id id;
-    if (s->has_lease) {
-        stream_lease_id(s, &id);
-    } else {
-        id_pool_take(&s->shared->ids, &id);
-        id.tag = s->shared->node->tag;
-        id.worker = s->shared->worker;
-        id.slot = ID_POOL_NO_SLOT;
+    buf_puts(json, "\"topics\":[");
+    for (size_t i = 0; i < topics->count; i++) {
+        buf_puts(json, i ? "," : "");
+        json_put_string(json, slice_of(topics->items[i]));
     }
-    connection_id_put(json, &id);
+    buf_putc(json, ']');
 }
 
 void stream_blocks_put_connected(struct stream *s, uint64_t start)
 {
     struct stream_shared *shared = s->shared;
     const struct subscription_request *request = subscription_request(s->client.sub);
-    const struct strings *topics = &request->topics;
     bool from_zero = request->cursor == CURSOR_ID && request->cursor_value == 0 && !start;
     struct buf json = {0}, frame = {0};
+    struct connection_id id;
     if (stream_control(s) != CONTROL_ON) {
         if (start || from_zero)
             client_stand_at(&s->client, start);
         return;
     }
     buf_puts(&json, "{\"connection_id\":\"");
-    put_connection_id(s, &json);
+    stream_id(s, &id);
+    connection_id_put(&json, &id);
     buf_puts(&json, "\",\"node\":");
     json_put_string(&json, slice_of(shared->node->name));
-    buf_puts(&json, ",\"topics\":[");
-    for (size_t i = 0; i < topics->count; i++) {
-        buf_puts(&json, i ? "," : "");
-        json_put_string(&json, slice_of(topics->items[i]));
-    }
-    buf_puts(&json, "]}");
+    buf_putc(&json, ',');
+    stream_blocks_put_topics(&json, &request->topics);
+    buf_putc(&json, '}');
     if (from_zero) /* no event's id, and yet the cursor that was given */
         buf_puts(&frame, "id: 0\n");
     sse_put_control(&frame, start, shared->config->control_prefix, "connected", buf_slice(&json));
@@ -76,6 +69,40 @@ void stream_blocks_put_expiring(struct stream *s, uint64_t left_ms)
     struct buf json = {0};
     buf_printf(&json, "{\"in\":%llu}", (unsigned long long)left_ms);
     put_control(s, "expiring", &json, END_NONE);
+    buf_reset(&json);
+}
+
+void stream_blocks_put_paused(struct stream *s, const char *name)
+{
+    struct buf json = {0};
+    if (!stream_blocks_are_on(s))
+        return;
+    buf_puts(&json, "{}");
+    put_control(s, name, &json, END_NONE);
+    buf_reset(&json);
+}
+
+void stream_blocks_put_subscribed(struct stream *s, const struct strings *topics, uint64_t from)
+{
+    struct buf json = {0};
+    if (!stream_blocks_are_on(s))
+        return;
+    buf_putc(&json, '{');
+    stream_blocks_put_topics(&json, topics);
+    buf_printf(&json, ",\"from\":\"%llu\"}", (unsigned long long)from);
+    put_control(s, "subscribed", &json, END_NONE);
+    buf_reset(&json);
+}
+
+void stream_blocks_put_unsubscribed(struct stream *s, const struct strings *topics)
+{
+    struct buf json = {0};
+    if (!stream_blocks_are_on(s))
+        return;
+    buf_putc(&json, '{');
+    stream_blocks_put_topics(&json, topics);
+    buf_putc(&json, '}');
+    put_control(s, "unsubscribed", &json, END_NONE);
     buf_reset(&json);
 }
 

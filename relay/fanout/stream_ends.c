@@ -36,12 +36,14 @@ static size_t find_named(const struct stream *s, const char *topic)
     return i;
 }
 
-bool stream_ends_are_all(const struct stream *s)
+bool stream_ends_are_all(struct stream *s)
 {
-    for (size_t i = 0; i < s->sub_count; i++)
-        if (!s->subs[i].marked) /* a pattern never is */
+    const struct topic_sub *subs = stream_subs(s);
+    uint32_t count = stream_asked_topics(s);
+    for (size_t i = 0; i < count; i++)
+        if (!subs[i].marked) /* a pattern never is */
             return false;
-    return true;
+    return count > 0;
 }
 
 /* --- telling ---------------------------------------------------------------------------------- */
@@ -52,10 +54,11 @@ static void tell(struct stream *s, const struct note_end *end)
 {
     struct client *c = &s->client;
     size_t named = find_named(s, end->topic);
-    if (named < s->sub_count && s->subs[named].marked)
+    struct topic_sub *sub = named < s->sub_count ? &stream_subs(s)[named] : NULL;
+    if (sub && sub->marked)
         return;
-    if (named < s->sub_count)
-        s->subs[named].marked = true;
+    if (sub)
+        sub->marked = true;
     client_commit(c);
     if (c->out.told < end->id && stream_control(s) != CONTROL_OFF)
         client_put_position(c);
@@ -138,6 +141,16 @@ static void tell_matched(struct stream *s, const struct note_read *note)
             tell(s, &(struct note_end){topic, event_id(ev), event_end(ev)});
         free(topic);
     }
+}
+
+bool stream_ends_looked(struct stream *s, const struct note_read *note)
+{
+    if (!is_live(s)) /* its page says so, behind what it brings */
+        return false;
+    for (size_t i = 0; i < note->end_count; i++)
+        if (find_named(s, note->ends[i].topic) < s->sub_count) /* else it has it no more */
+            tell(s, &note->ends[i]);
+    return note->end_count && stream_ends_are_all(s);
 }
 
 bool stream_ends_page(struct stream *s, const struct note_read *note)

@@ -20,6 +20,7 @@ struct stream_flow {
     struct flow_level level;
     bool queued; /* in flows->behind */
     TAILQ_ENTRY(stream_flow) link;
+    LIST_ENTRY(stream_flow) paused_link; /* while its client is_paused */
     uint32_t unsent;   /* bytes that the kernel had for it when it was last asked */
     uint64_t moved_ms; /* when those had become fewer */
     uint32_t counted_events;
@@ -34,6 +35,7 @@ struct flows {
     ev_timer tick;           /* runs while a flush is to come */
     size_t flushes;          /* so many */
     struct flow_list behind; /* in the order in which they asked */
+    LIST_HEAD(, stream_flow) paused;
     struct bucket reads;
     ev_timer again;
 };
@@ -118,7 +120,7 @@ void stream_flow_wait(struct stream *s)
 {
     struct stream_flow *flow = flow_of(s);
     struct outbox *out = &s->client.out;
-    if (out->is_due || flow->flush.due_ms)
+    if (out->is_due || flow->flush.due_ms || s->client.is_paused)
         return;
     uint64_t due = flow->flushed_ms + interval_ms(s);
     if (flow->flushed_ms && due > clock_mono_ms())
@@ -195,6 +197,7 @@ bool stream_flow_pushed(struct stream *s, enum client_push pushed)
             cancel_flush(s->flow);
         stream_mark_dirty(s); /* it reads on once its queue has room */
         break;
+    case CLIENT_WOKEN:
     case CLIENT_QUEUED:
     case CLIENT_DROPPED:
         stream_mark_dirty(s);
@@ -253,7 +256,7 @@ static void on_again(struct ev_loop *loop, ev_timer *w, int revents)
     read_on(w->data);
 }
 
-void stream_flow_read(struct stream *s)
+static void flow_read(struct stream *s)
 {
     struct stream_flow *flow = flow_of(s);
     struct flows *flows = s->shared->flows;
@@ -263,6 +266,67 @@ void stream_flow_read(struct stream *s)
     TAILQ_INSERT_TAIL(&flows->behind, flow, link);
     if (!ev_is_active(&flows->again))
         read_on(flows);
+}
+
+/* A stream that is behind reads its next page once half of its queue is free: at the pace the
+ * socket drains. */
+void stream_flow_read_on(struct stream *s)
+{
+    const struct client *c = &s->client;
+    if (c->state != CLIENT_REPLAY || c->reading || c->rests || !stream_read_has_room(s))
+        return;
+    if (c->is_behind)
+        flow_read(s);
+    else
+        stream_read_page(s);
+}
+
+/* --- a pause ---------------------------------------------------------------------------------- */
+
+bool stream_pause(struct stream *s)
+{
+    struct stream_flow *flow = flow_of(s);
+    if (s->client.is_paused)
+        return false;
+    cancel_flush(flow);
+    client_pause(&s->client);
+    LIST_INSERT_HEAD(&s->shared->flows->paused, flow, paused_link);
+    metrics_add(s->shared->metrics, M_STREAMS_PAUSED, 1);
+    stream_blocks_put_paused(s, "paused");
+    stream_mark_dirty(s);
+    return true;
+}
+
+static void leave_pause(struct stream *s)
+{
+    LIST_REMOVE(s->flow, paused_link);
+    metrics_sub(s->shared->metrics, M_STREAMS_PAUSED, 1);
+}
+
+bool stream_resume(struct stream *s)
+{
+    struct outbox *out = &s->client.out;
+    if (!s->client.is_paused)
+        return false;
+    leave_pause(s);
+    bool rested = client_resume(&s->client);
+    stream_blocks_put_paused(s, "resumed");
+    stream_mark_dirty(s);
+    if (out->waits)
+        out->is_due = true; /* behind the block, in the same turn */
+    if (rested)
+        stream_flow_read_on(s);
+    return true;
+}
+
+void stream_flows_each_paused(struct flows *flows, void (*each)(struct stream *s, void *arg),
+                              void *arg)
+{
+    struct stream_flow *flow, *next;
+    for (flow = LIST_FIRST(&flows->paused); flow; flow = next) {
+        next = LIST_NEXT(flow, paused_link);
+        each(flow->stream, arg);
+    }
 }
 
 /* --- a stall ---------------------------------------------------------------------------------- */
@@ -296,6 +360,8 @@ void stream_flow_over(struct stream *s)
     if (!flow)
         return;
     cancel_flush(flow);
+    if (s->client.is_paused)
+        leave_pause(s);
     metrics_sub(s->shared->metrics, M_PENDING_EVENTS, flow->counted_events);
     metrics_sub(s->shared->metrics, M_PENDING_BYTES, flow->counted_bytes);
     if (flow->queued)
@@ -315,6 +381,7 @@ struct flows *stream_flows_new(struct stream_shared *shared)
     flows->shared = shared;
     flows->wheel = wheel_new(FLOW_TICK_MS, clock_mono_ms(), on_due, NULL);
     TAILQ_INIT(&flows->behind);
+    LIST_INIT(&flows->paused);
     ev_timer_init(&flows->tick, on_tick, 0., FLOW_TICK_MS / 1000.);
     ev_init(&flows->again, on_again);
     flows->tick.data = flows->again.data = flows;

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a grant adds to a stream's life: an id by which others find it, an end, and perhaps a ticket
- * that is given back. */
+/* What a grant adds to a stream's life: an end, and perhaps a ticket that is given back. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +10,12 @@
 /* Behind its topics. */
 static char *ticket_of(struct stream *s)
 {
-    return (char *)&s->subs[s->sub_count];
+    return (char *)&s->subs[stream_inline_subs(s)];
+}
+
+const char *stream_ticket(struct stream *s)
+{
+    return s->has_lease && stream_lease(s)->has_ticket ? ticket_of(s) : NULL;
 }
 
 struct stream *stream_lease_alloc(const struct subscription_request *request,
@@ -39,24 +43,12 @@ void stream_lease_free(struct stream *s)
 void stream_lease_open(struct stream *s, const struct stream_form *form)
 {
     struct lease *lease = stream_lease(s);
-    struct connection_id id;
-    if (form->id)
-        id = *form->id;
-    else
-        id_pool_take(&s->shared->ids, &id);
     if (form->ticket) {
         lease->has_ticket = true;
         strcpy(ticket_of(s), form->ticket);
     }
-    leases_add(s->shared->leases, lease, subscription_request(s->client.sub)->grant, &id);
+    leases_add(s->shared->leases, lease, subscription_request(s->client.sub)->grant);
     stream_lease_renew(s);
-}
-
-void stream_lease_id(struct stream *s, struct connection_id *out)
-{
-    const struct lease *lease = stream_lease(s);
-    *out =
-        (struct connection_id){s->shared->node->tag, s->shared->worker, lease->slot, lease->secret};
 }
 
 static void add_named(struct strings *args, const char *name, struct buf *value)
@@ -78,7 +70,7 @@ static void give_ticket_back(struct stream *s)
     call->function = "sse_ticket_end";
     call->ns = slice_dup(subscription_ns(s->client.sub));
     strings_add(&call->args, slice_of(ticket_of(s)));
-    stream_lease_id(s, &id);
+    stream_id(s, &id);
     connection_id_put(&value, &id);
     add_named(&call->args, "connection", &value);
     buf_put_u64(&value, s->shared->config->ticket_reconnect_grace_ms);

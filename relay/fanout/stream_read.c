@@ -39,14 +39,51 @@ void stream_read(struct stream *s, enum cursor_kind kind, uint64_t cursor)
                        ? shared->config->replay_max_events - s->client.replayed
                        : 0;
     s->read = note;
-    client_read_begin(&s->client);
+    if (!s->client.reading)
+        client_read_begin(&s->client);
     inbox_push(bus_inbox(shared->node->bus), &note->note.item);
 }
 
 /* A snapshot goes on as one until the stream is live for the first time. */
-void stream_read_page(struct stream *s)
+static enum cursor_kind page_kind(const struct stream *s)
 {
     bool snapshot = subscription_request(s->client.sub)->cursor == CURSOR_SNAPSHOT && !s->live_from;
-    if (s->client.state == CLIENT_REPLAY && !s->client.reading)
-        stream_read(s, snapshot ? CURSOR_SNAPSHOT : CURSOR_ID, s->client.cursor);
+    return snapshot ? CURSOR_SNAPSHOT : CURSOR_ID;
+}
+
+/* There is nothing to read for a stream without topics. */
+static void catch_up(struct stream *s)
+{
+    client_read_begin(&s->client);
+    if (client_page(&s->client, &s->shared->limits, NULL, 0, s->client.cursor, true))
+        s->live_from = s->client.cursor;
+}
+
+void stream_read_page(struct stream *s)
+{
+    if (s->client.state != CLIENT_REPLAY || s->client.reading)
+        return;
+    if (!s->sub_count)
+        catch_up(s);
+    else
+        stream_read(s, page_kind(s), s->client.cursor);
+}
+
+void stream_read_anew(struct stream *s)
+{
+    const struct subscription_request *request = subscription_request(s->client.sub);
+    stream_read_cancel(s);
+    if (s->client.state == CLIENT_OPENING)
+        stream_read(s, request->cursor, request->cursor_value);
+    else
+        stream_read(s, page_kind(s), s->client.cursor);
+}
+
+void stream_read_cancel(struct stream *s)
+{
+    if (s->read) {
+        s->read->owner = NULL;
+        atomic_store_explicit(&s->read->cancelled, true, memory_order_relaxed);
+    }
+    s->read = NULL;
 }

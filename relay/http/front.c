@@ -117,7 +117,8 @@ void front_free(struct front *front)
     front->stopping = true;
     front_stream_end_handed_over(front);
     while ((call = LIST_FIRST(&front->suspended))) {
-        if (call->state == CALL_HANDLING) /* its answer will not come any more */
+        if (call->state == CALL_HANDLING ||
+            call->state == CALL_PIPING) /* its answer will not come any more */
             shutdown(call->peer->fd, SHUT_RDWR);
         else
             call->state = CALL_ENDING;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* HTTP: the only user of libmicrohttpd. One daemon per worker, in external epoll mode on the
  * worker's loop, without a listening socket: connections are accepted here, at the rate and up to
- * the number that the limits say; others wait in the kernel's queue. Takes requests in whole, sends
- * answers, and hands a stream's socket over once its preamble is in the kernel. Until front_end()
- * libmicrohttpd does not touch it: the connection is suspended, or, with limits.handover, is over
- * for it. All on the worker's thread. */
+ * the number that the limits say; others wait in the kernel's queue. Takes requests in whole, or
+ * gives a body out as it comes, sends answers, and hands a stream's socket over once its preamble
+ * is in the kernel. Until front_end() libmicrohttpd does not touch it: the connection is suspended,
+ * or, with limits.handover, is over for it. All on the worker's thread. */
 #pragma once
 #include <ev.h>
 #include <stdatomic.h>
@@ -21,10 +21,19 @@ struct front_header {
 };
 
 struct front_handler {
+    /* Asked with the header of a message that has a body: whether body() is to have that piece by
+     * piece, as it comes. Of the request its method and path are known. True: over() follows in any
+     * case. */
+    bool (*pipes)(void *arg, struct front_call *call);
     /* The header is there, and right as HTTP; the body, if any, is not. It may be refused here with
      * front_reply(), at once: the connection ends then where there is a body. No over() follows. */
     void (*begin)(void *arg, struct front_call *call);
-    /* A complete request. Answer with front_reply() or front_stream(), at once or later. */
+    /* A piece of a body that is piped, after front_body_go_on(). Returns how much of it was taken;
+     * if that is not all, the socket waits until front_body_go_on(). The answer may come here or at
+     * any time: before the body's end it ends the connection, and nothing more is given out. */
+    size_t (*body)(void *arg, struct front_call *call, struct slice piece);
+    /* A complete request; of one that is piped, the end of its body. Answer with front_reply() or
+     * front_stream(), at once or later. */
     void (*request)(void *arg, struct front_call *call);
     /* A request that is refused, as HTTP or for its body: answer with front_reply(), at once. Of
      * the request only its method and its headers are known. No over() follows. */
@@ -87,6 +96,14 @@ struct slice front_host(const struct front_call *call); /* that is asked for; SL
 struct slice front_header(const struct front_call *call, const char *name);
 /* Of the body, as announced; UINT64_MAX: that is not known. */
 uint64_t front_body_length(const struct front_call *call);
+/* Whether its body goes to body(). */
+bool front_is_piped(const struct front_call *call);
+/* Gives the body out, from now on or again. Until the first time the socket waits. */
+void front_body_go_on(struct front_call *call);
+/* Counts bytes of it among those that are held, or no longer; what is left at the end is let go. */
+void front_body_hold(struct front_call *call, size_t len);
+void front_body_let_go(struct front_call *call, size_t len);
+size_t front_body_room(const struct front_call *call); /* that may be held */
 /* Each of those that have this name. */
 void front_each_header(const struct front_call *call, const char *name,
                        void (*each)(void *arg, struct slice value), void *arg);

@@ -60,24 +60,29 @@ static size_t room(const struct front *front)
     return held < max ? max - held : 0;
 }
 
-static void hold(struct front_call *call, size_t len)
+void front_body_hold(struct front_call *call, size_t len)
 {
     atomic_fetch_add(call->front->held_bytes, len);
     metrics_add(call->front->metrics, M_HTTP_BODY_BYTES, len);
     call->request->held += len;
 }
 
-static void let_go(struct front_call *call, size_t len)
+void front_body_let_go(struct front_call *call, size_t len)
 {
     atomic_fetch_sub(call->front->held_bytes, len);
     metrics_sub(call->front->metrics, M_HTTP_BODY_BYTES, len);
     call->request->held -= len;
 }
 
+size_t front_body_room(const struct front_call *call)
+{
+    return room(call->front);
+}
+
 void front_body_drop(struct front_call *call)
 {
     buf_reset(&call->request->body);
-    let_go(call, call->request->held);
+    front_body_let_go(call, call->request->held);
 }
 
 /* --- from its first byte to its last -----------------------------------------------------------
@@ -99,18 +104,24 @@ const struct discipline_refusal *front_body_begin(struct front_call *call)
     return NULL;
 }
 
+/* Whether the body of such a request means anything. */
+static bool is_looked_at(const struct front_request *request)
+{
+    return strcmp(request->method, "POST") == 0 || strcmp(request->method, "PATCH") == 0;
+}
+
 void front_body_add(struct front_call *call, const char *bytes, size_t len)
 {
     struct front_request *request = call->request;
-    if (strcmp(request->method, "POST") != 0)
-        return; /* nobody looks at it */
+    if (!is_looked_at(request))
+        return;
     request->too_large |= request->body.len + len > max_bytes(call);
     request->too_many |= len > room(call->front);
     if (request->too_large || request->too_many) {
         front_body_drop(call); /* libmicrohttpd takes an answer only at the body's end */
         return;
     }
-    hold(call, len);
+    front_body_hold(call, len);
     buf_put(&request->body, bytes, len);
 }
 
@@ -125,7 +136,7 @@ static const struct discipline_refusal *decode(struct front_call *call)
     enum err e = gunzip_decode(buf_slice(&request->body), coding, max < left ? max : left, &plain);
     front_body_drop(call);
     if (e == OK) {
-        hold(call, plain.len);
+        front_body_hold(call, plain.len);
         request->body = plain;
         return NULL;
     }
@@ -143,5 +154,5 @@ const struct discipline_refusal *front_body_end(struct front_call *call)
     if (request->too_many)
         return refuse_many(call->front);
     bool coded = request->has_body && request->facts.coding != DISCIPLINE_PLAIN;
-    return coded && strcmp(request->method, "POST") == 0 ? decode(call) : NULL;
+    return coded && is_looked_at(request) ? decode(call) : NULL;
 }

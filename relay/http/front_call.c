@@ -99,8 +99,8 @@ static enum MHD_Result handle(struct front_call *call)
 {
     call->request->view.body = buf_slice(&call->request->body);
     call->state = CALL_HANDLING;
+    call->front->calls += !call->seen;
     call->seen = true;
-    call->front->calls++;
     call->in_handler = true;
     call->front->handler->request(call->front->arg, call);
     call->in_handler = false;
@@ -125,7 +125,7 @@ static enum MHD_Result queue_response(struct front_call *call)
 static void refuse(struct front_call *call, const struct discipline_refusal *why)
 {
     call->request->close |= why->close;
-    call->request->names_codings = why->status == 415;
+    call->request->names_codings = why->status == 415 && !call->request->piped;
     call->state = CALL_HANDLING;
     call->in_handler = true;
     call->front->handler->refuse(call->front->arg, call, why->status, why->detail);
@@ -151,6 +151,8 @@ static void begin(struct front_call *call, const char *version)
     const struct discipline_refusal *why =
         header_fits(call) ? front_judge_message(call, version) : &header_too_large;
     if (!why)
+        why = front_pipe_begin(call);
+    if (!why && !call->request->piped)
         why = front_body_begin(call);
     if (why) {
         refuse(call, why);
@@ -160,6 +162,8 @@ static void begin(struct front_call *call, const char *version)
     call->in_handler = true;
     front->handler->begin(front->arg, call);
     call->in_handler = false;
+    if (call->state == CALL_PIPING)
+        front_pipe_start(call);
 }
 
 static size_t count_parameters(const char *target)
@@ -210,6 +214,27 @@ void *front_call_on_target(void *cls, const char *target, struct MHD_Connection 
     return NULL; /* what front_call_on_request() finds first */
 }
 
+static enum MHD_Result pipe_on(struct front_call *call, const char *upload, size_t *upload_size)
+{
+    if (call->request->recalled) { /* resumed before its body: this is no end */
+        call->request->recalled = false;
+        if (!*upload_size)
+            return MHD_YES;
+    }
+    if (!*upload_size)
+        return handle(call);
+    *upload_size -= front_pipe_add(call, upload, *upload_size);
+    return MHD_YES;
+}
+
+/* Of a body whose request has been answered; the connection ends with it. */
+static enum MHD_Result discard(size_t *upload_size)
+{
+    bool more = *upload_size > 0;
+    *upload_size = 0;
+    return more ? MHD_YES : MHD_NO;
+}
+
 /* libmicrohttpd calls this when the headers are there, for each piece of the body, at the body's
  * end, and after a resume. */
 enum MHD_Result front_call_on_request(void *cls, struct MHD_Connection *connection, const char *url,
@@ -229,6 +254,10 @@ enum MHD_Result front_call_on_request(void *cls, struct MHD_Connection *connecti
         return MHD_NO; /* nobody would answer any more */
     if (call->request && call->request->response)
         return queue_response(call);
+    if (call->state == CALL_PIPING)
+        return pipe_on(call, upload, upload_size);
+    if (call->request && call->request->early)
+        return discard(upload_size);
     if (call->state != CALL_READING)
         return MHD_YES;
     if (*upload_size) {
@@ -303,11 +332,28 @@ void front_call_answer(struct front_call *call, unsigned status, struct MHD_Resp
         front_drive_resume(call);
 }
 
+/* libmicrohttpd takes no answer here. */
+static void answer_early(struct front_call *call, unsigned status,
+                         const struct front_header *headers, size_t count, struct slice body)
+{
+    struct buf lines = {0};
+    for (size_t i = 0; i < count; i++)
+        buf_printf(&lines, "%s: %s\r\n", headers[i].name, headers[i].value);
+    count_status(call->front, status);
+    front_pipe_answer(call, status, buf_slice(&lines), body);
+    buf_reset(&lines);
+}
+
 void front_reply(struct front_call *call, unsigned status, const struct front_header *headers,
                  size_t count, struct buf *body)
 {
     size_t len = 0;
     char *bytes = body ? buf_take(body, &len) : NULL;
+    if (call->state == CALL_PIPING && call->request->begun) {
+        answer_early(call, status, headers, count, (struct slice){bytes, len});
+        free(bytes);
+        return;
+    }
     struct MHD_Response *response =
         bytes ? MHD_create_response_from_buffer(len, bytes, MHD_RESPMEM_MUST_FREE)
               : MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);

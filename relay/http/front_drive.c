@@ -88,7 +88,8 @@ void front_drive_resume(struct front_call *call)
     front_hangup_forget(call);
     call->suspended = false;
     LIST_REMOVE(call, parked_link);
-    wheel_set(call->front->wheel, &call->peer->deadline, clock_mono_ms() + REQUEST_DEADLINE_MS);
+    if (call->state != CALL_PIPING)
+        wheel_set(call->front->wheel, &call->peer->deadline, clock_mono_ms() + REQUEST_DEADLINE_MS);
     MHD_resume_connection(call->connection);
     front_drive_run_soon(call->front);
 }

@@ -2,9 +2,9 @@
 /* What the parts of front share, for them only. From the lowest to the highest: front_hangup.c
  * notices who hangs up while he waits, front_drive.c runs libmicrohttpd, front_peer.c has its
  * connections, front_pool.c tries out how libmicrohttpd lays memory out, front_memory.c gives it
- * back, front_judge.c has messages judged, front_body.c keeps bodies within bounds, front_call.c
- * takes requests and answers them, front_stream.c sends a stream's preamble and parks its
- * connection, front_gate.c accepts, front.c sets all of it up. */
+ * back, front_judge.c has messages judged, front_body.c keeps bodies within bounds, front_pipe.c
+ * gives them out as they come, front_call.c takes requests and answers them, front_stream.c sends a
+ * stream's preamble and parks its connection, front_gate.c accepts, front.c sets all of it up. */
 #pragma once
 #include <ev.h>
 #include <microhttpd.h>
@@ -93,6 +93,7 @@ struct front_peer {
 
 enum front_call_state {
     CALL_READING,
+    CALL_PIPING, /* the body is given out; it is not whole */
     CALL_HANDLING,
     CALL_ANSWERED,
     CALL_PREAMBLE,
@@ -110,6 +111,11 @@ struct front_request {
     size_t held;              /* of the body; counted in front.held_bytes */
     bool has_body;            /* counted in front.bodies */
     bool too_large, too_many; /* the body is read to its end, and refused then */
+    bool piped;               /* the body is given out as it comes … */
+    bool begun;               /* … after begin(), … */
+    bool flows;               /* … unless its handler wants nothing of it for now */
+    bool recalled;            /* suspended at once: libmicrohttpd calls once more before the body */
+    bool early;               /* answered before its end, past libmicrohttpd */
     struct request_pair *query;
     size_t query_count;
     struct request_view view;
@@ -186,6 +192,18 @@ void front_body_add(struct front_call *call, const char *bytes, size_t len);
 const struct discipline_refusal *front_body_end(struct front_call *call);
 /* Holds nothing of it any more. */
 void front_body_drop(struct front_call *call);
+
+/* front_pipe.c. Of a message that was judged: whether its body is piped (request.piped). NULL, or
+ * why it is not taken. */
+const struct discipline_refusal *front_pipe_begin(struct front_call *call);
+/* After begin(). */
+void front_pipe_start(struct front_call *call);
+/* Returns how many bytes were taken. */
+size_t front_pipe_add(struct front_call *call, const char *bytes, size_t len);
+/* Answers before the body's end, straight into the socket. @lines: of the header, with their ends.
+ */
+void front_pipe_answer(struct front_call *call, unsigned status, struct slice lines,
+                       struct slice body);
 
 /* front_call.c. Queues or keeps @response; the handler is told of it as of any other. */
 void front_call_answer(struct front_call *call, unsigned status, struct MHD_Response *response,

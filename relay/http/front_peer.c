@@ -82,7 +82,8 @@ void front_peer_on_deadline(struct wheel_entry *entry, void *arg)
         front_hangup_watch(peer->call);
         return;
     }
-    metrics_add(front->metrics, M_HTTP_TIMEOUTS, 1);
+    bool lingers = peer->call && peer->call->request && peer->call->request->early;
+    metrics_add(front->metrics, M_HTTP_TIMEOUTS, !lingers);
     shutdown(peer->fd, SHUT_RDWR); /* libmicrohttpd notices, and closes */
 }
 

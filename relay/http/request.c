@@ -317,16 +317,22 @@ static enum err parse_heartbeat(const struct request_view *view, const struct co
     return ERR_INVALID;
 }
 
+static enum err refuse_value(const char *name, struct slice text, struct buf *expected,
+                             struct problem *problem)
+{
+    (void)request_refuse(problem, 400, "%s: %.*s, not ", name, (int)expected->len, expected->ptr);
+    request_show(problem, text);
+    buf_reset(expected);
+    return ERR_INVALID;
+}
+
 static enum err set_flow(const char *name, struct slice text, const struct config *config,
                          struct subscription_request *r, struct problem *problem)
 {
     struct buf expected = {0};
     if (!text.ptr || flow_request_set(&r->flow, name, text, config, &expected) == OK)
         return OK;
-    (void)request_refuse(problem, 400, "%s: %.*s, not ", name, (int)expected.len, expected.ptr);
-    request_show(problem, text);
-    buf_reset(&expected);
-    return ERR_INVALID;
+    return refuse_value(name, text, &expected, problem);
 }
 
 /* The query wins over the header, which is checked all the same; and what a client says over what
@@ -350,6 +356,22 @@ static enum err parse_flow(const struct request_view *view, const struct config 
             e = set_flow(asked[i].name, text, config, r, problem);
         if (e != OK)
             return e;
+    }
+    return OK;
+}
+
+static enum err parse_format(const struct request_view *view, struct subscription_request *r,
+                             struct problem *problem)
+{
+    struct buf expected = {0};
+    for (size_t i = 0; format_request_names[i]; i++) {
+        const char *name = format_request_names[i];
+        struct slice text;
+        enum err e = find_single(view, name, &text, problem);
+        if (e != OK)
+            return e;
+        if (text.ptr && format_request_set(&r->format, name, text, &expected) != OK)
+            return refuse_value(name, text, &expected, problem);
     }
     return OK;
 }
@@ -384,6 +406,8 @@ enum err request_parse_stream(const struct request_view *view, const struct conf
         e = parse_flag(view, "finite", &r.finite, problem);
     if (e == OK)
         e = parse_flow(view, config, &r, problem);
+    if (e == OK)
+        e = parse_format(view, &r, problem);
     if (e == OK)
         e = check_errors(view, problem);
     if (e == OK)

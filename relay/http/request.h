@@ -4,6 +4,7 @@
 #pragma once
 #include "common/buf.h"
 #include "relay/config/config.h"
+#include "relay/core/cutter.h"
 #include "relay/core/publication.h"
 #include "relay/core/subscription.h"
 
@@ -55,6 +56,24 @@ NODISCARD enum err request_parse_publish(const struct request_view *view,
  * with that topic alone. */
 NODISCARD enum err request_parse_end(const struct request_view *view, struct slice raw,
                                      struct publication_request *out, struct problem *problem);
+
+/* A body that is published as it arrives. */
+struct request_pipe {
+    char *ns;
+    struct publication event; /* what all of its events have: all but data */
+    enum cutter_kind kind;
+    bool ends; /* the topic, with the clean end of the body */
+};
+
+/* As request_parse_end(). The caller owns *out. */
+NODISCARD enum err request_parse_pipe(const struct request_view *view, const struct config *config,
+                                      struct slice raw, struct request_pipe *out,
+                                      struct problem *problem);
+/* One event of the body. The caller owns *out. */
+NODISCARD enum err request_pipe_item(const struct request_pipe *pipe, const struct config *config,
+                                     const struct cut *cut, struct publication *out,
+                                     struct problem *problem);
+void request_pipe_reset(struct request_pipe *pipe);
 
 /* Appends an application/problem+json body (RFC 9457) with title, status, detail. */
 void request_put_problem(struct buf *b, unsigned status, struct slice detail);

@@ -31,7 +31,19 @@ NODISCARD enum err request_check_publish(const struct request_view *view,
                                          const struct publication_request *r,
                                          struct problem *problem);
 
-/* --- publishing: one event while it is filled (request_draft.c) --- */
+/* --- publishing (request_publish.c) --- */
+
+/* Of the parameters of a Content-Type. Only UTF-8 travels in event streams, and recoding is the
+ * publisher's business. */
+bool request_charset_accepted(struct slice parameters);
+/* Parameters of a query that are none of the event's: where it goes, and who sends it, which has
+ * been judged before (docs/protocol.md, 14.2). */
+bool request_is_own(const struct request_view *view, struct slice name);
+/* The topic of a path, @raw as it came, becomes @p's. */
+NODISCARD enum err request_parse_topic(struct slice raw, struct publication *p,
+                                       struct problem *problem);
+
+/* --- one event while it is filled (request_draft.c) --- */
 
 struct request_draft {
     const struct config *config;

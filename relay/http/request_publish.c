@@ -6,8 +6,7 @@
 #include "common/url.h"
 #include "relay/http/request_parts.h"
 
-/* Only UTF-8 travels in event streams, and recoding is the publisher's business. */
-static bool charset_accepted(struct slice parameters)
+bool request_charset_accepted(struct slice parameters)
 {
     while (parameters.ptr) {
         struct slice value = slice_cut(&parameters, ';'), name = slice_trim(slice_cut(&value, '='));
@@ -41,9 +40,7 @@ static enum err draft_pair(struct request_draft *d, const char *source, const ch
     "; if the body is the data, and no form, send Content-Type: text/plain (curl: -H "             \
     "'Content-Type: text/plain')"
 
-/* Parameters of a query that are none of the event's: where it goes, and who sends it, which has
- * been judged before (docs/protocol.md, 14.2). */
-static bool is_of_request(const struct request_view *view, struct slice name)
+bool request_is_own(const struct request_view *view, struct slice name)
 {
     return slice_is(name, "ns") ||
            (view->grant && (slice_is(name, "access_token") || slice_is(name, "ticket")));
@@ -56,7 +53,7 @@ static enum err check_query(const struct request_view *view, const char *hint,
 {
     for (size_t i = 0; i < view->query_count; i++) {
         struct slice name = view->query[i].name;
-        if (is_of_request(view, name))
+        if (request_is_own(view, name))
             continue;
         enum publication_field field = publication_field_find(name);
         if (field != FIELD_COUNT)
@@ -101,7 +98,7 @@ static enum err parse_raw(struct request_draft *d, const struct request_view *vi
 {
     enum err e = OK;
     for (size_t i = 0; i < view->query_count && e == OK; i++) {
-        if (is_of_request(view, view->query[i].name))
+        if (request_is_own(view, view->query[i].name))
             continue;
         if (slice_is(view->query[i].name, "data"))
             e = request_refuse(d->problem, 400,
@@ -144,7 +141,7 @@ enum err request_parse_publish(const struct request_view *view, const struct con
     struct slice parameters = view->content_type;
     struct slice type = slice_trim(slice_cut(&parameters, ';'));
     enum err e = request_parse_ns(view, &r.ns, problem);
-    if (e == OK && !charset_accepted(parameters))
+    if (e == OK && !request_charset_accepted(parameters))
         e = request_refuse(problem, 415, "Content-Type: expected charset=utf-8 or none");
     if (e == OK && slice_eq_nocase(type, "multipart/form-data"))
         e = request_refuse(problem, 415,
@@ -165,7 +162,7 @@ enum err request_parse_publish(const struct request_view *view, const struct con
 
 /* --- the end of a topic ---------------------------------------------------------------------- */
 
-static enum err parse_topic(struct slice raw, struct publication *p, struct problem *problem)
+enum err request_parse_topic(struct slice raw, struct publication *p, struct problem *problem)
 {
     char *room = mem_alloc(raw.len + 1);
     struct slice name;
@@ -182,7 +179,7 @@ static enum err parse_topic(struct slice raw, struct publication *p, struct prob
 static enum err check_end_query(const struct request_view *view, struct problem *problem)
 {
     for (size_t i = 0; i < view->query_count; i++) {
-        if (is_of_request(view, view->query[i].name))
+        if (request_is_own(view, view->query[i].name))
             continue;
         (void)request_refuse(problem, 400, "unknown parameter in the query: ");
         request_show(problem, view->query[i].name);
@@ -202,7 +199,7 @@ enum err request_parse_end(const struct request_view *view, struct slice raw,
     if (e == OK)
         e = request_parse_ns(view, &r.ns, problem);
     if (e == OK)
-        e = parse_topic(raw, r.items, problem);
+        e = request_parse_topic(raw, r.items, problem);
     if (e == OK)
         e = request_check_publish(view, &r, problem);
     if (e != OK) {

@@ -38,6 +38,8 @@ static const struct routes_path table[] = {
     {.path = "/metrics", .needs = NEEDS_METRICS, .serve = routes_serve_metrics},
     {.path = "/stats", .needs = NEEDS_ADMIN, .serve = routes_serve_stats},
     {.path = "/", .serve = serve_page},
+    {.path = "/client.js", .serve = routes_serve_client},
+    {.path = "/client.d.ts", .serve = routes_serve_client_types},
     {.path = "/tickets",
      .posts = true,
      .auth_only = true,
@@ -51,12 +53,31 @@ static const struct routes_path table[] = {
      .serve = routes_serve_revoke},
 };
 
-/* /connections/{connection_id}/token */
-static const struct routes_path renew = {
-    .posts = true, .auth_only = true, .needs = NEEDS_TOKEN, .serve = routes_serve_renew};
+/* /connections/{connection_id} and what is below it. */
+static const struct routes_path connection = {
+    .patches = true, .by_ticket = true, .needs = NEEDS_CREDENTIALS, .serve = routes_serve_topics};
+static const struct routes_path wishes[] = {
+    {.path = "token",
+     .posts = true,
+     .auth_only = true,
+     .needs = NEEDS_TOKEN,
+     .serve = routes_serve_renew},
+    {.path = "pause",
+     .posts = true,
+     .by_ticket = true,
+     .needs = NEEDS_CREDENTIALS,
+     .serve = routes_serve_pause},
+    {.path = "resume",
+     .posts = true,
+     .by_ticket = true,
+     .needs = NEEDS_CREDENTIALS,
+     .serve = routes_serve_resume},
+};
 
 static const struct routes_path topic_end = {
     .posts = true, .needs = NEEDS_CREDENTIALS, .serve = routes_serve_end};
+static const struct routes_path topic_pipe = {
+    .posts = true, .publishes = true, .needs = NEEDS_CREDENTIALS, .serve = routes_serve_pipe};
 static const struct routes_path topic = {
     .deletes = true, .needs = NEEDS_CREDENTIALS, .serve = routes_serve_cancel};
 
@@ -69,7 +90,7 @@ static bool segment_is(struct slice raw, const char *expected)
            url_decode(raw, URL_PLUS_IS_PLUS, room, &name) == OK && slice_is(name, expected);
 }
 
-/* /topics/{topic} and /topics/{topic}/end. A slash in a topic is encoded. */
+/* /topics/{topic}, /topics/{topic}/end and /topics/{topic}/pipe. A slash in a topic is encoded. */
 static const struct routes_path *find_topic(struct slice raw, struct slice *name)
 {
     struct slice rest = raw;
@@ -79,17 +100,27 @@ static const struct routes_path *find_topic(struct slice raw, struct slice *name
         return NULL;
     if (!rest.ptr)
         return &topic;
+    if (segment_is(rest, "pipe"))
+        return &topic_pipe;
     return segment_is(rest, "end") ? &topic_end : NULL;
 }
 
-static bool is_renewal(struct slice path, struct slice *connection)
+static const struct routes_path *find_connection(struct slice path, bool with_auth,
+                                                 struct slice *id)
 {
-    struct slice head = SLICE_LIT("/connections/"), tail = SLICE_LIT("/token");
-    if (path.len <= head.len + tail.len || !slice_has_prefix(path, head))
-        return false;
-    *connection = (struct slice){path.ptr + head.len, path.len - head.len - tail.len};
-    return slice_eq((struct slice){path.ptr + path.len - tail.len, tail.len}, tail) &&
-           !memchr(connection->ptr, '/', connection->len);
+    struct slice head = SLICE_LIT("/connections/");
+    if (!slice_has_prefix(path, head))
+        return NULL;
+    struct slice rest = {path.ptr + head.len, path.len - head.len};
+    *id = slice_cut(&rest, '/');
+    if (!id->len)
+        return NULL;
+    if (!rest.ptr)
+        return &connection;
+    for (size_t i = 0; i < sizeof(wishes) / sizeof(wishes[0]); i++)
+        if (slice_is(rest, wishes[i].path) && (with_auth || !wishes[i].auth_only))
+            return &wishes[i];
+    return NULL;
 }
 
 /* A route of the auth file. False: it was refused. */
@@ -117,11 +148,11 @@ static const struct routes_path *find_fixed(const struct routes *r, struct route
     const struct auth *auth = admission_auth(r->admission);
     if (slice_is(path, events.path))
         return !auth || auth_serves_events(auth) ? &events : NULL;
-    if (auth && is_renewal(path, &v->connection))
-        return &renew;
-    const struct routes_path *of_topic = find_topic(front_raw_path(v->call), &v->topic);
-    if (of_topic)
-        return of_topic;
+    const struct routes_path *found = find_connection(path, auth, &v->connection);
+    if (!found)
+        found = find_topic(front_raw_path(v->call), &v->topic);
+    if (found)
+        return found;
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
         if (slice_is(path, table[i].path) && (auth || !table[i].auth_only))
             return &table[i];
@@ -130,8 +161,8 @@ static const struct routes_path *find_fixed(const struct routes *r, struct route
 
 static bool takes(const struct routes_path *path, struct slice method)
 {
-    if (path->posts || path->deletes)
-        return slice_is(method, path->posts ? "POST" : "DELETE");
+    if (path->posts || path->deletes || path->patches)
+        return slice_is(method, path->posts ? "POST" : path->deletes ? "DELETE" : "PATCH");
     return slice_is(method, "GET") || slice_is(method, "HEAD");
 }
 
@@ -139,7 +170,9 @@ static void refuse_path(struct routes *r, struct front_call *call)
 {
     struct buf detail = {0};
     buf_puts(&detail, "there is no such path; there are /events, /publish, /topics/{topic}, "
-                      "/topics/{topic}/end, /health, /ready, /metrics, /stats and /");
+                      "/topics/{topic}/end, /topics/{topic}/pipe, /connections/{connection_id}, "
+                      "/connections/{connection_id}/pause, /connections/{connection_id}/resume, "
+                      "/health, /ready, /metrics, /stats, /client.js, /client.d.ts and /");
     if (admission_auth(r->admission))
         buf_puts(&detail, ", /tickets, /revoke, /connections/{connection_id}/token, and the routes "
                           "of auth.file");
@@ -150,6 +183,7 @@ static void refuse_path(struct routes *r, struct front_call *call)
 static void visit(struct routes *r, struct routes_visit *v)
 {
     const char *allow = !v->path           ? "GET, HEAD, POST, DELETE, OPTIONS"
+                        : v->path->patches ? "PATCH, OPTIONS"
                         : v->path->posts   ? "POST, OPTIONS"
                         : v->path->deletes ? "DELETE, OPTIONS"
                                            : "GET, HEAD, OPTIONS";
@@ -172,9 +206,32 @@ static void begin(struct routes *r, struct front_call *call)
     routes_visit_reset(&v);
 }
 
+static bool on_pipes(void *arg, struct front_call *call)
+{
+    struct slice name;
+    (void)arg;
+    return slice_is(front_method(call), "POST") &&
+           find_topic(front_raw_path(call), &name) == &topic_pipe;
+}
+
+static struct routes_pipe *pipe_of(struct front_call *call)
+{
+    struct routes_exchange *x = front_user(call);
+    return x ? x->pipe : NULL;
+}
+
+static size_t on_body(void *arg, struct front_call *call, struct slice piece)
+{
+    (void)arg;
+    return routes_pipe_body(pipe_of(call), piece);
+}
+
 static void on_request(void *arg, struct front_call *call)
 {
-    begin(arg, call);
+    if (front_is_piped(call))
+        routes_pipe_whole(pipe_of(call));
+    else
+        begin(arg, call);
 }
 
 /* Who posts events is told that they were not published, also where the path is not known yet. */
@@ -210,7 +267,8 @@ static void on_begin(void *arg, struct front_call *call)
     if (host_is_allowed(r, host)) {
         struct routes_visit v = {.call = call};
         v.path = find_fixed(r, &v);
-        if (slice_is(front_method(call), "POST") && !(v.path && v.path->posts))
+        if (front_is_piped(call) ||
+            (slice_is(front_method(call), "POST") && !(v.path && v.path->posts)))
             begin(r, call);
         else if (v.path && takes(v.path, front_method(call)))
             routes_admit_header(r, &v);
@@ -249,6 +307,10 @@ static void on_over(void *arg, struct front_call *call)
         fanout_over(front_user(call));
         return;
     }
+    if (x->pipe) {
+        routes_pipe_over(x->pipe);
+        return;
+    }
     if (x->publish)
         x->publish->owner = NULL;
     if (x->census)
@@ -257,8 +319,14 @@ static void on_over(void *arg, struct front_call *call)
     free(x);
 }
 
-const struct front_handler routes_handler = {on_begin,  on_request, on_refuse,
-                                             on_stream, on_gone,    on_over};
+const struct front_handler routes_handler = {.pipes = on_pipes,
+                                             .begin = on_begin,
+                                             .body = on_body,
+                                             .request = on_request,
+                                             .refuse = on_refuse,
+                                             .stream = on_stream,
+                                             .gone = on_gone,
+                                             .over = on_over};
 
 struct routes *routes_new(struct ev_loop *loop, struct fanout *fanout, struct node *node,
                           unsigned worker, struct config *config)
@@ -272,6 +340,7 @@ struct routes *routes_new(struct ev_loop *loop, struct fanout *fanout, struct no
     r->config = config_ref(config);
     r->admission = admission_new(node, worker);
     routes_wait_start(r);
+    routes_pipe_start(r);
     routes_stream_configure(r);
     return r;
 }
@@ -281,6 +350,7 @@ void routes_free(struct routes *r)
     if (!r)
         return;
     routes_wait_stop(r);
+    routes_pipe_stop(r);
     admission_free(r->admission);
     config_unref(r->config);
     free(r);
@@ -292,6 +362,11 @@ void routes_configure(struct routes *r, struct config *config)
     config_unref(r->config);
     r->config = config;
     routes_stream_configure(r);
+}
+
+void routes_drain(struct routes *r)
+{
+    routes_pipe_drain(r);
 }
 
 void routes_set_auth(struct routes *r, struct auth *auth)

@@ -13,6 +13,9 @@ void routes_configure(struct routes *routes, struct config *config);
 /* Takes the reference over. NULL (as at first): without authentication. */
 void routes_set_auth(struct routes *routes, struct auth *auth);
 
+/* What publishes ends: the node drains. */
+void routes_drain(struct routes *routes);
+
 /* The front's handler, with the routes as its argument. */
 extern const struct front_handler routes_handler;
 

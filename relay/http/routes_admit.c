@@ -40,7 +40,7 @@ bool routes_pass_credentials(struct routes *r, const struct routes_visit *v,
         routes_refuse_verdict(r, v, &missing);
         return false;
     }
-    if (verdict->outcome == ADMISSION_TICKET && !v->path->streams) {
+    if (verdict->outcome == ADMISSION_TICKET && !v->path->streams && !v->path->by_ticket) {
         routes_refuse(r, v, 401, SLICE_LIT("a ticket opens streams, and nothing else"));
         return false;
     }
@@ -129,19 +129,24 @@ static void on_ticket(struct routes *r, struct routes_visit *v, struct note_call
         let_in(r, v);
 }
 
+static void take_hash(struct routes_visit *v, struct slice ticket)
+{
+    struct buf hash = {0};
+    digest_put_hex(&hash, ticket);
+    memcpy(v->ticket, hash.ptr, ROUTES_TICKET_HASH);
+    buf_reset(&hash);
+}
+
 /* Looks, and takes nothing: what is refused later spends no ticket. The namespace is a stranger's
  * word until the store has said that there is such a ticket: nothing is kept of it before. */
 static void look_at_ticket(struct routes *r, struct routes_visit *v, struct slice ticket)
 {
-    struct buf hash = {0};
     struct slice ns;
     if (credential_ticket_ns(ticket, &ns)) {
         refuse_ticket(r, v, SLICE_LIT("the ticket is not valid, has been used, or is too old"));
         return;
     }
-    digest_put_hex(&hash, ticket);
-    memcpy(v->ticket, hash.ptr, ROUTES_TICKET_HASH);
-    buf_reset(&hash);
+    take_hash(v, ticket);
     fanout_make_id(r->fanout, &v->id);
     struct strings args = {0};
     uint64_t cursor;
@@ -179,10 +184,14 @@ void routes_admit(struct routes *r, struct routes_visit *v)
     admission_judge(r->admission, v->call, r->config, &verdict);
     if (routes_pass_credentials(r, v, &verdict)) {
         v->grant = verdict.grant;
-        if (verdict.outcome == ADMISSION_TICKET)
+        if (verdict.outcome == ADMISSION_TICKET && v->path->by_ticket) {
+            take_hash(v, verdict.ticket); /* the stream's node knows */
+            let_in(r, v);
+        } else if (verdict.outcome == ADMISSION_TICKET) {
             look_at_ticket(r, v, verdict.ticket);
-        else
+        } else {
             enter(r, v);
+        }
     } else {
         grant_unref(verdict.grant);
     }
@@ -201,7 +210,7 @@ static bool admit_body(struct routes *r, const struct routes_visit *v)
 bool routes_admit_header(struct routes *r, const struct routes_visit *v)
 {
     struct admission_verdict verdict;
-    if (!v->path->posts || !needs_credentials(r, v))
+    if (!(v->path->posts || v->path->patches) || !needs_credentials(r, v))
         return true;
     if (v->path->needs == NEEDS_TOKEN)
         return admit_body(r, v);

@@ -104,9 +104,8 @@ static struct note_read *read_new(const struct routes *r, const struct routes_vi
                                         .cursor_is_local = request->cursor_is_local,
                                         .cursor_value = request->cursor_value,
                                         .flow = request->flow,
+                                        .event_format = request->event_format,
                                         .grant = v->grant ? grant_ref(v->grant) : NULL};
-    if (v->hit.route)
-        flow_request_merge(&copy.flow, &v->hit.flow);
     for (size_t i = 0; i < request->topics.count; i++)
         strings_add(&copy.topics, slice_of(request->topics.items[i]));
     for (size_t i = 0; i < request->types.count; i++)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of routes share, for them only. From the highest to the lowest: routes.c has the
  * table of paths, routes_admit.c who may come in, routes_stream.c GET /events, routes_finite.c
- * whether there is anything to stream, routes_publish.c POST /publish, routes_tickets.c,
- * routes_topics.c, routes_revoke.c and routes_renew.c what their names say, routes_state.c what a
- * node tells of itself; below them routes_wait.c has requests wait for the bus, routes_refuse.c
- * says no, routes_outcome.c tells what came of a publish, and routes_answer.c knows how every
- * answer looks.
+ * whether there is anything to stream, routes_publish.c POST /publish, routes_pipe.c bodies that
+ * are published as they arrive, routes_tickets.c, routes_topics.c, routes_connections.c,
+ * routes_revoke.c and routes_renew.c what their names say, routes_state.c what a node tells of
+ * itself, routes_library.c what pages import; below them
+ * routes_wait.c has requests wait for the bus, routes_refuse.c says no, routes_outcome.c tells what
+ * came of a publish, and routes_answer.c knows how every answer looks.
  */
 #pragma once
 #include <sys/queue.h>
@@ -31,10 +32,12 @@ enum routes_needs {
 struct routes_path {
     const char *path;
     bool posts;     /* it takes POST … */
-    bool deletes;   /* … or DELETE; else GET and HEAD */
+    bool deletes;   /* … or DELETE … */
+    bool patches;   /* … or PATCH; else GET and HEAD */
     bool streams;   /* it answers with a stream */
     bool publishes; /* what is refused is told to be unpublished */
     bool issues;    /* tickets: which anonymous requests do not get */
+    bool by_ticket; /* a ticket is as good as a token here, if it opened the stream in question */
     bool auth_only; /* there is no such path without authentication */
     enum routes_needs needs;
     void (*serve)(struct routes *r, struct routes_visit *v);
@@ -47,13 +50,12 @@ struct routes_visit {
     struct route_hit hit; /* of a route of the auth file; hit.route NULL: a path of our own */
     unsigned rules;       /* admission_rules() when hit was found: it is of those */
     struct grant *grant;  /* a reference; NULL: without authentication */
-    /* Of a stream that is opened with a ticket: */
-    char ticket[ROUTES_TICKET_HASH + 1]; /* "": none */
+    /* Of a stream that is opened with a ticket, or asked for by the one that opened it: */
+    char ticket[ROUTES_TICKET_HASH + 1]; /* its hash; "": none */
     bool taken;                          /* it has been, under this id: */
     bool replaced;                       /* and by another since, before the stream was open */
     struct connection_id id;
-    /* Of a renewal: whose it is, borrowed of the path. */
-    struct slice connection;
+    struct slice connection; /* of /connections/{connection_id}: borrowed of the path */
     struct slice topic; /* of /topics/{topic}: as it came, still encoded; borrowed of the path */
     struct note_publish *refused; /* of which it is asked by what its topics have ended; owned */
     char *secret;                 /* a ticket that is being issued; owned */
@@ -62,6 +64,8 @@ struct routes_visit {
 };
 
 struct routes_exchange;
+struct routes_pipes;
+struct routes_pipe;
 struct routes_retry;
 TAILQ_HEAD(routes_retries, routes_retry);
 TAILQ_HEAD(routes_waits, routes_exchange);
@@ -77,6 +81,7 @@ struct routes {
     size_t retry_count;
     struct log_limit retry_limit;
     struct routes_waits waits; /* oldest first: each has auth.timeout */
+    struct routes_pipes *pipes;
     struct bucket full_bucket; /* answers to streams for which there is no place */
     struct log_limit full_limit;
     struct ev_loop *loop;
@@ -97,6 +102,10 @@ struct routes_exchange {
     void (*resume)(struct routes *r, struct routes_visit *v, struct note_call *answer);
     void (*told)(struct routes *r, struct routes_visit *v, struct note_remote *answer);
     void (*looked)(struct routes *r, struct routes_visit *v, const struct note_read *answer);
+    /* Of a pipe, whose own this is: what comes of notes goes there. Both take the note over. */
+    struct routes_pipe *pipe; /* NULL: none */
+    void (*published)(struct routes_pipe *pipe, struct note_publish *note);
+    void (*called)(struct routes_pipe *pipe, struct note_call *note);
     bool waits;  /* it is in routes.waits … */
     bool trusts; /* … for what was revoked in its namespace */
     uint64_t deadline_ms;
@@ -158,6 +167,10 @@ void routes_refuse_later(struct routes *r, const struct routes_visit *v, unsigne
 /* Whether a topic was ended is not known. */
 #define ROUTES_NOT_ENDED                                                                           \
     "Redis did not say that the topic has ended; ask again: a topic ends once, whoever asks"
+/* To the pages of strangers. */
+#define ROUTES_FOREIGN_PUBLISHER                                                                   \
+    "pages of this Origin may not publish: add it to cors.origins, or, behind a proxy, let the "   \
+    "proxy pass the Host header on"
 /* Nobody can say now: never an event, never a grant. */
 void routes_refuse_undecided(struct routes *r, const struct routes_visit *v);
 
@@ -183,6 +196,9 @@ void routes_wait_remote(struct routes *r, struct routes_visit *v, const char *ac
 void routes_wait_read(struct routes *r, struct routes_visit *v, struct note_read *read,
                       void (*looked)(struct routes *r, struct routes_visit *v,
                                      const struct note_read *answer));
+/* Asks for @owner, which has `called`; it is the owner's to bound how long he waits. */
+struct note_call *routes_ask_store(struct routes *r, const char *function, const char *ns,
+                                   struct strings *args, struct routes_exchange *owner);
 /* Asks without waiting for the answer. */
 void routes_tell_store(struct routes *r, const char *function, const char *ns,
                        struct strings *args);
@@ -219,16 +235,32 @@ bool routes_pass_credentials(struct routes *r, const struct routes_visit *v,
 
 void routes_serve_events(struct routes *r, struct routes_visit *v);
 void routes_serve_publish(struct routes *r, struct routes_visit *v);
+void routes_serve_pipe(struct routes *r, struct routes_visit *v);
 void routes_serve_tickets(struct routes *r, struct routes_visit *v);
 /* routes_topics.c: POST /topics/{topic}/end, and DELETE /topics/{topic}. */
 void routes_serve_end(struct routes *r, struct routes_visit *v);
 void routes_serve_cancel(struct routes *r, struct routes_visit *v);
 void routes_serve_revoke(struct routes *r, struct routes_visit *v);
+/* routes_connections.c: POST /connections/{connection_id}/pause, /resume, and PATCH of it. */
+void routes_serve_pause(struct routes *r, struct routes_visit *v);
+void routes_serve_resume(struct routes *r, struct routes_visit *v);
+void routes_serve_topics(struct routes *r, struct routes_visit *v);
 void routes_serve_renew(struct routes *r, struct routes_visit *v);
 void routes_serve_health(struct routes *r, struct routes_visit *v);
 void routes_serve_ready(struct routes *r, struct routes_visit *v);
 void routes_serve_metrics(struct routes *r, struct routes_visit *v);
 void routes_serve_stats(struct routes *r, struct routes_visit *v);
+void routes_serve_client(struct routes *r, struct routes_visit *v);
+void routes_serve_client_types(struct routes *r, struct routes_visit *v);
+
+/* routes_pipe.c. A piece of its body: how much was taken. The body is whole. The call is over. */
+size_t routes_pipe_body(struct routes_pipe *pipe, struct slice piece);
+void routes_pipe_whole(struct routes_pipe *pipe);
+void routes_pipe_over(struct routes_pipe *pipe);
+void routes_pipe_start(struct routes *r);
+void routes_pipe_stop(struct routes *r); /* after all calls are over */
+/* All pipes end, with 503. */
+void routes_pipe_drain(struct routes *r);
 
 /* routes_finite.c. Where the request is for a finite stream of which it is to be known first
  * whether there is anything to come: the visit (taken over) waits for that, and then is served

@@ -12,10 +12,7 @@ void routes_serve_publish(struct routes *r, struct routes_visit *v)
     view.grant = v->grant;
     struct problem problem = {0};
     if (!routes_origin_is_ours(r, call)) {
-        routes_refuse(
-            r, v, 403,
-            SLICE_LIT("pages of this Origin may not publish: add it to cors.origins, or, behind a "
-                      "proxy, let the proxy pass the Host header on"));
+        routes_refuse(r, v, 403, SLICE_LIT(ROUTES_FOREIGN_PUBLISHER));
         return;
     }
     struct note_publish *note = mem_zero(1, sizeof(*note));
@@ -82,6 +79,10 @@ static void refuse_ended(struct routes *r, struct routes_exchange *x, struct not
 void routes_take_published(struct routes *r, struct note_publish *note)
 {
     struct routes_exchange *x = note->owner;
+    if (x && x->pipe) {
+        x->published(x->pipe, note);
+        return;
+    }
     if (x && note->status == 409) {
         refuse_ended(r, x, note);
         return;

@@ -96,7 +96,7 @@ void routes_refuse_later(struct routes *r, const struct routes_visit *v, unsigne
 
 void routes_refuse_undecided(struct routes *r, const struct routes_visit *v)
 {
-    if (v->topic.ptr) {
+    if (v->topic.ptr && !v->path->publishes) {
         routes_refuse_later(r, v, 1, SLICE_LIT(ROUTES_NOT_ENDED));
         return;
     }

@@ -165,6 +165,28 @@ static void take_ticket(struct routes *r, struct routes_visit *v)
 
 /* --- GET /events, and routes ------------------------------------------------------------------ */
 
+/* What the request did not say, and its route does, or the configuration. */
+static void settle(const struct routes *r, const struct routes_visit *v,
+                   struct subscription_request *request)
+{
+    if (v->hit.route) {
+        flow_request_merge(&request->flow, &v->hit.flow);
+        format_request_merge(&request->format, &v->hit.format);
+    }
+    request->event_format =
+        format_request_settle(&request->format, r->config->events_type_from_topic);
+}
+
+static enum err read_request(const struct routes *r, const struct routes_visit *v,
+                             const struct request_view *view, struct subscription_request *out,
+                             struct problem *problem)
+{
+    enum err e = request_parse_stream(view, r->config, clock_wall_us(), out, problem);
+    if (e == OK)
+        settle(r, v, out);
+    return e;
+}
+
 void routes_serve_events(struct routes *r, struct routes_visit *v)
 {
     struct subscription_request request = {0};
@@ -177,7 +199,7 @@ void routes_serve_events(struct routes *r, struct routes_visit *v)
     if (routes_stream_is_turned_away(r, v)) { /* it may have waited */
         if (v->taken)
             return_ticket(r, v);
-    } else if (request_parse_stream(&view, r->config, clock_wall_us(), &request, &problem)) {
+    } else if (read_request(r, v, &view, &request, &problem)) {
         routes_refuse(r, v, problem.status, buf_slice(&problem.detail));
     } else if (!v->taken && routes_finite_waits(r, v, &request)) {
         /* it goes on from here, or there is nothing to come */
@@ -186,8 +208,6 @@ void routes_serve_events(struct routes *r, struct routes_visit *v)
     } else {
         if (v->hit.heartbeat_event)
             request.heartbeat_event = slice_dup(slice_of(v->hit.heartbeat_event));
-        if (v->hit.route)
-            flow_request_merge(&request.flow, &v->hit.flow);
         request.grant = v->grant ? grant_ref(v->grant) : NULL;
         request.route_grants = view.topics_are_granted;
         request.route_requires = v->hit.route && v->hit.needs_roles;

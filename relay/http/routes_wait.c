@@ -107,6 +107,15 @@ void routes_wait_store(struct routes *r, struct routes_visit *v, const char *fun
     inbox_push(bus_inbox(r->node->bus), &note->note.item);
 }
 
+struct note_call *routes_ask_store(struct routes *r, const char *function, const char *ns,
+                                   struct strings *args, struct routes_exchange *owner)
+{
+    struct note_call *note = call_new(r, function, ns, args);
+    note->owner = owner;
+    inbox_push(bus_inbox(r->node->bus), &note->note.item);
+    return note;
+}
+
 static struct note_remote *remote_new(const struct routes *r, struct slice connection,
                                       const char *action, char *body)
 {
@@ -244,6 +253,10 @@ static void return_ticket(struct routes *r, const struct note_call *note)
 void routes_take_call(struct routes *r, struct note_call *note)
 {
     struct routes_exchange *x = note->owner;
+    if (x && x->pipe) {
+        x->called(x->pipe, note);
+        return;
+    }
     if (!x) {
         return_ticket(r, note);
     } else {
@@ -338,7 +351,8 @@ void routes_take_remote(struct routes *r, struct note_remote *note)
 
 void routes_take_control(struct routes *r, struct note_control *note)
 {
-    fanout_control(r->fanout, note, admission_revoked(r->admission));
+    if (!fanout_control(r->fanout, note, admission_revoked(r->admission)))
+        return;
     bool ends = slice_is(slice_of(note->action), "end");
     if (note->status == 404 && ends && end_waiting(r, slice_of(note->connection)))
         note->status = 200;

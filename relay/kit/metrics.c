@@ -20,6 +20,8 @@ struct metrics {
     char before[CACHE_LINE];
     atomic_uint_fast64_t values[METRIC_COUNT];
     struct metrics_histogram histograms[HISTOGRAM_COUNT];
+    struct strings types;          /* set once */
+    atomic_uint_fast64_t *by_type; /* a slot more than types; NULL: there are none */
     char after[CACHE_LINE];
 };
 
@@ -47,6 +49,11 @@ static const char reads_help[] =
     "Reads for clients: answered from memory, or from the log for all who ask the same.";
 static const char ended_help[] =
     "Topics whose end came to this node, which had subscribers of them.";
+static const char messages_help[] =
+    "Messages of bridged channels that came to this node, by what became of them.";
+static const char entries_help[] =
+    "Entries of bridged streams that this node moved on, by what became of them.";
+static const char pipes_help[] = "Pipes that are over, by what became of them.";
 static const char gaps_help[] = "Gap events told to clients, by reason.";
 
 /* clang-format off */
@@ -60,6 +67,7 @@ const struct metrics_row metrics_rows[METRIC_COUNT] = {
     GAUGE(M_HTTP_BODY_BYTES, "http_body_bytes", "Bytes of request bodies that are held."),
     GAUGE(M_QUEUED_EVENTS, "queued_events", "Events that wait in client queues."),
     GAUGE(M_QUEUED_BYTES, "queued_bytes", "Bytes that wait in client queues."),
+    GAUGE(M_STREAMS_PAUSED, "paused_streams", "Streams whose lanes wait until they are resumed."),
     GAUGE(M_PENDING_EVENTS, "pending_events", "Events of lanes that wait for their stream's flush."),
     GAUGE(M_PENDING_BYTES, "pending_bytes", "Bytes of lanes that wait for their stream's flush."),
     GAUGE(M_EVENT_BYTES, "event_bytes", "Bytes of events in memory, each counted once."),
@@ -72,7 +80,10 @@ const struct metrics_row metrics_rows[METRIC_COUNT] = {
         "How far the clock of Redis is ahead of this machine's."),
     GAUGE(M_CHANNELS, "channels", "Redis channels and patterns subscribed to."),
     GAUGE(M_INBOX_LAG, "inbox_waiting_entries", "Entries that wait in namespace inboxes."),
+    GAUGE(M_BRIDGES_READING, "bridges_reading", "Bridged streams that this node reads, as it has their lease."),
+    GAUGE(M_BRIDGE_LAG, "bridge_waiting_entries", "Entries that wait in the bridged streams that this node reads."),
     GAUGE(M_PUBLISH_WAITING, "publish_waiting", "Publish requests that wait for Redis."),
+    GAUGE(M_PIPES_OPEN, "pipes", "Requests that publish their body as it arrives."),
     ROW(M_LOOP_LAG_US, METRIC_PER_SET, "loop_lag_seconds", NULL, NULL,
         "Longest turn of a thread's event loop in the last period."),
     ROW(M_DRAINING, METRIC_LARGEST, "draining", NULL, NULL, "Whether the node is draining."),
@@ -128,6 +139,7 @@ const struct metrics_row metrics_rows[METRIC_COUNT] = {
     COUNTER_OF(M_DROPPED_INVALID, "events_dropped_total", "reason", "invalid", dropped_help),
     COUNTER_OF(M_DROPPED_MATCH, "events_dropped_total", "reason", "match", dropped_help),
     COUNTER_OF(M_DROPPED_INBOX, "events_dropped_total", "reason", "inbox", dropped_help),
+    COUNTER_OF(M_DROPPED_BRIDGE, "events_dropped_total", "reason", "bridge", dropped_help),
     COUNTER_OF(M_GAP_TRIMMED, "gaps_total", "reason", "trimmed", gaps_help),
     COUNTER_OF(M_GAP_EXPIRED, "gaps_total", "reason", "expired", gaps_help),
     COUNTER_OF(M_GAP_UNKNOWN_ID, "gaps_total", "reason", "unknown-id", gaps_help),
@@ -149,10 +161,24 @@ const struct metrics_row metrics_rows[METRIC_COUNT] = {
     COUNTER(M_STREAMS_OVER, "streams_over_total", "Streams answered with 204: finite, and all that they ask for has ended and was had."),
     COUNTER(M_READS_SLOW, "slow_reads_total", "Pages of the log asked for by streams that are behind."),
     COUNTER(M_INBOX_MOVED, "inbox_moved_total", "Entries moved on from namespace inboxes."),
+    COUNTER_OF(M_BRIDGED_MESSAGES, "bridged_messages_total", "outcome", "published", messages_help),
+    COUNTER_OF(M_BRIDGED_MESSAGES_DROPPED, "bridged_messages_total", "outcome", "dropped", messages_help),
+    COUNTER_OF(M_BRIDGED_ENTRIES, "bridged_entries_total", "outcome", "published", entries_help),
+    COUNTER_OF(M_BRIDGED_ENTRIES_DROPPED, "bridged_entries_total", "outcome", "dropped", entries_help),
+    COUNTER_OF(M_BRIDGED_ENTRIES_ENDED, "bridged_entries_total", "outcome", "ended", entries_help),
     COUNTER(M_PUBLISH_REFUSED, "publish_refused_total", "Publish requests that were refused."),
     COUNTER(M_PUBLISH_ENDED, "publish_ended_total", "Publish requests with a topic that had ended."),
     COUNTER(M_PUBLISH_RETRIED, "publish_retried_total", "Publish requests sent to Redis again."),
     COUNTER(M_PUBLISH_TIMED_OUT, "publish_timed_out_total", "Publish requests given up at publish.timeout."),
+    COUNTER(M_PIPE_EVENTS, "pipe_events_total", "Events published by pipes."),
+    COUNTER_OF(M_PIPE_DONE, "pipes_ended_total", "outcome", "done", pipes_help),
+    COUNTER_OF(M_PIPE_BROKEN, "pipes_ended_total", "outcome", "broken", pipes_help),
+    COUNTER_OF(M_PIPE_ENDED, "pipes_ended_total", "outcome", "ended", pipes_help),
+    COUNTER_OF(M_PIPE_REFUSED, "pipes_ended_total", "outcome", "refused", pipes_help),
+    COUNTER_OF(M_PIPE_FULL, "pipes_ended_total", "outcome", "full", pipes_help),
+    COUNTER_OF(M_PIPE_TIMEOUT, "pipes_ended_total", "outcome", "timeout", pipes_help),
+    COUNTER_OF(M_PIPE_FAILED, "pipes_ended_total", "outcome", "failed", pipes_help),
+    COUNTER_OF(M_PIPE_DRAIN, "pipes_ended_total", "outcome", "drain", pipes_help),
 };
 
 /* Decades in steps of 1, 2.5, 5: fine enough for percentiles, few enough to scrape. */
@@ -170,6 +196,9 @@ const struct metrics_family metrics_histograms[HISTOGRAM_COUNT] = {
 };
 /* clang-format on */
 
+const struct metrics_family metrics_types_family = {
+    "events_delivered_by_type_total", "Events handed to client sockets, by their type."};
+
 struct metrics *metrics_new(void)
 {
     return mem_zero(1, sizeof(struct metrics));
@@ -177,7 +206,21 @@ struct metrics *metrics_new(void)
 
 void metrics_free(struct metrics *m)
 {
+    if (!m)
+        return;
+    strings_reset(&m->types);
+    free(m->by_type);
     free(m);
+}
+
+void metrics_set_types(struct metrics *m, const struct strings *types)
+{
+    assert(!m->by_type && types->count <= METRICS_TYPES_MAX);
+    if (!types->count)
+        return;
+    for (size_t i = 0; i < types->count; i++)
+        strings_add(&m->types, slice_of(types->items[i]));
+    m->by_type = mem_zero(types->count + 1, sizeof(*m->by_type));
 }
 
 /* One thread writes, so a load and a store do; a locked add would cost what the whole fan-out step
@@ -208,6 +251,24 @@ void metrics_set(struct metrics *m, enum metric which, uint64_t n)
 {
     assert(metrics_rows[which].kind != METRIC_COUNTER);
     atomic_store_explicit(&m->values[which], n, memory_order_relaxed);
+}
+
+void metrics_add_type(struct metrics *m, unsigned slot, uint64_t n)
+{
+    add(&m->by_type[slot], n);
+}
+
+const struct strings *metrics_types(const struct metrics *m)
+{
+    return m->by_type ? &m->types : NULL;
+}
+
+uint64_t metrics_total_type(struct metrics *const *sets, size_t count, unsigned slot)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < count; i++)
+        sum += get(&sets[i]->by_type[slot]);
+    return sum;
 }
 
 void metrics_observe_us(struct metrics *m, enum histogram which, uint64_t us, uint64_t times)

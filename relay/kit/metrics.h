@@ -5,6 +5,9 @@
 #pragma once
 #include <stdint.h>
 #include "common/buf.h"
+#include "common/strings.h"
+
+enum { METRICS_TYPES_MAX = 64 }; /* of events, that are counted one by one */
 
 enum metric {
     /* gauges */
@@ -16,6 +19,7 @@ enum metric {
     M_HTTP_BODY_BYTES, /* request bodies held */
     M_QUEUED_EVENTS,
     M_QUEUED_BYTES, /* over all client queues */
+    M_STREAMS_PAUSED,
     M_PENDING_EVENTS,
     M_PENDING_BYTES, /* … and what waits for a flush */
     M_EVENT_BYTES,   /* of events on the node: set when it is asked for */
@@ -27,10 +31,13 @@ enum metric {
     M_REDIS_HEARD,           /* the subscriber connection hears what is published */
     M_CHANNELS,              /* Redis subscriptions */
     M_INBOX_LAG,             /* entries waiting in namespace inboxes */
+    M_BRIDGES_READING,       /* bridged streams of which this node has the lease … */
+    M_BRIDGE_LAG,            /* … and entries that wait in them */
     M_LOOP_LAG_US,           /* duration of the longest loop turn of the last period */
     M_PUBLISH_WAITING,       /* publish requests that wait for Redis */
     M_DRAINING,
     M_CLIENTS_GZIP, /* streams that are sent compressed */
+    M_PIPES_OPEN,
     /* counters */
     M_STREAMS_OPENED,
     M_STREAMS_BEHIND,
@@ -82,8 +89,9 @@ enum metric {
     M_DROPPED_SLOW,
     M_DROPPED_POLICY,
     M_DROPPED_INVALID,
-    M_DROPPED_MATCH, /* sse_relay_events_dropped_total{reason=} */
-    M_DROPPED_INBOX, /* reason="inbox": refused entries of an inbox */
+    M_DROPPED_MATCH,  /* sse_relay_events_dropped_total{reason=} */
+    M_DROPPED_INBOX,  /* reason="inbox": refused entries of an inbox */
+    M_DROPPED_BRIDGE, /* reason="bridge": messages and entries of bridges that are no events */
     M_GAP_TRIMMED,
     M_GAP_EXPIRED,
     M_GAP_UNKNOWN_ID,
@@ -105,10 +113,24 @@ enum metric {
     M_READS_SLOW,
     M_STREAMS_OVER, /* answered with 204 */
     M_INBOX_MOVED,  /* entries moved on from inboxes */
+    M_BRIDGED_MESSAGES,
+    M_BRIDGED_MESSAGES_DROPPED, /* sse_relay_bridged_messages_total{outcome=} */
+    M_BRIDGED_ENTRIES,
+    M_BRIDGED_ENTRIES_DROPPED,
+    M_BRIDGED_ENTRIES_ENDED, /* sse_relay_bridged_entries_total{outcome=} */
     M_PUBLISH_REFUSED,
     M_PUBLISH_ENDED,
     M_PUBLISH_RETRIED,
     M_PUBLISH_TIMED_OUT,
+    M_PIPE_EVENTS,
+    M_PIPE_DONE,
+    M_PIPE_BROKEN,
+    M_PIPE_ENDED,
+    M_PIPE_REFUSED,
+    M_PIPE_FULL,
+    M_PIPE_TIMEOUT,
+    M_PIPE_FAILED,
+    M_PIPE_DRAIN, /* sse_relay_pipes_ended_total{outcome=} */
     METRIC_COUNT
 };
 
@@ -123,9 +145,14 @@ struct metrics; /* one thread's set */
 
 struct metrics *metrics_new(void);
 void metrics_free(struct metrics *m);
+/* Events are counted by these types, too: type i in slot i + 1, all others in slot 0. Before other
+ * threads see the set. */
+void metrics_set_types(struct metrics *m, const struct strings *types);
 void metrics_add(struct metrics *m, enum metric which, uint64_t n); /* owner thread */
 void metrics_sub(struct metrics *m, enum metric which, uint64_t n); /* owner thread; gauges */
 void metrics_set(struct metrics *m, enum metric which, uint64_t n); /* owner thread; gauges */
+/* So many events of the type in @slot were delivered. Only where there are types. Owner thread. */
+void metrics_add_type(struct metrics *m, unsigned slot, uint64_t n);
 void metrics_observe_us(struct metrics *m, enum histogram which, uint64_t us,
                         uint64_t times); /* owner thread */
 

@@ -36,6 +36,11 @@ extern const struct metrics_row metrics_rows[METRIC_COUNT];
 extern const struct metrics_bound metrics_bounds[METRICS_BUCKETS];
 extern const struct metrics_family metrics_histograms[HISTOGRAM_COUNT];
 
+extern const struct metrics_family metrics_types_family; /* a counter; label: type */
+/* NULL: events are not counted by type. */
+const struct strings *metrics_types(const struct metrics *m);
+uint64_t metrics_total_type(struct metrics *const *sets, size_t count, unsigned slot);
+
 uint64_t metrics_value(const struct metrics *m, enum metric which);
 void metrics_sum_histogram(struct metrics *const *sets, size_t count, enum histogram which,
                            struct metrics_distribution *out);

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include "common/json.h"
 #include "relay/kit/metrics_parts.h"
 
 static void put_head(struct buf *b, const char *prefix, const char *name, const char *help,
@@ -82,6 +83,26 @@ static void put_row(struct buf *b, struct metrics *const *sets, size_t count, si
     buf_putc(b, ' ');
     put_total(b, sets, count, which);
     buf_putc(b, '\n');
+}
+
+static const char *type_in(const struct strings *types, size_t slot)
+{
+    return slot ? types->items[slot - 1] : "other";
+}
+
+static void put_types(struct buf *b, struct metrics *const *sets, size_t count)
+{
+    const struct strings *types = metrics_types(sets[0]);
+    if (!types)
+        return;
+    put_head(b, METRICS_PREFIX, metrics_types_family.name, metrics_types_family.help, "counter");
+    for (unsigned slot = 0; slot <= types->count; slot++) {
+        buf_printf(b, METRICS_PREFIX "%s{type=\"", metrics_types_family.name);
+        put_label_value(b, type_in(types, slot));
+        buf_puts(b, "\"} ");
+        buf_put_u64(b, metrics_total_type(sets, count, slot));
+        buf_putc(b, '\n');
+    }
 }
 
 static void put_histogram(struct buf *b, const struct metrics_family *family,
@@ -209,6 +230,7 @@ void metrics_put_prometheus(struct buf *b, struct metrics *const *sets, size_t c
 {
     for (size_t i = 0; i < METRIC_COUNT; i++)
         put_row(b, sets, count, i);
+    put_types(b, sets, count);
     for (size_t i = 0; i < HISTOGRAM_COUNT; i++) {
         struct metrics_distribution d;
         metrics_sum_histogram(sets, count, (enum histogram)i, &d);
@@ -251,6 +273,21 @@ static void put_json_row(struct buf *b, struct metrics *const *sets, size_t coun
         buf_putc(b, '}');
 }
 
+static void put_json_types(struct buf *b, struct metrics *const *sets, size_t count)
+{
+    const struct strings *types = metrics_types(sets[0]);
+    if (!types)
+        return;
+    buf_printf(b, ",\"" METRICS_PREFIX "%s\":{", metrics_types_family.name);
+    for (unsigned slot = 0; slot <= types->count; slot++) {
+        buf_puts(b, slot ? "," : "");
+        json_put_string(b, slice_of(type_in(types, slot)));
+        buf_putc(b, ':');
+        buf_put_u64(b, metrics_total_type(sets, count, slot));
+    }
+    buf_putc(b, '}');
+}
+
 static void put_json_histogram(struct buf *b, const struct metrics_family *family,
                                const struct metrics_distribution *d)
 {
@@ -273,6 +310,7 @@ void metrics_put_json(struct buf *b, struct metrics *const *sets, size_t count)
     buf_putc(b, '{');
     for (size_t i = 0; i < METRIC_COUNT; i++)
         put_json_row(b, sets, count, i);
+    put_json_types(b, sets, count);
     for (size_t i = 0; i < HISTOGRAM_COUNT; i++) {
         struct metrics_distribution d;
         metrics_sum_histogram(sets, count, (enum histogram)i, &d);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/match.h"
 #include "common/mem.h"
@@ -157,12 +158,27 @@ size_t memory_publish(struct memory *m, struct slice ns, const struct publicatio
     return memory_post(m, ns, p, p->ends ? END_DONE : END_NONE, now_us, arrival_us, events, id);
 }
 
+static int compare_topics(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* In the order of their bytes, as the library in Redis publishes to them: of several a stream has
+ * the event by the first (event_compare()). */
+static void sort_topics(const struct strings *topics, char *sorted[static PUBLICATION_TOPICS_MAX])
+{
+    memcpy(sorted, topics->items, topics->count * sizeof(*sorted));
+    qsort(sorted, topics->count, sizeof(*sorted), compare_topics);
+}
+
 size_t memory_post(struct memory *m, struct slice ns, const struct publication *p,
                    enum topic_end end, uint64_t now_us, uint64_t arrival_us, struct event **events,
                    uint64_t *id)
 {
     struct buf match = {0};
     struct event_fields fields = fields_of(p, ns, end, &match);
+    char *topics[PUBLICATION_TOPICS_MAX];
+    sort_topics(&p->topics, topics);
     memory_topic_expire_all(m, now_us);
     if (p->ephemeral && p->topics.count > 1)
         fields.twin = ++m->twins;
@@ -171,12 +187,12 @@ size_t memory_post(struct memory *m, struct slice ns, const struct publication *
         space->seq = space->seq + 1 > now_us ? space->seq + 1 : now_us;
         fields.id = space->seq;
         for (size_t i = 0; i < p->topics.count; i++) {
-            fields.topic = slice_of(p->topics.items[i]);
+            fields.topic = slice_of(topics[i]);
             post_log(m, space, &fields, p, now_us);
         }
     }
     for (size_t i = 0; i < p->topics.count; i++) {
-        fields.topic = slice_of(p->topics.items[i]);
+        fields.topic = slice_of(topics[i]);
         events[i] = store_event(m->config, &fields, arrival_us);
     }
     if (p->once.ptr) {

@@ -92,9 +92,15 @@ static void on_push(void *arg, const struct redis_reply *reply)
     struct slice channel = redis_reply_text(redis_reply_at(reply, matched ? 2 : 1));
     struct slice payload = redis_reply_text(redis_reply_at(reply, matched ? 3 : 2));
     struct channel *c = redis_channels_find(ch, matched, text);
-    if (c && c->subject != STORE_EVENTS) {
+    if (c && c->subject == STORE_BRIDGE) {
+        redis_channels_bridge(ch, c, channel, payload);
+    } else if (c && c->subject != STORE_EVENTS) {
         redis_channels_run_end(ch);
-        if (c->name_count) /* else it is being left */
+        if (!c->name_count)
+            return; /* it is being left */
+        if (c->subject == STORE_CONNECTIONS)
+            redis_channels_addressed(ch, c->names[0], payload);
+        else
             ch->handler->told(ch->arg, c->names[0], payload);
     } else if (c) {
         redis_channels_message(ch, c, channel, payload);

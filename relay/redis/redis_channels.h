@@ -24,8 +24,12 @@ struct redis_channels_handler {
     void (*down)(void *arg);
     void (*passed)(void *arg, uint64_t mark); /* redis_channels_mark() */
     void (*replica)(void *arg); /* the server of the commands connection is no primary any more */
+    void (*addressed)(void *arg, struct event *ev); /* store_events.addressed */
     /* A message on a name that is not for events. */
     void (*told)(void *arg, const struct store_name *name, struct slice text);
+    /* A message on the channel of others @channel, which a bridge is about. */
+    void (*bridged)(void *arg, const struct store_name *name, struct slice channel,
+                    struct slice payload);
 };
 
 /* @commands: to publish probes on; borrowed. */

@@ -123,14 +123,32 @@ void redis_channels_ask_again(struct redis_channels *ch)
     ask_again_table(ch, ch->globs);
 }
 
-static void log_refused(struct redis_channels *ch, const char *channel, struct slice reply)
+/* A relay with an account for few channels serves its streams all the same: told once. */
+static void log_unreachable(struct redis_channels *ch, const struct channel *c)
 {
+    if (!ch->told_unreachable)
+        log_put(LOG_WARN,
+                "Redis refused a channel of this relay; others cannot ask anything of its streams",
+                "channel", c->text, "hint",
+                "the user needs all channels (ACL SETUSER ... &*): docs/operations.md, section 4",
+                NULL);
+    ch->told_unreachable = true;
+}
+
+static void log_refused(struct redis_channels *ch, const struct channel *c, struct slice reply)
+{
+    if (c->subject == STORE_NODE || c->subject == STORE_CONNECTIONS) {
+        log_unreachable(ch, c);
+        return;
+    }
+    const char *what = c->subject == STORE_BRIDGE
+                           ? "Redis refused a subscription; what is published there is not bridged"
+                           : "Redis refused a subscription; streams of that topic cannot start";
     uint64_t held;
     if (!log_limit_pass(&ch->refused_limit, clock_mono_us(), &held))
         return;
     char *text = slice_dup(reply);
-    log_put(LOG_ERROR, "Redis refused a subscription; streams of that topic cannot start",
-            "channel", channel, "reply", text, "not_logged", log_u64(held), "hint",
+    log_put(LOG_ERROR, what, "channel", c->text, "reply", text, "not_logged", log_u64(held), "hint",
             "the user needs +subscribe +psubscribe and, as Redis compares the patterns letter "
             "by letter, all channels (ACL SETUSER ... &*; docs/operations.md has the whole line); "
             "it is tried again every 10 s",
@@ -170,7 +188,7 @@ static void on_refused(struct redis_channels *ch, struct channel *c, bool alone,
         c->alone = true;
         if (alone) {
             await_no_more(ch, c);
-            log_refused(ch, c->text, reply);
+            log_refused(ch, c, reply);
             ch->refused++;
             if (!ev_is_active(&ch->again)) {
                 timer_once(ch->loop, &ch->again, AGAIN_S);

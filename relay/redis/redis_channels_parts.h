@@ -67,6 +67,7 @@ struct redis_channels {
     bool starting; /* from a connect until ready: the probe has not come back, or answers are due */
     bool proven;   /* the probe has */
     bool deaf;     /* events with an id are left to the repair */
+    bool told_unreachable; /* that this relay may not hear its own channels */
     unsigned pauses;
     struct envelope envelope;
     /* the run of messages that is being received */
@@ -98,6 +99,10 @@ void redis_channels_answer(struct redis_channels *ch, const struct redis_reply *
 void redis_channels_forget_asks(struct redis_channels *ch);
 
 /* redis_channels_hear.c */
+void redis_channels_addressed(struct redis_channels *channels, const struct store_name *name,
+                              struct slice payload);
 void redis_channels_message(struct redis_channels *ch, struct channel *c, struct slice channel,
                             struct slice payload);
+void redis_channels_bridge(struct redis_channels *ch, struct channel *c, struct slice channel,
+                           struct slice payload);
 void redis_channels_run_end(struct redis_channels *ch);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The channels and globs by their text, and what is to be asked about them. */
+#include "common/glob.h"
 #include "common/mem.h"
 #include "common/names.h"
 #include "relay/redis/redis_channels_parts.h"
@@ -32,12 +33,25 @@ static void put_text(struct buf *b, const char *prefix, const struct store_name 
     case STORE_NODE:
         name_put_node(b, prefix, ns);
         return;
+    case STORE_CONNECTIONS:
+        name_put_to(b, prefix, ns, slice_of(name->name));
+        return;
+    case STORE_BRIDGE:
+        buf_put_slice(b, slice_of(name->name));
+        return;
     }
+}
+
+static bool is_glob(const struct store_name *name)
+{
+    if (name->subject == STORE_BRIDGE)
+        return glob_is_pattern(slice_of(name->name));
+    return name->subject == STORE_EVENTS && name_is_pattern(slice_of(name->name));
 }
 
 struct channel *redis_channels_get(struct redis_channels *ch, const struct store_name *name)
 {
-    bool glob = name->subject == STORE_EVENTS && name_is_pattern(slice_of(name->name));
+    bool glob = is_glob(name);
     struct buf text = {0};
     put_text(&text, ch->config->prefix, name, glob);
     struct channel *c = redis_channels_find(ch, glob, buf_slice(&text));

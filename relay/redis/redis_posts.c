@@ -3,13 +3,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "common/clock.h"
 #include "common/mem.h"
 #include "common/names.h"
 #include "relay/core/publication_arguments.h"
 #include "relay/kit/log.h"
+#include "relay/kit/random.h"
 #include "relay/redis/redis_posts_parts.h"
 
 static const char REFUSED[] = "and will not";
@@ -192,15 +192,6 @@ static void on_down(void *arg, const char *why)
     redis_posts_unconfirm(arg);
 }
 
-static void token_fill(struct redis_posts *posts)
-{
-    uint64_t random[2];
-    if (getrandom(random, sizeof(random), 0) != sizeof(random))
-        abort(); /* Linux fills up to 256 bytes whole */
-    snprintf(posts->token, sizeof(posts->token), "%016llx%016llx", (unsigned long long)random[0],
-             (unsigned long long)random[1]);
-}
-
 struct redis_posts *redis_posts_new(struct ev_loop *loop, struct redis_target *target,
                                     struct redis_conn *commands, struct config *config,
                                     const struct redis_posts_handler *handler, void *arg,
@@ -214,7 +205,7 @@ struct redis_posts *redis_posts_new(struct ev_loop *loop, struct redis_target *t
     posts->handler = handler;
     posts->arg = arg;
     posts->metrics = metrics;
-    token_fill(posts);
+    random_token(posts->token);
     redis_posts_queue_init(posts);
     ev_init(&posts->again, on_again);
     posts->again.repeat = AGAIN_S;

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <hiredis/hiredis.h>
+#include <string.h>
 
 static const redisReply *raw(const struct redis_reply *reply)
 {
@@ -64,12 +65,12 @@ bool redis_reply_is_error(const struct redis_reply *reply, const char *prefix)
 
 static bool is_unusable(struct slice text)
 {
-    static const struct slice kinds[] = {
-        {"READONLY ", 9},
-        {"MASTERDOWN ", 11},
-        {"LOADING ", 8},
-        /* To a blocked XREAD, by a primary that is being demoted. */
-        {"UNBLOCKED ", 10}};
+    static const struct slice kinds[] = {{"READONLY ", 9},
+                                         {"MASTERDOWN ", 11},
+                                         {"LOADING ", 8},
+                                         /* To a blocked XREAD, by a primary that is being demoted.
+                                          * (Another says that the stream has gone.) */
+                                         {"UNBLOCKED force", 15}};
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         if (slice_has_prefix(text, kinds[i]))
             return true;
@@ -96,6 +97,15 @@ bool redis_reply_is_unusable(const struct redis_reply *reply)
 bool redis_error_is_missing_function(struct slice error)
 {
     return slice_has_prefix(error, SLICE_LIT("ERR Function not found"));
+}
+
+bool redis_error_is_denial(struct slice error)
+{
+    static const char *const words[] = {"NOPERM", "ACL failure", "executing the script can't"};
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if (error.len && memmem(error.ptr, error.len, words[i], strlen(words[i])))
+            return true;
+    return false;
 }
 
 bool redis_error_refuses_writes(struct slice error)

@@ -22,6 +22,8 @@ bool redis_error_is_passing(struct slice error);
 /* An error by which Redis says that it takes no writes for now, but answers whoever only reads: its
  * disk is full or it cannot save (MISCONF), its replicas are too few (NOREPLICAS). */
 bool redis_error_refuses_writes(struct slice error);
+/* The account may not do that; a function's caller is told so in other words. */
+bool redis_error_is_denial(struct slice error);
 /* Somebody flushed the functions, or this is a Redis that never had them. */
 bool redis_error_is_missing_function(struct slice error);
 bool redis_reply_is_error(const struct redis_reply *reply,

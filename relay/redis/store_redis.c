@@ -11,6 +11,7 @@
 #include "common/names.h"
 #include "relay/kit/log.h"
 #include "relay/kit/timer.h"
+#include "relay/redis/redis_bridges.h"
 #include "relay/redis/redis_calls.h"
 #include "relay/redis/redis_channels.h"
 #include "relay/redis/redis_clock.h"
@@ -39,6 +40,7 @@ struct store_redis {
     struct redis_channels *channels;
     struct redis_library *library;
     struct redis_inbox *inbox;
+    struct redis_bridges *bridges;
     struct redis_reader *reader;
     struct redis_calls *calls;
     struct redis_posts *posts;
@@ -118,6 +120,7 @@ static void on_library_ready(void *arg)
         s->events->reachable(s->bus);
     s->unopened = false;
     redis_inbox_enable(s->inbox, true);
+    redis_bridges_enable(s->bridges, true);
     if (s->settings)
         redis_settings_look(s->settings);
     check_up(s);
@@ -143,6 +146,7 @@ static void library_not_ready(struct store_redis *s)
 {
     s->library_ready = false;
     redis_inbox_enable(s->inbox, false);
+    redis_bridges_enable(s->bridges, false);
     redis_posts_enable(s->posts, false);
 }
 
@@ -284,7 +288,7 @@ static void on_post_opens(void *arg, const char *ns)
     namespace_open(arg, ns, 0);
 }
 
-static void on_post_lost_library(void *arg)
+static void on_lost_library(void *arg)
 {
     library_lost(arg);
 }
@@ -302,7 +306,9 @@ static void op_publish(void *impl, struct note_publish *note)
 
 static void op_drain(void *impl)
 {
-    redis_posts_drain(((struct store_redis *)impl)->posts);
+    struct store_redis *s = impl;
+    redis_posts_drain(s->posts);
+    redis_bridges_drain(s->bridges);
 }
 
 /* --- the connections ------------------------------------------------------------------------- */
@@ -355,6 +361,7 @@ static void on_replica(void *arg)
     redis_conn_drop(s->commands, why);
     redis_channels_drop(s->channels, why);
     redis_inbox_drop(s->inbox, why);
+    redis_bridges_drop(s->bridges, why);
 }
 
 static void on_heard(void *arg, struct store_name *name)
@@ -369,6 +376,12 @@ static void on_event(void *arg, struct event *ev, uint64_t workers)
     s->events->deliver(s->bus, ev, workers);
 }
 
+static void on_addressed(void *arg, struct event *ev)
+{
+    struct store_redis *s = arg;
+    s->events->addressed(s->bus, ev);
+}
+
 static void on_oversize(void *arg, struct slice ns)
 {
     struct store_redis *s = arg;
@@ -379,6 +392,13 @@ static void on_passed(void *arg, uint64_t mark)
 {
     struct store_redis *s = arg;
     s->events->passed(s->bus, mark);
+}
+
+static void on_bridged(void *arg, const struct store_name *name, struct slice channel,
+                       struct slice payload)
+{
+    struct store_redis *s = arg;
+    s->events->bridged(s->bus, name, channel, payload);
 }
 
 static uint64_t op_mark(void *impl)
@@ -395,6 +415,7 @@ static void op_start(void *impl)
     redis_posts_start(s->posts);
     redis_channels_start(s->channels);
     redis_inbox_start(s->inbox);
+    redis_bridges_start(s->bridges);
 }
 
 static void op_watch(void *impl, struct store_name *name)
@@ -441,6 +462,7 @@ static void op_configure(void *impl, struct config *config)
     redis_posts_configure(s->posts, config);
     redis_channels_configure(s->channels, config);
     redis_inbox_configure(s->inbox, config);
+    redis_bridges_configure(s->bridges, config);
     redis_reader_configure(s->reader, config);
     redis_clock_configure(s->clock, config);
 }
@@ -454,6 +476,7 @@ static void op_free(void *impl)
     redis_conn_free(s->commands);
     redis_channels_free(s->channels);
     redis_inbox_free(s->inbox);
+    redis_bridges_free(s->bridges);
     redis_library_free(s->library);
     redis_reader_free(s->reader);
     redis_calls_free(s->calls);
@@ -496,11 +519,12 @@ struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
     static const struct redis_conn_handler commands_handler = {on_commands_up, on_commands_down,
                                                                NULL};
     static const struct redis_channels_handler channels_handler = {
-        on_heard,         on_event,  on_oversize, on_channels_ready,
-        on_channels_down, on_passed, on_replica,  on_told};
-    static const struct redis_posts_handler posts_handler = {on_post_opens, on_post_lost_library,
+        on_heard,  on_event,   on_oversize,  on_channels_ready, on_channels_down,
+        on_passed, on_replica, on_addressed, on_told,           on_bridged};
+    static const struct redis_posts_handler posts_handler = {on_post_opens, on_lost_library,
                                                              on_post_answered};
     static const struct redis_reader_handler reader_handler = {on_read_refused, on_looked};
+    static const struct redis_bridge_handler bridge_handler = {on_lost_library};
     static const struct redis_calls_handler calls_handler = {on_call_refused, on_looked};
     struct store_redis *s = mem_zero(1, sizeof(*s));
     s->bus = bus;
@@ -525,6 +549,7 @@ struct store store_redis_new(struct ev_loop *loop, struct bus *bus,
     if (!s->target->user)
         s->settings = redis_settings_new(s->commands);
     s->inbox = redis_inbox_new(loop, s->target, config, metrics);
+    s->bridges = redis_bridges_new(loop, s->target, config, &bridge_handler, s, metrics);
     s->channels =
         redis_channels_new(loop, s->target, s->commands, config, &channels_handler, s, metrics);
     s->posts = redis_posts_new(loop, s->target, s->commands, config, &posts_handler, s, metrics);

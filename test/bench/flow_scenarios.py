@@ -296,3 +296,20 @@ class Tokens:
         joined = "appended, flush=100ms"
         yield "CPU of the relay, appended × instant", bench.ratios(self.name, "relay µs/token", joined, "instant"), 0.6, False
         yield "tokens/s, instant", bench.values(self.name, "instant", "tokens/s"), None, True
+
+
+class Pipes(Tokens):
+    """The same tokens as the bodies of requests, against calls of Redis by one publisher that pipelines."""
+
+    name = "pipe"
+    title = "Streams of 60 tokens/s by POST /topics/{topic}/pipe, and by FCALL"
+    chart = "relay and Redis µs/token"
+    ways = {"FCALL": ("", ()), "pipe": ("", ("pipe",))}
+
+    def once(self, *args):
+        figures = super().once(*args)
+        both = figures["relay core"] + figures["Redis core"]
+        return {"relay and Redis µs/token": 1e6 * both / figures["tokens/s"], **figures}
+
+    def targets(self, bench):
+        yield "CPU of relay and Redis, pipe × FCALL", bench.ratios(self.name, "relay and Redis µs/token", "pipe", "FCALL"), 1.3, False

@@ -9,7 +9,7 @@ import subprocess
 
 from auth_scenarios import AuthConnect, AuthMemory, AuthRevoke
 from fleet import Fleet, RedisNodes
-from flow_scenarios import Slow, Tokens
+from flow_scenarios import Pipes, Slow, Tokens
 from measure import NAMES
 from peers import BUILD, CORES
 
@@ -343,4 +343,5 @@ SCENARIOS = [
     Fleet(),
     Slow(),
     Tokens(),
+    Pipes(),
 ]

@@ -3,11 +3,14 @@
  * reloaded once, somewhere within, with replay=whole. Checks that each reader has every token, in
  * order, before and after, and the end; then comes back with its cursor and finite=1, for a 204.
  * Usage: token_streams PORT REDIS-PORT TOPICS RATE TOKENS QUERY [PRIORITY]. RATE: tokens a second
- * of a topic. Says "open", waits for a line, says "ended", waits again, and prints the account. */
+ * of a topic. PRIORITY may be "pipe": the tokens of a topic are the body of one request, and not
+ * calls of Redis. Says "open", waits for a line, says "ended", waits again, and prints the account.
+ */
 #include "common/mem.h"
 #include "histogram.h"
 #include "loop.h"
 #include "sse_reader.h"
+#include "token_pipe.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <hiredis/hiredis.h>
@@ -39,6 +42,7 @@ static struct {
     struct source redis_source;
     redisContext *redis;
     struct stream *items;
+    struct token_pipe *pipes; /* as many; NULL: by Redis */
     unsigned count, done;
     uint64_t rate, tokens, sent, answered;
     uint16_t port;
@@ -146,8 +150,36 @@ static void reload(struct stream *s)
 
 /* --- publishing --- */
 
+static void open_pipe(struct stream *s)
+{
+    char topic[32], query[64];
+    snprintf(topic, sizeof topic, "llm.%u", s->number);
+    snprintf(query, sizeof query, "event=delta&log_max=%d", LOG_MAX);
+    if (!token_pipe_open(&all.pipes[s->number], &all.loop, all.port, topic, query)) {
+        perror("token_streams: pipe");
+        exit(EXIT_FAILURE);
+    }
+}
+
+static void pipe_token(struct stream *s)
+{
+    char token[32];
+    if (s->sent == 0)
+        open_pipe(s);
+    s->sent++;
+    all.sent++;
+    snprintf(token, sizeof token, "%llu,", (unsigned long long)s->sent);
+    token_pipe_put(&all.pipes[s->number], token);
+    if (s->sent == all.tokens)
+        token_pipe_end(&all.pipes[s->number]);
+}
+
 static void put_token(struct stream *s)
 {
+    if (all.pipes) {
+        pipe_token(s);
+        return;
+    }
     char topic[32], token[32], max[16];
     const char *args[20] = {"FCALL", "sse_publish", "1", "sse:{default}"};
     int n = 4;
@@ -201,6 +233,8 @@ static void publish_due(uint64_t began, uint64_t now)
             due = all.tokens;
         while (s->sent < due)
             put_token(s);
+        if (all.pipes)
+            token_pipe_flush(&all.pipes[i]);
         if (s->phase == FIRST && s->sent >= s->reload_at && !s->done)
             reload(s);
     }
@@ -231,6 +265,23 @@ static bool all_done(void)
     return all.done >= all.count;
 }
 
+static bool all_answered(void)
+{
+    for (unsigned i = 0; all.pipes && i < all.count; i++)
+        if (!all.pipes[i].answered)
+            return false;
+    return true;
+}
+
+static void count_answers(void)
+{
+    for (unsigned i = 0; all.pipes && i < all.count; i++) {
+        all.answered += all.pipes[i].count;
+        if (!all.pipes[i].ok && all.refused++ == 0)
+            fprintf(stderr, "token_streams: %s\n", all.pipes[i].answer);
+    }
+}
+
 static void run_tokens(void)
 {
     uint64_t began = loop_now_ns(), due = began, want = all.tokens * all.count;
@@ -245,6 +296,8 @@ static void run_tokens(void)
         loop_turn(&all.loop, due);
     }
     wait_for(all_done);
+    wait_for(all_answered);
+    count_answers();
 }
 
 static void say_and_wait(const char *word)
@@ -308,6 +361,8 @@ static bool start(char **argv)
     all.redis_source = (struct source){all.redis->fd, on_redis};
     loop_add(&all.loop, &all.redis_source, EPOLLIN);
     all.items = mem_zero(all.count, sizeof *all.items);
+    if (all.priority && strcmp(all.priority, "pipe") == 0)
+        all.pipes = mem_zero(all.count, sizeof *all.pipes);
     srandom(1); /* the same reloads in every run */
     for (unsigned i = 0; i < all.count; i++) {
         all.items[i].number = i;

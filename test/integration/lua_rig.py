@@ -79,12 +79,17 @@ def snapshot(raw):
     return {k: raw.dump(k) for k in sorted(raw.scan_iter())}
 
 
+# A PubSub that is collected gives its connection back to its pool: for ever, if that happens while the pool is locked.
+_kept = []
+
+
 class Listener:
     """Hears channels of a namespace. next() fails on silence; pending() is exact thanks to a marker message."""
 
     def __init__(self, client, *channels, pattern=None):
         self.client = client
         self.pubsub = client.pubsub(ignore_subscribe_messages=False)
+        _kept.append(self.pubsub)
         self.pubsub.subscribe("marker", *channels)
         if pattern:
             self.pubsub.psubscribe(pattern)

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stock EventSource in headless Chromium: tickets, cookies, refusals, and the page at `/` with a token."""
 
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
 from selenium.webdriver.common.by import By
 
 from auth_rig import ticket_of
+from library_page import Site
 from relay_process import wait_until
 from test_browser import STATE
 from test_page import Page
@@ -83,30 +81,6 @@ def test_a_cookie(guarded, parties, browser, doors):
     )
     assert published == 200
     wait_until(lambda: evaluate(browser, "got") == ["x"])
-
-
-class Site:
-    """Another origin on this machine: an empty page."""
-
-    def __init__(self):
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                self.send_response(200)
-                self.send_header("Content-Type", "text/html")
-                self.send_header("Content-Length", "15")
-                self.end_headers()
-                self.wfile.write(b"<!doctype html>")
-
-            def log_message(self, *args):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
 
 
 @pytest.fixture

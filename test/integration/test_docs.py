@@ -15,7 +15,7 @@ RELAY = ROOT / "relay"
 VERSION = (ROOT / "VERSION").read_text().strip()
 DEBIANS = ["bookworm", "trixie"]  # 12 and 13
 TEMPLATES = (".github/*.md", ".gitlab/*/*.md")
-PAGES = [page for glob in ("*.md", "docs/*.md", "test/vectors/*.md", *TEMPLATES) for page in sorted(ROOT.glob(glob))]
+PAGES = [page for glob in ("*.md", "docs/*.md", "examples/*.md", "test/vectors/*.md", *TEMPLATES) for page in sorted(ROOT.glob(glob))]
 
 
 def section(name):
@@ -59,8 +59,9 @@ def test_example_configuration_is_valid():
     subprocess.run([str(BINARY), "--check-config", "--config", str(path)], env={}, check=True)
 
 
-def test_every_metric_is_described(relay):
+def test_every_metric_is_described(relay_factory):
     """Each family, with its labels and each value that a label can have."""
+    relay = relay_factory({"metrics.types": "tick"})
     text = relay.get("/metrics").text
     families = re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE)
     described = {name: cells for cells in rows(section("metrics")) for name in quoted(cells[0])}
@@ -195,7 +196,7 @@ def test_versions_are_told():
 def test_every_source_file_names_its_license():
     """In one of its first lines (SPDX), so that a copied file still says whose rules it is under."""
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
-    sources = [ROOT / name for name in listed if name.endswith((".c", ".h", ".py", ".lua", ".html", ".sh", ".yml", ".cfg"))]
+    sources = [ROOT / name for name in listed if name.endswith((".c", ".h", ".py", ".lua", ".html", ".sh", ".yml", ".cfg", ".js", ".mjs", ".jsx", ".ts"))]
     sources = [path for path in sources if path.exists()]
     assert len(sources) > 300
     unnamed = [str(p) for p in sources if "SPDX-License-Identifier: Apache-2.0" not in "".join(p.open(encoding="utf-8").readlines()[:3])]
@@ -232,7 +233,8 @@ def test_forms_for_issues_are_whole():
         assert list((ROOT / ".gitlab" / folder).glob("*.md"))
 
 
-ACL_LINE = re.compile(r"^ACL SETUSER (?!shop-).*$", re.MULTILINE)  # those of tenants: test_accounts.py
+# Those of tenants: test_accounts.py; what bridges need beside the others: test_bridges.py.
+ACL_LINE = re.compile(r"^ACL SETUSER (?!shop-|relay ~).*$", re.MULTILINE)
 
 
 def test_acl_has_what_the_functions_call():
@@ -241,7 +243,11 @@ def test_acl_has_what_the_functions_call():
     called = set(re.findall(r"\b(?:call|try|attempt)\('([A-Z]+)'", lua))
     assert {"XADD", "PUBLISH", "XINFO", "DEL"} <= called
     relay, backend = ACL_LINE.findall(OPERATIONS.read_text())[:2]
+    bridges = re.search(r"^ACL SETUSER relay ~orders (.*)$", OPERATIONS.read_text(), re.MULTILINE)[1]
     needed = {"+" + command.lower().replace("xinfo", "xinfo|stream") for command in called}
+    of_bridges = {"+xack", "+xpending"}
+    assert of_bridges <= needed & set(bridges.split())
+    needed -= of_bridges
     assert needed <= set(relay.split())
     given = {word for word in backend.split() if word.startswith("+")}
     assert given == needed | {"+fcall"}, "a publisher needs no more"

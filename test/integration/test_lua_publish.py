@@ -276,9 +276,18 @@ def test_topics_may_hold_what_is_special_elsewhere(r):
     topics = ["é.x", "https://x/1", "a[b]", "a?", "a\\b", 'q"q', "{x}", "x" * 512, "€", "😀"]
     publish(r, *topics)
     assert [(c.removeprefix(f"{KEY}:ch:"), json.loads(d)["topic"]) for c, d in listener.pending()] == [
-        (t, t) for t in topics
+        (t, t) for t in sorted(topics, key=str.encode)
     ]
     assert set(index(r)) == set(topics)
+
+
+@pytest.mark.parametrize("ephemeral", [False, True])
+def test_topics_are_published_in_the_order_of_their_bytes(r, ephemeral):
+    """A subscriber of several has the event by the first: so it is the same one live as in what is sorted later."""
+    listener = Listener(r, pattern=f"{KEY}:ch:*")
+    topics = ["é", "b", "a.b", "a", "B", "a-b", "aa", "~", "0"]
+    publish(r, *topics, **({"ephemeral": 1} if ephemeral else {}))
+    assert [c.removeprefix(f"{KEY}:ch:") for c, _ in listener.pending()] == sorted(topics, key=str.encode)
 
 
 # ---- Ephemeral ----

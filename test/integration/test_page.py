@@ -50,8 +50,13 @@ class Page:
     def rows(self, selector=""):
         """Newest first: what is in the id, type and data columns."""
         script = """return Array.from(document.querySelectorAll('#rows tr' + arguments[0]),
-            (row) => [3, 4, 5].map((column) => row.cells[column].textContent))"""
+            (row) => [3, 5, 6].map((column) => row.cells[column].textContent))"""
         return [tuple(row) for row in self.browser.execute_script(script, selector)]
+
+    def topics(self):
+        """Newest first: the topic column of events."""
+        script = """return Array.from(document.querySelectorAll('#rows tr:not(.note):not(.gap)'), (row) => row.cells[4].textContent)"""
+        return self.browser.execute_script(script)
 
     def events(self):
         return self.rows(":not(.note):not(.gap)")
@@ -99,6 +104,24 @@ def test_any_type_is_shown(page):
     page.subscribed("a")
     id = page.post(topic="a", event="a type nobody registered", data={"n": 1})
     assert page.wait_events(1) == [(id, "a type nobody registered", '{"n":1}')]
+
+
+def test_the_topic_of_each_event_is_shown(page):
+    page.subscribed("a.>", "b")
+    for topic in ("a.b", 'a."q",\\x', "a.<b", "b"):
+        page.post(topic=topic, data="x")
+    page.post(topics=["b", "a.c"], data="x")
+    page.wait_events(5)
+    assert page.topics() == ["a.c", "b", "a.<b", 'a."q",\\x', "a.b"]
+    assert page.complaints() == []
+
+
+def test_data_is_shown_as_it_was_written(page, doors):
+    page.subscribed("a")
+    shown = ["[1e400, 9007199254740993]", "text", "", '{"data": "x"}', "two\nlines", "true", 'a "quoted" }']
+    for data in shown:
+        doors.fcall("a", data)
+    assert [row[2] for row in page.wait_events(len(shown))] == shown[::-1]
 
 
 def test_newest_is_first_and_order_is_checked(page):

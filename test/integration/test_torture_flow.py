@@ -514,7 +514,7 @@ BLOCKS = body(
     'event: relay.end\ndata: {"topic":"t","id":"5","reason":"timeout"}',
 )
 RECORDS = [
-    ("connected", 1), ("event", 3, None, "t#F3", ("t#F2",)), ("dropped", 4, 2), ("event", 5, "end", "end#e5"),
+    ("connected", 1, "x"), ("event", 3, None, "t#F3", ("t#F2",)), ("dropped", 4, 2), ("event", 5, "end", "end#e5"),
     ("end", "t", 5, "timeout"),
 ]  # fmt: skip
 

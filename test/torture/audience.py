@@ -2,8 +2,9 @@
 """Who listens, and to what."""
 
 import faults
+from changes import Habits
 from checker import Client
-from wire import Stream, Wishes
+from stream import Stream, Wishes
 
 MARKER = "marker"  # the type of an event that every client takes
 
@@ -20,8 +21,9 @@ MUCH = [
 TYPED = ["created", "updated", "noise"]  # without events that have no id
 
 
-def make_streams(count, world, rng, visas, flow):
-    """@visas: one for each, None for those who need none. @flow: chance, for what concerns flow control."""
+def make_streams(count, world, rng, visas, flow, habit, more=()):
+    """@visas: one for each, None for those who need none. @flow: chance, for what concerns flow control. @habit: the
+    same, for what they do with open streams. @more: a pattern that some have besides."""
     streams = []
     direct = [r.port for r in world.relays]
     for i in range(count):
@@ -30,15 +32,29 @@ def make_streams(count, world, rng, visas, flow):
         targets = [world.front] if rng.random() < 0.34 else direct
         roving = rng.random() < 0.2
         names, types, slow, asked, drops, snapshot, wishes, kind = choose_flow(names, types, slow, flow)
+        names = [*names, *(n for n in more if n not in names and habit.random() < 0.1)]
         query = "&".join([f"topic={n}" for n in names] + [f"event={t}" for t in types] + asked)
         visa = visas[i]
-        client = Client(f"client-{i}", names, types, visa and visa.match, drops=drops, snapshot=snapshot)
+        habits = choose_habits(names, more, habit)
+        if not visa and any(visas):
+            habits = Habits()  # where there are tokens only a subject can ask something of a stream
+        match = visa and visa.match
+        client = Client(f"client-{i}", names, types, match, drops=drops, snapshot=snapshot, extras=habits.pool)
         if visa:
-            visa.take_wishes(names)
-        stream = Stream(client, query, targets, rng, slow, roving or snapshot > 0, visa, wishes)
+            visa.take_wishes([*names, *habits.pool])
+        stream = Stream(client, query, targets, rng, slow, roving or snapshot > 0, visa, wishes, habits)
         stream.kind = kind
         streams.append(stream)
     return streams
+
+
+def choose_habits(names, more, rng):
+    """A third has other topics now and then, and a third pauses."""
+    pool = []
+    if rng.random() < 0.35:
+        some = [*SINGLE, *PAIRS, *LANED, *LANED, "g0.*", "g1.>", "pair.*", "*.t1", "lane.*", "lane.>", *more]
+        pool = [n for n in dict.fromkeys(rng.sample(some, rng.randint(1, 5))) if n not in names]
+    return Habits(pool, rng.random() < 0.35)
 
 
 def choose_flow(names, types, slow, rng):

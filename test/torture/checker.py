@@ -10,7 +10,13 @@ It gets three things for each round of a run (a round ends when everything has s
 - each client's **transcript** of the round: a list of tuples
 
     ("open", cursor)                        it connected; cursor: its Last-Event-ID, None without one
-    ("connected", id)                       relay.connected
+    ("connected", id)                       relay.connected; with its connection_id, if that is known
+    ("asks", names)                         what the request names beside the topics that it always does
+    ("patch", add, remove)                  it asks for other topics (4.8)
+    ("patched", status, names)              the answer; status 0: none came
+    ("subscribed", names, from)             relay.subscribed
+    ("unsubscribed", names, when)           relay.unsubscribed
+    ("paused",), ("resumed",)               relay.paused, relay.resumed
     ("event", id, type, key)                id None: ephemeral; key: which publish this is
     ("event", id, type, key, keys)          the same with the texts of others joined before its own
     ("dropped", id, count)                  relay.dropped; id None: the block had none
@@ -24,74 +30,18 @@ It gets three things for each round of a run (a round ends when everything has s
 A client's state goes on from round to round, as its life does. What concerns tokens is in access.py.
 """
 
-from access import LEAK, Passport
+from access import LEAK
 from account import Account, outstanding
-from ledger import APPENDED, COALESCED, DROPPED, DUPLICATE, END, FALSE_GAP, FORGOTTEN, HOLE, KEPT, KINDS, LANE, LOG
+from client import Client, Violation
+from ledger import APPENDED, BRIDGE, CHANGE, COALESCED, DROPPED, DUPLICATE, END, FALSE_GAP, FORGOTTEN, HOLE, KEPT, KINDS, LANE, LOG
 from ledger import LOST, ORDER, STRAY, End, Event, Ledger, Publish, pattern_matches
+from logbook import judge_log, show
 
 __all__ = [
-    "APPENDED", "COALESCED", "DROPPED", "DUPLICATE", "END", "FALSE_GAP", "FORGOTTEN", "HOLE", "KEPT", "KINDS", "LANE",
+    "APPENDED", "BRIDGE", "CHANGE", "COALESCED", "DROPPED", "DUPLICATE", "END", "FALSE_GAP", "FORGOTTEN", "HOLE", "KEPT", "KINDS", "LANE",
     "LOG", "LOST", "ORDER", "STRAY", "Account", "Client", "End", "Event", "Judge", "Ledger", "Publish", "Violation",
     "judge_log", "outstanding", "pattern_matches", "show",
 ]  # fmt: skip
-
-
-class Violation:
-    def __init__(self, kind, who, what, excerpt=()):
-        self.kind = kind
-        self.who = who
-        self.what = what
-        self.excerpt = list(excerpt)
-
-    def __str__(self):
-        lines = [f"{self.kind.upper()} {self.who}: {self.what}"]
-        return "\n".join(lines + [f"      {line}" for line in self.excerpt])
-
-
-class Client:
-    """What a client asked for, and what of its life matters to the next round."""
-
-    def __init__(self, name, names, types=(), match=None, drops=False, snapshot=0, whole=False, finite=False):
-        self.name = name
-        self.drops = drops  # its policy may drop, and tells
-        self.snapshot = snapshot  # how many events may belong to one; 0: it does not ask for it
-        self.whole = whole  # it asks for its topics from their beginning
-        self.finite = finite
-        self.names = tuple(names)
-        self.types = frozenset(types)
-        self.match = match or {}  # of its grant: name → values
-        self.passport = Passport()
-        self.last_id = 0  # of an event: those must go up over the whole life
-        self.since = None  # what is above it is owed; None: no stream has been complete yet
-        self.passed = []  # ids of events of its topics that are not for it, above the last it had: the log may lose them, too
-        self.missed = []  # ids of lost events it has not had: what may justify a gap
-        self._matches = {}
-        # The connection that is open.
-        self.fresh = False  # it was opened without a cursor, and relay.connected has not come
-        self.cursor = None  # the last id of any block on it
-        self.opened_with = None
-        self.ephemeral = set()
-        self.ephemeral_last = {}
-        self.ended = {}  # topic → End: told by relay.end
-
-    def wants_topics(self, topics):
-        return any(self.wants_topic(t) for t in topics)
-
-    def wants_topic(self, topic):
-        if topic not in self._matches:
-            self._matches[topic] = any(pattern_matches(n, topic) for n in self.names)
-        return self._matches[topic]
-
-    def may_have(self, match):
-        """Whether an event with this `match` is for it: every pair must be among those of its grant."""
-        return all(value in self.match.get(name, ()) for name, value in (match or {}).items())
-
-    def wants(self, event):
-        return (
-            (not self.types or event.type in self.types)
-            and self.wants_topics(event.topics)
-            and self.may_have(event.match)
-        )
 
 
 class Judge:
@@ -131,16 +81,19 @@ class Judge:
     def _walk(self):
         self.client.passport.law = self.ledger.law
         self.undelivered = set(self.client.missed)
-        self.undelivered |= {e.id for e in self.ledger.of(self.client) if e.state == LOST}
-        self.owed = {e.id for e in self.ledger.of(self.client) if self.client.wants(e)} if self.ledger.forked else set()
+        concerns = self.account.concerns()
+        self.undelivered |= {e.id for e in concerns if e.state == LOST}
+        self.owed = {e.id for e in concerns if self.account.may_want(e)} if self.ledger.forked else set()
         for at, record in enumerate(self.records):
             getattr(self, "_on_" + record[0])(at, *record[1:])
         self.client.missed = sorted(self.undelivered)
-        passed = [e.id for e in self.ledger.of(self.client) if not self.client.wants(e)]
+        self.client.terms.forget_old()
+        passed = [e.id for e in concerns if not self.account.may_want(e)]
         self.client.passed = [id for id in [*self.client.passed, *passed] if id > self.client.last_id]
 
     def _on_open(self, at, cursor, credential=None):
         self.client.passport.open(credential)
+        self.client.terms.opened(cursor)
         self.client.cursor = None
         self.client.opened_with = cursor
         if cursor is None:
@@ -150,6 +103,7 @@ class Judge:
         self.client.ended = {}
 
     def _on_close(self, at, why):
+        self.client.terms.closed(self.client.cursor)
         self.client.cursor = None
 
     def _on_right(self, at, tokens):
@@ -177,7 +131,44 @@ class Judge:
         self._try(at, self.client.passport.block())
         self._move(at, id, "position")
 
-    def _on_connected(self, at, id):
+    # --- other topics, and a pause ---
+
+    def _on_asks(self, at, names):
+        self.client.terms.asks(names, self.client.opened_with)
+
+    def _on_patch(self, at, add, remove):
+        self.client.terms.asked(add, remove, self.client.cursor)
+
+    def _on_patched(self, at, status, names):
+        self._changed(at, self.client.terms.answered(status, names, self.client.names))
+
+    def _on_subscribed(self, at, names, low):
+        self._try(at, self.client.passport.block())
+        self._changed(at, self.client.terms.subscribed(names, low))
+
+    def _on_unsubscribed(self, at, names, when):
+        self._try(at, self.client.passport.block())
+        self._changed(at, self.client.terms.unsubscribed(names, when, self.client.cursor))
+
+    def _changed(self, at, wrong):
+        if wrong:
+            self._fault(CHANGE, wrong, at)
+
+    def _on_pause(self, at):
+        self.client.terms.pauses = True
+
+    def _on_paused(self, at):
+        self._try(at, self.client.passport.block())
+        if not self.client.terms.pauses:
+            self._fault(CHANGE, "paused, which nobody asked for", at)
+
+    def _on_resumed(self, at):
+        self._try(at, self.client.passport.block())
+        if not self.client.terms.pauses:
+            self._fault(CHANGE, "resumed, and nobody had paused it", at)
+
+    def _on_connected(self, at, id, connection=None):
+        self.client.terms.connected(id, connection)
         self._try(at, self.client.passport.block() or self.client.passport.let_in())
         if self.client.cursor is not None:
             self._fault(ORDER, "relay.connected is not the first block", at)
@@ -245,8 +236,9 @@ class Judge:
         """How many are missing, at least and at most: a value that a later one replaced may have been dropped first,
         and so may what a failover forgot, or what a gap tells besides. Of events without an id nobody knows, and no
         more of what the new primary had where the id is the old one's: it told the count."""
-        missing = [e for e in self.ledger.between(low, high) if e.id not in self.had and self.client.wants(e)]
-        sure = [e for e in missing if not self._may_be_left_out(e)] if not self.ledger.forgot(high) else []
+        missing = [e for e in self.ledger.between(low, high) if e.id not in self.had and self.account.may_want(e)]
+        sure = [e for e in missing if self.account.owes(e) and not self._may_be_left_out(e)]
+        sure = [] if self.ledger.forgot(high) else sure
         open_ended = not self.client.types or self.ledger.rewound
         if count < len(sure) or (count > len(missing) and not open_ended):
             wrong = f"{count} told as dropped behind {low} up to {high}; missing are {len(sure)} to {len(missing)}"
@@ -255,17 +247,20 @@ class Judge:
     def _may_be_left_out(self, event):
         if event.state == FORGOTTEN or self.account.covered(event.id):
             return True
-        if any(s.excuses(event, self.client) for s in self.account.snapshots):
+        if any(s.excuses(event) for s in self.account.snapshots):
             return True
         return event.lane == COALESCED and any(
-            later.id > event.id and later.lane == COALESCED and later.slot == event.slot and self.client.wants(later)
-            for later in self.ledger.of(self.client)
+            later.id > event.id
+            and later.lane == COALESCED
+            and later.slot == event.slot
+            and self.account.may_want(later)
+            for later in self.account.concerns()
         )
 
     def _on_end(self, at, topic, id, reason):
         self._try(at, self.client.passport.block())
         known = self.ledger.ends.get(topic)
-        if not self.client.wants_topic(topic):
+        if not self._may_come((topic,)):
             self._fault(STRAY, f"the end of {topic}, which was not asked for", at)
         before = self.client.ended.get(topic)  # another one, where Redis has forgotten the first
         if before and (before.id == id or not self.ledger.rewound):
@@ -345,13 +340,21 @@ class Judge:
         if known is None:
             self._fault(STRAY, f"nobody published {key}", at)
             return
-        if not self.client.wants_topics(known.topics):
+        if not self._may_come(known.topics, known.at):
             self._fault(STRAY, f"{key} is on {','.join(known.topics)}, which was not asked for", at)
         if self.client.types and known.type not in self.client.types:
             self._fault(STRAY, f"{key} is of type {known.type}, which was not asked for", at)
         if not self.client.may_have(known.match):
             self._fault(LEAK, f"{key} is for {known.match}, and the client has {self.client.match}", at)
         self._try(at, self.client.passport.event(known.at))
+
+    def _may_come(self, topics, published=None):
+        return self.client.always_wants(topics) or self.client.terms.may_come(topics, published)
+
+    def _may_miss(self, id):
+        """Whether a gap that is told now may be for its sake."""
+        event = self.ledger.find(id)
+        return event is None or self._may_come(event.topics)
 
     def _on_gap(self, at, id, low, high, reason):
         self._try(at, self.client.passport.block())
@@ -367,6 +370,8 @@ class Judge:
                 self._move(at, id, "gap")
             else:
                 self.client.cursor = id
+        if reason == "unknown-id":
+            self.client.terms.complete(high)
         why_not = self._gap_fault(low, high, reason)
         if why_not and not late:
             self._fault(FALSE_GAP, f"gap {low} to {high} ({reason}): {why_not}", at)
@@ -383,7 +388,7 @@ class Judge:
         if reason in ("trimmed", "expired"):
             if low is None:
                 return "from null"
-            if not any(low < id <= high for id in [*self.undelivered, *self.client.passed]):
+            if not any(low < id <= high and self._may_miss(id) for id in [*self.undelivered, *self.client.passed]):
                 return "no event that was lost and that this client has not had lies in it"
             return None
         if reason == "redis-lost":
@@ -407,8 +412,8 @@ class Judge:
         self.client.since, self.client.fresh = account.since, account.fresh
         if account.since is None:
             return
-        for event in self.ledger.of(self.client):
-            if event.id <= account.since or not self.client.wants(event):
+        for event in account.concerns():
+            if event.id <= account.since or not account.owes(event):
                 continue
             had, told = event.id in account.got, account.covered(event.id)
             if event.state == FORGOTTEN:
@@ -438,53 +443,3 @@ class Judge:
         if not later:
             what += " (nothing newer has come)"
         self._fault(HOLE, what, at if self.records else None)
-
-
-def judge_log(entries, outcomes, may_lose, lost_ids=()):
-    """Did the doors keep their word? @entries: Event objects found in the logs at the end of a round.
-    @outcomes: key → ("acked", id), ("queued", None), ("refused", None), ("unknown", None).
-    @may_lose: None, or predicate(topics): a fault of this round may have taken such events.
-    @lost_ids: ids known to have been in a log and gone again: a publish that was tried again after that is no repetition."""
-    violations = []
-    lost_ids, ids = set(lost_ids), {}
-    for event in entries:
-        ids.setdefault(event.key, set()).add(event.id)
-
-    def violated(what):
-        violations.append(Violation(LOG, "publisher", what))
-
-    for key, found in ids.items():
-        if len(found - lost_ids) > 1:
-            violated(f"{key} was published twice: {sorted(found)}")
-    for key, (outcome, id, topics) in outcomes.items():
-        found = ids.get(key)
-        if outcome == "refused" and found:
-            violated(f"{key} was refused, but the log has it as {sorted(found)}")
-        elif outcome in ("acked", "queued") and not found:
-            if not (may_lose and may_lose(topics)):
-                violated(f"{key} was accepted ({outcome}, {id}) and is not in the log")
-        elif outcome == "acked" and id not in found | lost_ids:
-            violated(f"{key} was accepted as {id}, the log has it as {sorted(found)}")
-    return violations
-
-
-def show(record):
-    what, *rest = record
-    names = {
-        "position": ("id",),
-        "open": ("last-event-id", "with"),
-        "connected": ("id",),
-        "event": ("id", "type", "key", "behind"),
-        "gap": ("id", "from", "to", "reason"),
-        "dropped": ("id", "count"),
-        "end": ("topic", "id", "reason"),
-        "over": (),
-        "enough": (),
-        "broken": ("what",),
-        "close": ("why",),
-        "right": ("tokens",),
-        "expiring": ("in",),
-        "shutdown": ("reason", "when"),
-        "refused": ("status", "when"),
-    }[what]
-    return what + " " + " ".join(f"{n}={v}" for n, v in zip(names, rest) if v is not None or what == "gap")

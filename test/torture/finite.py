@@ -9,7 +9,8 @@ import random
 from checker import Client, Violation
 from ledger import APPENDED, COALESCED, END, End
 from publishers import Draft
-from wire import Redis, RedisError, Stream, Wishes, http
+from stream import Stream, Wishes
+from wire import Redis, RedisError, http
 from world import PREFIX, until
 
 # How a topic ends. `left`: not until the round is over.

@@ -12,7 +12,13 @@ HOLE, DUPLICATE, FALSE_GAP = "hole", "duplicate", "false-gap"
 ORDER, STRAY, LOG = "order", "stray", "log"
 # Of flow control (4.7, 8.4): a block of joined texts, a count of what was dropped, the end of a topic.
 LANE, DROPPED, END = "lane", "dropped", "end"
-KINDS = (HOLE, DUPLICATE, FALSE_GAP, ORDER, STRAY, LOG, LANE, DROPPED, END, LEAK, ACCESS, TWO_STREAMS)
+# Of an open stream that somebody asked something of (4.8): an answer, or what it was told, is not what was asked.
+CHANGE = "change"
+# Of a bridged stream (9.1): an entry that is no event, or in another place.
+BRIDGE = "bridge"
+KINDS = (
+    HOLE, DUPLICATE, FALSE_GAP, ORDER, STRAY, LOG, LANE, DROPPED, END, CHANGE, BRIDGE, LEAK, ACCESS, TWO_STREAMS,
+)  # fmt: skip
 
 # Priorities that merge: the latest only, and texts in a row.
 COALESCED, APPENDED = "coalesced", "appended"
@@ -75,8 +81,10 @@ class Ledger:
         self._by_id = {e.id: e for e in self.events}
         self._wanted = {}
         self._by_key = {}
+        self._by_topics = {}
         for event in self.events:
             self._by_key.setdefault(event.key, []).append(event)
+            self._by_topics.setdefault(event.topics, []).append(event)
 
     def known_as(self, key):
         """All events that one publish has become: several where it was repeated after Redis had forgotten the first."""
@@ -92,10 +100,16 @@ class Ledger:
         return self.forked and (event is None or event.state == FORGOTTEN)
 
     def of(self, client):
-        """What concerns a client by its topics, of any type: shared by clients with the same wishes."""
-        if client.names not in self._wanted:
-            self._wanted[client.names] = [e for e in self.events if client.wants_topics(e.topics)]
-        return self._wanted[client.names]
+        """What may concern a client by its topics, of any type: shared by clients with the same wishes."""
+        wishes = client.names, client.extras
+        if wishes not in self._wanted:
+            groups = [events for topics, events in self._by_topics.items() if client.wants_topics(topics)]
+            self._wanted[wishes] = sorted((e for events in groups for e in events), key=lambda e: e.id)
+        return self._wanted[wishes]
+
+    def on(self, topic):
+        """Events on this topic alone."""
+        return self._by_topics.get((topic,), [])
 
     def between(self, low, high):
         """Events with low < id ≤ high."""

@@ -5,7 +5,7 @@ from collections import Counter
 
 import faults
 from access import ACCESS, LEAK, TWO_STREAMS
-from checker import DROPPED, DUPLICATE, END, FALSE_GAP, HOLE, LANE
+from checker import BRIDGE, CHANGE, DROPPED, DUPLICATE, END, FALSE_GAP, HOLE, LANE
 
 COLUMNS = [
     ("rounds", "times"), ("delivered", "delivered"), (HOLE, "holes"), (DUPLICATE, "twice"), (FALSE_GAP, "false gaps"),
@@ -14,7 +14,7 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-OTHER = ("order", "stray", "log", "stuck", "process", LANE, DROPPED, END, LEAK, ACCESS, TWO_STREAMS)
+OTHER = ("order", "stray", "log", "stuck", "process", LANE, DROPPED, END, CHANGE, BRIDGE, LEAK, ACCESS, TWO_STREAMS)
 
 
 def print_table(table):
@@ -64,6 +64,18 @@ def print_flow_table(table):
     for kind in sorted(table):
         rows.append([kind, *(str(table[kind][name]) for name in FLOW_COLUMNS)])
     print_rows(rows)
+
+
+ASKED = ("changed", "paused", "resumed")
+
+
+def print_asked(counts):
+    """What clients wanted of open streams, and what they were answered."""
+    print("asked of open streams  done  unknown  refused")
+    for what in ASKED:
+        found = [counts[name] for name in (what, f"{what}: unknown", f"{what}: no")]
+        print(f"{what:21}" + "".join(str(n).rjust(w) for n, w in zip(found, (6, 9, 9))))
+    print(f"404, and the connection went on: {counts['404, and it goes on']}")
 
 
 def print_rows(rows):

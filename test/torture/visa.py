@@ -194,7 +194,7 @@ class Visa:
         """Somebody else has seen the URL, and asks at the same time."""
         rival = Ghost(self, None, ())
         rival.cursor = stream.cursor
-        rival.query, rival.ticket, rival.ticket_text = stream.query, self.ticket, self.ticket_text
+        rival.query, rival.ticket, rival.ticket_text = stream.request_query(), self.ticket, self.ticket_text
         self.logins.counts["rivals"] += 1
         if await connect(self.logins.port(), lambda: rival):
             await asyncio.sleep(self.rng.uniform(1, 4))

@@ -84,8 +84,12 @@ void fake_redis_message(struct fake_redis *redis, const char *channel, const cha
 {
     for (size_t i = 0; i < FAKE_CONNECTIONS; i++) {
         struct fake_conn *c = &redis->conns[i];
-        if (c->redis && slot_of(c, channel) && !redis->mute && !redis->silent)
+        if (!c->redis || redis->mute || redis->silent)
+            continue;
+        if (slot_of(c, channel))
             say_array(c, (const char *[]){"message", channel, payload}, 3, -1);
+        if (slot_of(c, "*"))
+            say_array(c, (const char *[]){"pmessage", "*", channel, payload}, 4, -1);
     }
 }
 

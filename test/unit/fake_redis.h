@@ -43,4 +43,5 @@ bool fake_redis_has(const struct fake_redis *redis, const char *channel);
 size_t fake_redis_count(const struct fake_redis *redis); /* channels */
 /* Closes the connections with that name. */
 void fake_redis_cut(struct fake_redis *redis, const char *name);
+/* To those who have the channel, and to those who have the glob *; it knows no others. */
 void fake_redis_message(struct fake_redis *redis, const char *channel, const char *payload);

@@ -81,7 +81,7 @@ bool lanes_is_over(const struct lanes_world *w, const struct lanes_event *e)
 void lanes_ask(struct lanes_world *w)
 {
     struct client *c = &w->client;
-    if (c->state == CLIENT_LIVE || c->state == CLIENT_CLOSING || c->reading ||
+    if (c->state == CLIENT_LIVE || c->state == CLIENT_CLOSING || c->reading || c->rests ||
         !client_has_room(c, &w->limits))
         return;
     client_read_begin(c);

@@ -183,6 +183,7 @@ static void pushed(struct lanes_world *w, enum client_push result)
         settle(w);
         return;
     case CLIENT_BEHIND:
+    case CLIENT_WOKEN:
         settle(w);
         return;
     case CLIENT_QUEUED:
@@ -237,12 +238,22 @@ static void publish_late(struct lanes_world *w, const struct lanes_step *step)
 static void tick(struct lanes_world *w)
 {
     struct client *c = &w->client;
-    if (!c->out.waits)
+    if (!c->out.waits || c->is_paused)
         return;
     if (c->out.queue.ring.count)
         c->out.is_due = true;
     else
         client_commit(c);
+}
+
+static void resume(struct lanes_world *w)
+{
+    struct client *c = &w->client;
+    if (!c->is_paused)
+        return;
+    (void)client_resume(c);
+    c->out.is_due |= c->out.waits;
+    settle(w);
 }
 
 static void beat(struct lanes_world *w)
@@ -320,6 +331,12 @@ static void step_client(struct lanes_world *w, const struct lanes_step *step)
     case ACT_RELIEVE:
         relieve(w, step->n);
         return;
+    case ACT_PAUSE:
+        client_pause(&w->client);
+        return;
+    case ACT_RESUME:
+        resume(w);
+        return;
     case ACT_CUT:
         cut(w);
         return;
@@ -361,6 +378,7 @@ static void rest(struct lanes_world *w)
     for (int i = 0; i < RESTS_MAX; i++) {
         if (!w->connected)
             connect_client(w);
+        resume(w);
         lanes_page(w);
         take_blocks(w, 2);
         land(w, SIZE_MAX);

@@ -23,7 +23,8 @@ static const struct {
     [ACT_PAGE] = {"page", false},      [ACT_NOTE] = {"note", false},
     [ACT_GAP] = {"gap", false},        [ACT_CUT] = {"cut", false},
     [ACT_END] = {"end", false},        [ACT_CONNECT] = {"connect", false},
-    [ACT_RELIEVE] = {"relieve", true},
+    [ACT_RELIEVE] = {"relieve", true}, [ACT_PAUSE] = {"pause", false},
+    [ACT_RESUME] = {"resume", false},
 };
 
 static const char lanes[LANE_COUNT] = {
@@ -77,9 +78,10 @@ static struct lanes_step draw_step(struct rng *rng, const char *mix, bool rich)
         step.act = chance(rng, 50) ? ACT_ARRIVE : ACT_LAND;
         step.n = step.act == ACT_LAND ? (uint32_t)(1 + rng_below(rng, 70)) : step.n;
     } else if (x < 94) {
-        static const enum lanes_act some[] = {ACT_TICK, ACT_TICK, ACT_TICK,    ACT_TICK,   ACT_BEAT,
-                                              ACT_BEAT, ACT_PAGE, ACT_CONNECT, ACT_RELIEVE};
-        step.act = some[rng_below(rng, 9)];
+        static const enum lanes_act some[] = {ACT_TICK,    ACT_TICK,  ACT_TICK,  ACT_TICK,
+                                              ACT_BEAT,    ACT_BEAT,  ACT_PAGE,  ACT_CONNECT,
+                                              ACT_RELIEVE, ACT_PAUSE, ACT_RESUME};
+        step.act = some[rng_below(rng, 11)];
     } else if (x < 96) {
         step.act = rich && chance(rng, 50) ? ACT_GAP : ACT_NOTE;
     } else {
@@ -202,8 +204,7 @@ static bool read_step(struct lanes_schedule *s, char *word)
     while (step->act < ACT_COUNT && strcmp(acts[step->act].name, word) != 0)
         step->act++;
     if (step->act == ACT_COUNT) /* what the model has, and a stream not */
-        return strcmp(word, "part") == 0 || strcmp(word, "pause") == 0 ||
-               strcmp(word, "resume") == 0;
+        return strcmp(word, "part") == 0;
     s->count++;
     if (acts[step->act].counts)
         step->n = args ? (uint32_t)strtoul(args, NULL, 10) : 1;

@@ -23,6 +23,8 @@ enum lanes_act {
     ACT_NOTE,    /* a control event without id */
     ACT_GAP,     /* one with an id */
     ACT_RELIEVE, /* the node has too much: what came n steps ago and before is to go */
+    ACT_PAUSE,
+    ACT_RESUME,
     ACT_CUT,
     ACT_END, /* a clean one */
     ACT_CONNECT,

@@ -614,11 +614,11 @@ START_TEST(test_beyond_the_bound_the_oldest_without_watchers_is_forgotten)
     for (unsigned w = 0; w < WORKERS; w++)
         while ((item = inbox_pop(inboxes[w])))
             note_free((struct note *)item);
-    ck_assert_uint_eq(name_count, KNOWN_MAX + 2); /* the topic, and this node's */
+    ck_assert_uint_eq(name_count, KNOWN_MAX + 3); /* the topic, and this node's two */
     trust("one more");
     expect_revoked("n1", 0, false, true); /* n0 is watched */
     ck_assert_ptr_nonnull(named(STORE_REVOKED, "n0"));
-    ck_assert_uint_eq(name_count, KNOWN_MAX + 2);
+    ck_assert_uint_eq(name_count, KNOWN_MAX + 3);
 }
 END_TEST
 
@@ -897,6 +897,23 @@ START_TEST(test_nobody_hears_or_redis_is_away)
 }
 END_TEST
 
+/* A node that was heard is connecting anew, perhaps: what is said again it hears, or it is gone. */
+START_TEST(test_who_was_heard_is_asked_again)
+{
+    struct note_remote *first = remote_note(OTHER), *again = remote_note(OTHER);
+    post(&first->note, NOTE_REMOTE);
+    hearers = 0;
+    post(&again->note, NOTE_REMOTE);
+    expect_nothing();
+    hearers = (uint64_t)_i;
+    wait_for(has_ended);
+    expect_remote(first, 504, NULL);
+    while (!has_ended())
+        wait_for(has_ended);
+    expect_remote(again, _i ? 504 : 404, NULL);
+}
+END_TEST
+
 START_TEST(test_no_answer_is_an_answer_in_the_end)
 {
     struct note_remote *note = remote_note(OTHER), *own = remote_note(OWN);
@@ -978,6 +995,7 @@ int main(void)
     tcase_add_test(tests, test_what_another_node_asks_goes_to_the_worker_and_back);
     tcase_add_test(tests, test_messages_that_are_not_right_are_passed_over);
     tcase_add_test(tests, test_nobody_hears_or_redis_is_away);
+    tcase_add_loop_test(tests, test_who_was_heard_is_asked_again, 0, 2);
     tcase_add_test(tests, test_no_answer_is_an_answer_in_the_end);
     tcase_add_test(tests, test_requests_are_bounded_both_ways);
     return tests_run(tests);

@@ -60,6 +60,20 @@ START_TEST(test_a_topic_is_heard_by_a_pattern_that_is)
 }
 END_TEST
 
+START_TEST(test_who_wants_a_topic)
+{
+    bus_names_add(names, "ns", "a.b")->workers = 1;
+    bus_names_add(names, "ns", "a.*")->workers = 2;
+    bus_names_add(names, "ns", ">")->workers = 4;
+    bus_names_add(names, "ns", "a")->workers = 8;
+    ck_assert_uint_eq(bus_names_workers(names, SLICE_LIT("a.b")), 7);
+    ck_assert_uint_eq(bus_names_workers(names, SLICE_LIT("a.c")), 6);
+    ck_assert_uint_eq(bus_names_workers(names, SLICE_LIT("a")), 12);
+    bus_names_remove(names, bus_names_find(names, SLICE_LIT(">")));
+    ck_assert_uint_eq(bus_names_workers(names, SLICE_LIT("x")), 0);
+}
+END_TEST
+
 START_TEST(test_the_first_read_dates_a_name)
 {
     struct store_name *a = bus_names_add(names, "ns", "b.a");
@@ -101,6 +115,7 @@ int main(void)
     tcase_add_checked_fixture(cases, setup, teardown);
     tcase_add_test(cases, test_finds_what_was_added_until_it_is_removed);
     tcase_add_test(cases, test_a_topic_is_heard_by_a_pattern_that_is);
+    tcase_add_test(cases, test_who_wants_a_topic);
     tcase_add_test(cases, test_the_first_read_dates_a_name);
     tcase_add_test(cases, test_lost_is_what_was_heard_and_is_not);
     return tests_run(cases);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "common/json_pointer.h"
 #include "relay/auth/claims.h"
 #include "test/unit/tests_run.h"
 #include <check.h>
@@ -231,9 +232,9 @@ START_TEST(test_pointers_that_are_none)
     static const char *const wrong[] = {"a", "a/b", "~0", "/~", "/a~", "/~2", "/a~b/c", " /a"};
     static const char *const right[] = {"", "/", "/a", "/a/b", "//", "/~0~1", "/~01"};
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
-        ck_assert_msg(!claims_pointer_is_valid(slice_of(wrong[i])), "%s", wrong[i]);
+        ck_assert_msg(!json_pointer_is_valid(slice_of(wrong[i])), "%s", wrong[i]);
     for (size_t i = 0; i < sizeof(right) / sizeof(right[0]); i++)
-        ck_assert_msg(claims_pointer_is_valid(slice_of(right[i])), "%s", right[i]);
+        ck_assert_msg(json_pointer_is_valid(slice_of(right[i])), "%s", right[i]);
 }
 END_TEST
 

@@ -204,6 +204,9 @@ static const struct {
     {"publish.max_waiting", "1 1000000", "0 1000001"},
     {"publish.max_waiting_bytes", "64KB 64GB", "65535 65GB"},
     {"publish.wait_replicas", "0 16", "17"},
+    {"pipe.max", "1s 24h", "0 999ms 25h"},
+    {"pipe.silence", "1s 24h", "0 999ms 25h"},
+    {"pipe.max_open", "1 1000000", "0 1000001"},
     {"max_event_bytes", "1KB 64MB", "1023 65MB"},
     {"max_topics", "1 1024", "0 1025"},
     {"max_clients", "0 10000000", "10000001"},
@@ -239,7 +242,9 @@ static const struct {
     {"control_prefix", "relay. x:", "\x01 ä 012345678901234567890123456789012"},
     {"control_events", "on id off true false yes no 1 0 ON", "maybe 2"},
     {"events.type_from_topic", "on off", "onn"},
+    {"metrics.types", "tick tick,a.b é", "other a,other \x01 \xff"},
     {"inbox.namespaces", "a a,b_-9", "a.b a,b*"},
+    {"bridges", "[] [{\"channel\":\"a\",\"topic\":\"b\"}]", ""}, /* test_config_bridges.c */
     {"logging.level", "debug info warn error WARN", "trace warning"},
     {"logging.format", "logfmt json", "text"},
 };

@@ -11,6 +11,10 @@ static bool accepts(struct slice text)
     enum err e = json_parse(text, &tree);
     ck_assert_int_eq(e == OK, tree != NULL);
     cJSON_Delete(tree);
+    /* What makes no tree must judge alike; a byte order mark it does not take. */
+    bool has_mark = slice_has_prefix(text, SLICE_LIT("\xEF\xBB\xBF"));
+    if (slice_utf8_valid(text) && e != ERR_RANGE)
+        ck_assert_int_eq(json_is_valid(text), e == OK && !has_mark);
     return e == OK;
 }
 
@@ -322,6 +326,50 @@ START_TEST(test_written_strings_are_read_back)
 }
 END_TEST
 
+/* Texts that are nearly JSON. */
+START_TEST(test_both_judges_agree)
+{
+    static const char *const parts[] = {"{",       "}",  "[",  "]",   ",",    ":",        "\"a\"",
+                                        "\"\\n\"", "0",  "-1", "1e5", "true", "false",    "null",
+                                        " ",       "\n", "x",  "\"",  "[1]",  "{\"a\":1}"};
+    struct rng rng = rng_seeded("judges");
+    size_t taken = 0;
+    for (int round = 0; round < 200000; round++) {
+        struct buf text = {0};
+        for (size_t n = 1 + rng_below(&rng, 7); n > 0; n--)
+            buf_puts(&text, parts[rng_below(&rng, sizeof parts / sizeof *parts)]);
+        taken += accepts(buf_slice(&text));
+        buf_reset(&text);
+    }
+    ck_assert_uint_gt(taken, 5000);
+}
+END_TEST
+
+START_TEST(test_what_needs_no_tree_may_be_of_any_size)
+{
+    struct buf b = {0};
+    buf_putc(&b, '[');
+    for (size_t i = 0; i < JSON_VALUES_MAX; i++)
+        buf_puts(&b, "0,");
+    buf_puts(&b, "0]");
+    ck_assert(json_is_valid(buf_slice(&b)));
+    b.ptr[b.len - 1] = '}';
+    ck_assert(!json_is_valid(buf_slice(&b)));
+    buf_reset(&b);
+}
+END_TEST
+
+START_TEST(test_dense_json_keeps_its_words)
+{
+    struct buf b = {0};
+    ck_assert_int_eq(json_put_dense(&b, SLICE_LIT("\n{ \"a b\" :\t[ 1.00 , \"\\\" x\" ]\r\n}")),
+                     OK);
+    ck_assert(slice_is(buf_slice(&b), "{\"a b\":[1.00,\"\\\" x\"]}"));
+    ck_assert_int_eq(json_put_dense(&b, SLICE_LIT("\"a")), ERR_INVALID);
+    buf_reset(&b);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tests = tcase_create("json");
@@ -338,6 +386,9 @@ int main(void)
     tcase_add_test(tests, test_raw_elements);
     tcase_add_test(tests, test_data_as_it_is_sent);
     tcase_add_test(tests, test_strings_written);
+    tcase_add_test(tests, test_both_judges_agree);
+    tcase_add_test(tests, test_what_needs_no_tree_may_be_of_any_size);
+    tcase_add_test(tests, test_dense_json_keeps_its_words);
     tcase_add_test(tests, test_written_strings_are_read_back);
     return tests_run(tests);
 }

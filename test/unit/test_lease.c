@@ -6,7 +6,6 @@
 
 #include "common/hash.h"
 #include "common/mem.h"
-#include "relay/fanout/id_pool.h"
 #include "relay/fanout/lease.h"
 #include "test/unit/tests_run.h"
 
@@ -20,10 +19,10 @@ static struct grant *grant_for(const char *ns, const char *subject)
 }
 
 static void lease_add(struct leases *leases, struct lease *lease, const char *ns,
-                      const char *subject, const struct connection_id *id)
+                      const char *subject)
 {
     struct grant *grant = grant_for(ns, subject);
-    leases_add(leases, lease, grant, id);
+    leases_add(leases, lease, grant);
     grant_unref(grant);
 }
 
@@ -44,60 +43,12 @@ static void on_visit(struct lease *lease, void *arg)
 
 /* --- the tables ------------------------------------------------------------------------------- */
 
-START_TEST(test_each_is_found_by_its_id_as_the_tables_grow_and_empty)
-{
-    struct id_pool pool = {0};
-    struct leases *leases = leases_new();
-    struct lease *all = mem_zero(MANY, sizeof(*all));
-    struct connection_id *ids = mem_zero(MANY, sizeof(*ids));
-    for (size_t i = 0; i < MANY; i++) {
-        id_pool_take(&pool, &ids[i]);
-        lease_add(leases, &all[i], "t1", "42", &ids[i]);
-    }
-    for (size_t i = 0; i < MANY; i++)
-        ck_assert_ptr_eq(leases_find(leases, &ids[i]), &all[i]);
-    for (size_t i = 0; i < MANY; i += 2)
-        leases_remove(leases, &all[i]);
-    for (size_t i = 0; i < MANY; i++)
-        ck_assert_ptr_eq(leases_find(leases, &ids[i]), i % 2 ? &all[i] : NULL);
-    for (size_t i = 1; i < MANY; i += 2)
-        leases_remove(leases, &all[i]);
-    leases_free(leases);
-    free(ids);
-    free(all);
-}
-END_TEST
-
-START_TEST(test_slot_and_secret_must_both_be_right)
-{
-    struct leases *leases = leases_new();
-    struct lease lease = {0}, same_bucket = {0};
-    lease_add(leases, &lease, "t1", "42", &(struct connection_id){.slot = 7, .secret = 0x1000});
-    lease_add(leases, &same_bucket, "t1", "42",
-              &(struct connection_id){.slot = 7, .secret = 0x2000});
-    ck_assert_ptr_eq(leases_find(leases, &(struct connection_id){.slot = 7, .secret = 0x1000}),
-                     &lease);
-    ck_assert_ptr_eq(leases_find(leases, &(struct connection_id){.slot = 7, .secret = 0x2000}),
-                     &same_bucket);
-    ck_assert_ptr_null(leases_find(leases, &(struct connection_id){.slot = 7, .secret = 0x3000}));
-    ck_assert_ptr_null(leases_find(leases, &(struct connection_id){.slot = 8, .secret = 0x1000}));
-    leases_remove(leases, &lease);
-    ck_assert_ptr_null(leases_find(leases, &(struct connection_id){.slot = 7, .secret = 0x1000}));
-    leases_remove(leases, &same_bucket);
-    leases_free(leases);
-}
-END_TEST
-
 /* 5 subjects in each of 2 namespaces, and those without a subject. */
 static void add_mixed(struct leases *leases, struct lease *all)
 {
     static const char *const subjects[] = {"0", "1", "2", "3", "4", NULL};
-    struct id_pool pool = {0};
-    for (size_t i = 0; i < MANY; i++) {
-        struct connection_id id;
-        id_pool_take(&pool, &id);
-        lease_add(leases, &all[i], i % 2 ? "t1" : "t2", subjects[i / 2 % 6], &id);
-    }
+    for (size_t i = 0; i < MANY; i++)
+        lease_add(leases, &all[i], i % 2 ? "t1" : "t2", subjects[i / 2 % 6]);
 }
 
 START_TEST(test_a_subject_is_all_its_leases_in_its_namespace)
@@ -141,57 +92,9 @@ START_TEST(test_a_walk_meets_each_once)
 }
 END_TEST
 
-START_TEST(test_a_lease_costs_48_bytes)
+START_TEST(test_a_lease_costs_24_bytes)
 {
-    ck_assert_uint_le(sizeof(struct lease), 48);
-}
-END_TEST
-
-/* --- ids -------------------------------------------------------------------------------------- */
-
-static int compare_secrets(const void *a, const void *b)
-{
-    const struct connection_id *x = a, *y = b;
-    return x->secret < y->secret ? -1 : x->secret > y->secret;
-}
-
-START_TEST(test_ids_are_distinct_and_never_have_the_slot_of_none)
-{
-    struct id_pool pool = {0};
-    struct connection_id *ids = mem_zero(MANY, sizeof(*ids));
-    uint64_t any = 0, all = UINT64_MAX;
-    for (size_t i = 0; i < MANY; i++) {
-        id_pool_take(&pool, &ids[i]);
-        ck_assert_uint_lt(ids[i].slot, ID_POOL_NO_SLOT);
-        any |= ids[i].secret;
-        all &= ids[i].secret;
-    }
-    ck_assert_uint_eq(any, UINT64_MAX); /* each bit is 1 in some, and 0 in others */
-    ck_assert_uint_eq(all, 0);
-    qsort(ids, MANY, sizeof(*ids), compare_secrets);
-    for (size_t i = 1; i < MANY; i++)
-        ck_assert_uint_ne(ids[i - 1].secret, ids[i].secret);
-    free(ids);
-}
-END_TEST
-
-START_TEST(test_an_id_survives_its_text)
-{
-    struct connection_id id = {.tag = 0xfedcba98, .worker = 0xab, .slot = 0xfffffe, .secret = 1};
-    struct connection_id back = {0};
-    struct buf text = {0};
-    connection_id_put(&text, &id);
-    ck_assert(slice_is(buf_slice(&text), "fedcba98abfffffe0000000000000001"));
-    ck_assert_int_eq(connection_id_parse(buf_slice(&text), &back), OK);
-    ck_assert(back.tag == id.tag && back.worker == id.worker && back.slot == id.slot);
-    ck_assert_uint_eq(back.secret, id.secret);
-    text.ptr[31] = 'G';
-    ck_assert_int_eq(connection_id_parse(buf_slice(&text), &back), ERR_INVALID);
-    text.ptr[31] = 'A'; /* two texts of one id must not exist */
-    ck_assert_int_eq(connection_id_parse(buf_slice(&text), &back), ERR_INVALID);
-    text.len--;
-    ck_assert_int_eq(connection_id_parse(buf_slice(&text), &back), ERR_INVALID);
-    buf_reset(&text);
+    ck_assert_uint_le(sizeof(struct lease), 24);
 }
 END_TEST
 
@@ -287,13 +190,9 @@ int main(void)
 {
     TCase *cases = tcase_create("lease");
     hash_seed_init();
-    tcase_add_test(cases, test_each_is_found_by_its_id_as_the_tables_grow_and_empty);
-    tcase_add_test(cases, test_slot_and_secret_must_both_be_right);
     tcase_add_test(cases, test_a_subject_is_all_its_leases_in_its_namespace);
     tcase_add_test(cases, test_a_walk_meets_each_once);
-    tcase_add_test(cases, test_a_lease_costs_48_bytes);
-    tcase_add_test(cases, test_ids_are_distinct_and_never_have_the_slot_of_none);
-    tcase_add_test(cases, test_an_id_survives_its_text);
+    tcase_add_test(cases, test_a_lease_costs_24_bytes);
     tcase_add_test(cases, test_it_holds_then_is_told_then_ends_within_the_leeway);
     tcase_add_test(cases, test_the_spread_is_from_exp_to_the_end_of_the_leeway);
     tcase_add_test(cases, test_without_exp_it_never_ends);

@@ -295,6 +295,48 @@ START_TEST(test_json_has_the_same_figures)
 }
 END_TEST
 
+START_TEST(test_types_are_counted_one_by_one)
+{
+    static char *items[] = {(char *)(uintptr_t)"tick", (char *)(uintptr_t)"a\"b"};
+    const struct strings types = {items, 2};
+    struct buf b = {0};
+    cJSON *tree = NULL;
+    for (size_t i = 0; i < SETS; i++)
+        metrics_set_types(sets[i], &types);
+    metrics_add_type(sets[0], 1, 3);
+    metrics_add_type(sets[1], 1, 4);
+    metrics_add_type(sets[1], 0, 5);
+    char *text = prometheus();
+    expect_line(text, "# TYPE sse_relay_events_delivered_by_type_total counter");
+    expect_line(text, "sse_relay_events_delivered_by_type_total{type=\"tick\"} 7");
+    expect_line(text, "sse_relay_events_delivered_by_type_total{type=\"a\\\"b\"} 0");
+    expect_line(text, "sse_relay_events_delivered_by_type_total{type=\"other\"} 5");
+    free(text);
+    metrics_put_json(&b, sets, SETS);
+    ck_assert_int_eq(json_parse(buf_slice(&b), &tree), OK);
+    const cJSON *family = member(tree, "sse_relay_events_delivered_by_type_total");
+    ck_assert_int_eq(member(family, "tick")->valueint, 7);
+    ck_assert_int_eq(member(family, "other")->valueint, 5);
+    cJSON_Delete(tree);
+    buf_reset(&b);
+}
+END_TEST
+
+START_TEST(test_without_types_there_is_no_such_series)
+{
+    struct buf b = {0};
+    const struct strings none = {0};
+    for (size_t i = 0; i < SETS; i++)
+        metrics_set_types(sets[i], &none);
+    char *text = prometheus();
+    ck_assert_ptr_null(strstr(text, "by_type"));
+    free(text);
+    metrics_put_json(&b, sets, SETS);
+    ck_assert_ptr_null(memmem(b.ptr, b.len, "by_type", 7));
+    buf_reset(&b);
+}
+END_TEST
+
 static void *count_many(void *arg)
 {
     for (int i = 0; i < 100000; i++) {
@@ -335,6 +377,8 @@ int main(void)
     tcase_add_test(cases, test_histograms_are_cumulative);
     tcase_add_test(cases, test_bounds_rise_and_say_what_they_are);
     tcase_add_test(cases, test_json_has_the_same_figures);
+    tcase_add_test(cases, test_types_are_counted_one_by_one);
+    tcase_add_test(cases, test_without_types_there_is_no_such_series);
     tcase_add_test(cases, test_reading_while_threads_count_never_goes_back);
     return tests_run(cases);
 }

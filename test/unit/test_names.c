@@ -120,6 +120,30 @@ START_TEST(test_keys)
 }
 END_TEST
 
+START_TEST(test_bridges_have_names_of_their_own)
+{
+    struct buf b = {0};
+    name_put_bridge(&b, SLICE_LIT("sse"), SLICE_LIT("orders:eu"));
+    buf_putc(&b, ' ');
+    name_put_bridge(&b, SLICE_LIT("a:b%"), SLICE_LIT("c"));
+    ck_assert(slice_is(buf_slice(&b), "bridge:sse:orders:eu bridge:a%3Ab%25:c"));
+    buf_reset(&b);
+}
+END_TEST
+
+START_TEST(test_what_is_a_relays_own)
+{
+    static const char *const own[] = {"sse:{a}:ch:b", "sse:{", "sse:node:1", "sse:probe:1",
+                                      "sse:bridge:a:b"};
+    static const char *const others[] = {"sse",      "sse:",   "sse:nodes", "sse.{a}",
+                                         "xsse:{a}", "ss:{a}", ""};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        ck_assert_msg(name_is_own(slice_of(own[i]), "sse"), "%s", own[i]);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        ck_assert_msg(!name_is_own(slice_of(others[i]), "sse"), "%s", others[i]);
+}
+END_TEST
+
 static void expect_glob(const char *pattern, const char *want)
 {
     struct buf b = {0};
@@ -195,6 +219,8 @@ int main(void)
     tcase_add_test(tests, test_patterns);
     tcase_add_test(tests, test_namespaces_and_prefixes);
     tcase_add_test(tests, test_keys);
+    tcase_add_test(tests, test_bridges_have_names_of_their_own);
+    tcase_add_test(tests, test_what_is_a_relays_own);
     tcase_add_test(tests, test_globs);
     tcase_add_test(tests, test_channels_taken_apart);
     tcase_add_test(tests, test_lookup_of_one_namespace_is_none_of_another);

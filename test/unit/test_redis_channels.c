@@ -73,10 +73,25 @@ static void on_passed(void *arg, uint64_t mark)
     passed = mark;
 }
 
+static void on_addressed(void *arg, struct event *ev)
+{
+    (void)arg;
+    snprintf(told, sizeof(told), "%.*s %llu", (int)event_topic(ev).len, event_topic(ev).ptr,
+             (unsigned long long)event_id(ev));
+}
+
 static void on_told(void *arg, const struct store_name *name, struct slice text)
 {
     (void)arg;
     snprintf(told, sizeof(told), "%s %.*s", name->ns, (int)text.len, text.ptr);
+}
+
+static void on_bridged(void *arg, const struct store_name *name, struct slice channel,
+                       struct slice payload)
+{
+    (void)arg;
+    snprintf(told, sizeof(told), "%s %.*s %.*s", name->name, (int)channel.len, channel.ptr,
+             (int)payload.len, payload.ptr);
 }
 
 static void commands_up(void *arg)
@@ -91,8 +106,9 @@ static void commands_down(void *arg, const char *why)
 }
 
 static const struct redis_conn_handler commands_handler = {commands_up, commands_down, NULL};
-static const struct redis_channels_handler handler = {on_heard, on_event,  on_oversize, on_ready,
-                                                      on_down,  on_passed, on_replica,  on_told};
+static const struct redis_channels_handler handler = {
+    on_heard,  on_event,   on_oversize,  on_ready, on_down,
+    on_passed, on_replica, on_addressed, on_told,  on_bridged};
 
 static void setup(void)
 {
@@ -480,6 +496,52 @@ START_TEST(test_what_is_not_for_events_is_told)
 }
 END_TEST
 
+/* What its topic's channel is sent, with the connection's id in front. */
+START_TEST(test_events_for_connections)
+{
+    static struct store_name connections = {
+        .subject = STORE_CONNECTIONS, .ns = "default", .name = "1234abcd"};
+    static const char channel[] = "sse:{default}:to:1234abcd";
+    redis_channels_watch(channels, &connections);
+    start();
+    run_until_ready(1);
+    redis_channels_listen(channels);
+    redis_channels_pause(channels, CHANNELS_REPAIR, false);
+    ck_assert(connections.heard && fake_redis_has(&redis, channel));
+    fake_redis_message(&redis, channel, "too short");
+    fake_redis_message(&redis, channel,
+                       "1234abcd00000000000000000000000a"
+                       "{\"sse\":1,\"id\":\"7\",\"prev\":\"0\",\"data\":\"x\"}");
+    run_until(is_told, NULL);
+    ck_assert_str_eq(told, "connection.1234abcd00000000000000000000000a 7");
+    ck_assert_uint_eq(events, 0);
+    redis_channels_unwatch(channels, &connections);
+}
+END_TEST
+
+/* A glob as wide as it can be: what is a relay's own stays with the relay. */
+START_TEST(test_what_others_publish_is_told_with_its_channel)
+{
+    static char star[] = "*", plain[] = "orders";
+    struct store_name glob = {.subject = STORE_BRIDGE, .name = star};
+    struct store_name channel = {.subject = STORE_BRIDGE, .name = plain};
+    redis_channels_watch(channels, &glob);
+    redis_channels_watch(channels, &channel);
+    start();
+    run_until_ready(1);
+    ck_assert(glob.heard && channel.heard && fake_redis_has(&redis, "*"));
+    redis_channels_unwatch(channels, &channel);
+    ck_assert_str_eq(told, ""); /* nothing of the probes */
+    fake_redis_message(&redis, "sse:{default}:revoked", "secret");
+    fake_redis_message(&redis, "sse:node:1234abcd", "secret");
+    fake_redis_message(&redis, "events:eu", "one");
+    run_until(is_told, NULL);
+    ck_assert_str_eq(told, "* events:eu one");
+    ck_assert_uint_eq(events, 0);
+    redis_channels_unwatch(channels, &glob);
+}
+END_TEST
+
 START_TEST(test_the_node_is_ready_only_when_all_of_them_are_heard_again)
 {
     redis_channels_watch(channels, &revoked);
@@ -516,6 +578,8 @@ int main(void)
     tcase_add_loop_test(cases, test_a_probe_that_is_not_allowed_holds_up_nothing, 0, 2);
     tcase_add_test(cases, test_a_primary_that_became_a_replica_is_told);
     tcase_add_test(cases, test_what_is_not_for_events_is_told);
+    tcase_add_test(cases, test_events_for_connections);
+    tcase_add_test(cases, test_what_others_publish_is_told_with_its_channel);
     tcase_add_test(cases, test_the_node_is_ready_only_when_all_of_them_are_heard_again);
     return tests_run(cases);
 }

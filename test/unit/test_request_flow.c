@@ -188,6 +188,10 @@ static const struct {
     {"finite", "", "finite: expected 1 or true, 0 or false, not \"\""},
     {"snapshot", "2", "snapshot: expected 1 or true, 0 or false, not \"2\""},
     {"snapshot", "TRUE", "snapshot: expected 1 or true, 0 or false, not \"TRUE\""},
+    {"format", "JSON", "format: expected json or plain, not \"JSON\""},
+    {"format", "", "format: expected json or plain, not \"\""},
+    {"type_from_topic", "on", "type_from_topic: expected 1 or true, 0 or false, not \"on\""},
+    {"type_from_topic", NULL, "type_from_topic: expected 1 or true, 0 or false, not \"\""},
     {"replay", "Whole", "replay: expected all or a number from 0 to 50, or whole, not \"Whole\""},
     {"replay", "51", "replay: expected all or a number from 0 to 50, or whole, not \"51\""},
     {"replay", "", "replay: expected all or a number from 0 to 50, or whole, not \"\""},
@@ -214,9 +218,10 @@ END_TEST
 
 START_TEST(test_each_stands_once)
 {
-    static const char *const twice[][2] = {{"slow", "block"},  {"buffer", "1"}, {"flush", "1s"},
-                                           {"control", "off"}, {"finite", "1"}, {"snapshot", "0"},
-                                           {"replay", "whole"}};
+    static const char *const twice[][2] = {
+        {"slow", "block"},   {"buffer", "1"},     {"flush", "1s"},
+        {"control", "off"},  {"finite", "1"},     {"snapshot", "0"},
+        {"replay", "whole"}, {"format", "plain"}, {"type_from_topic", "0"}};
     char detail[64];
     ask(twice[_i][0], twice[_i][1]);
     ask(twice[_i][0], twice[_i][1]);
@@ -233,6 +238,40 @@ START_TEST(test_a_relay_may_leave_no_choice)
     ck_assert_int_eq(request_parse_stream(&view, &strict, 0, &r, &problem), ERR_INVALID);
     ck_assert(slice_is(buf_slice(&problem.detail),
                        "slow: expected none, as slow.allowed is empty, not \"block\""));
+}
+END_TEST
+
+/* --- how events are shown --------------------------------------------------------------------- */
+
+static const struct {
+    const char *format, *naming; /* of the query … */
+    struct format_request path;  /* … of the path … */
+    bool configured;             /* … and events.type_from_topic */
+    unsigned want;
+} formats[] = {
+    {NULL, NULL, {0}, false, EVENT_PLAIN},
+    {NULL, NULL, {0}, true, EVENT_PLAIN},
+    {"json", NULL, {0}, false, EVENT_AS_JSON},
+    {"plain", "0", {0}, false, EVENT_PLAIN},
+    {NULL, "1", {0}, false, EVENT_SWAPS_TYPE},
+    {NULL, "true", {0}, true, EVENT_PLAIN},
+    {"json", "false", {0}, true, EVENT_AS_JSON | EVENT_SWAPS_TYPE},
+    {NULL, NULL, {true, true, true, true}, false, EVENT_AS_JSON | EVENT_SWAPS_TYPE},
+    {NULL, NULL, {true, true, true, true}, true, EVENT_AS_JSON},
+    {"plain", "0", {true, true, true, true}, false, EVENT_PLAIN},
+    {"json", NULL, {true, false, true, false}, true, EVENT_AS_JSON | EVENT_SWAPS_TYPE},
+    {NULL, "0", {true, true, false, false}, true, EVENT_AS_JSON | EVENT_SWAPS_TYPE},
+};
+
+START_TEST(test_the_client_wins_over_its_path_and_that_over_the_option)
+{
+    if (formats[_i].format)
+        ask("format", formats[_i].format);
+    if (formats[_i].naming)
+        ask("type_from_topic", formats[_i].naming);
+    take();
+    format_request_merge(&r.format, &formats[_i].path);
+    ck_assert_uint_eq(format_request_settle(&r.format, formats[_i].configured), formats[_i].want);
 }
 END_TEST
 
@@ -335,8 +374,10 @@ int main(void)
     tcase_add_test(cases, test_a_path_is_held_to_the_ranges_of_the_options);
     tcase_add_loop_test(cases, test_what_may_not_be_asked_for, 0, sizeof(wrong) / sizeof(wrong[0]));
     tcase_add_test(cases, test_headers_are_checked_also_where_the_query_wins);
-    tcase_add_loop_test(cases, test_each_stands_once, 0, 7);
+    tcase_add_loop_test(cases, test_each_stands_once, 0, 9);
     tcase_add_test(cases, test_a_relay_may_leave_no_choice);
+    tcase_add_loop_test(cases, test_the_client_wins_over_its_path_and_that_over_the_option, 0,
+                        sizeof(formats) / sizeof(formats[0]));
     tcase_add_test(cases, test_a_renewed_subscription_has_asked_for_the_same);
     tcase_add_test(cases, test_who_asks_for_less_room_is_full_earlier);
     tcase_add_test(cases, test_control_is_what_the_stream_asks_for_or_as_configured);

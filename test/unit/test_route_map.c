@@ -321,6 +321,37 @@ START_TEST(test_refuses_what_is_no_flow_control)
 }
 END_TEST
 
+START_TEST(test_what_a_route_says_of_formats)
+{
+    static const struct {
+        const char *member, *said;
+    } good[] = {{"'format': 'json'", "; format json"},
+                {"'format': 'plain'", "; format plain"},
+                {"'type_from_topic': true", "; type_from_topic on"},
+                {"'type_from_topic': 1", "; type_from_topic on"},
+                {"'type_from_topic': '0'", "; type_from_topic off"},
+                {"'type_from_topic': false", "; type_from_topic off"}};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        char routes[128];
+        struct buf said = {0};
+        struct route_hit at = {0};
+        snprintf(routes, sizeof routes, "[{'path': '/x', 'topics': ['a'], %s}]", good[i].member);
+        struct route_map *own = make(routes, NULL);
+        ck_assert_ptr_nonnull(own);
+        ck_assert_int_eq(route_map_find(own, SLICE_LIT("/x"), &at, &why), ROUTE_FOUND);
+        format_request_put(&at.format, &said);
+        ck_assert(slice_is(buf_slice(&said), good[i].said));
+        route_hit_reset(&at);
+        route_map_free(own);
+        buf_reset(&said);
+    }
+    expect_refused("[{'path': '/x', 'topics': ['a'], 'format': 'xml'}]",
+                   "routes[0].format: expected json or plain");
+    expect_refused("[{'path': '/x', 'topics': ['a'], 'type_from_topic': 2}]",
+                   "routes[0].type_from_topic: expected 1 or true, 0 or false");
+}
+END_TEST
+
 static struct flow_request flow_at(const struct route_map *own, const char *path)
 {
     struct route_hit at = {0};
@@ -385,6 +416,7 @@ START_TEST(test_refuses_the_paths_of_the_relay)
         "/tickets",     "/revoke",        "/connections/{id}/token",
         "/connections", "/connections/x", "/%65vents",
         "/%73tats",     "/topics/{x}",    "/topics/{x}/end",
+        "/client.js",   "/client.d.ts",
     };
     for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
         char routes[128];
@@ -453,6 +485,7 @@ int main(void)
     tcase_add_test(tests, test_explain);
     tcase_add_test(tests, test_refuses);
     tcase_add_test(tests, test_refuses_what_is_no_flow_control);
+    tcase_add_test(tests, test_what_a_route_says_of_formats);
     tcase_add_test(tests, test_what_a_route_says_of_flow_control);
     tcase_add_test(tests, test_refuses_paths);
     tcase_add_test(tests, test_refuses_the_paths_of_the_relay);

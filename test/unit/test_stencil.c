@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "relay/auth/stencil.h"
+#include "common/stencil.h"
 #include "common/names.h"
 #include "relay/auth/draft.h"
 #include "test/unit/auth_rig.h"

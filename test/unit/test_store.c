@@ -150,6 +150,46 @@ START_TEST(test_an_event_without_type_may_take_its_topics_name)
     const char *type = _i & 2 ? "tick" : _i & 1 ? "a.b" : NULL;
     ck_assert(slice_eq(event_type(ev), slice_of(type)));
     ck_assert_uint_eq(event_arrival_us(ev), 77);
+    ck_assert_int_eq(event_is_untyped(ev), !(_i & 2));
+    event_unref(ev);
+}
+END_TEST
+
+START_TEST(test_a_topic_that_is_a_reserved_type_stands_for_none)
+{
+    static char prefix[] = "x-";
+    static const char *const topics[] = {"relay.a", "x-a"};
+    struct config config = {.events_type_from_topic = _i & 1, .control_prefix = prefix};
+    struct event_fields fields = {
+        .retry_ms = -1, .topic = slice_of(topics[_i / 2]), .data = SLICE_LIT("x")};
+    struct event *ev = store_event(&config, &fields, 0);
+    ck_assert(!event_is_untyped(ev) && !event_type(ev).ptr);
+    event_unref(ev);
+}
+END_TEST
+
+START_TEST(test_types_that_are_counted_have_a_slot)
+{
+    static char *types[] = {(char *)(uintptr_t)"tick", (char *)(uintptr_t)"a.b"};
+    static const struct {
+        const char *type;
+        bool from_topic;
+        unsigned slot;
+    } events[] = {{"tick", false, 1},
+                  {"a.b", false, 2},
+                  {"tack", false, 0},
+                  {NULL, false, 0},
+                  {NULL, true, 2}};
+    struct config config = {.events_type_from_topic = events[_i].from_topic,
+                            .metrics_types = {types, 2}};
+    struct event_fields fields = {.retry_ms = -1,
+                                  .topic = SLICE_LIT("a.b"),
+                                  .type = slice_of(events[_i].type),
+                                  .data = SLICE_LIT("x")};
+    struct event *ev = store_event(&config, &fields, 0), *copy = event_new_with_id(ev, 7);
+    ck_assert_uint_eq(event_type_slot(ev), events[_i].slot);
+    ck_assert_uint_eq(event_type_slot(copy), events[_i].slot);
+    event_unref(copy);
     event_unref(ev);
 }
 END_TEST
@@ -198,6 +238,8 @@ int main(void)
     tcase_add_test(cases, test_a_thousand_topics_come_out_sorted);
     tcase_add_test(cases, test_many_patterns_match_as_few_do);
     tcase_add_loop_test(cases, test_an_event_without_type_may_take_its_topics_name, 0, 4);
+    tcase_add_loop_test(cases, test_a_topic_that_is_a_reserved_type_stands_for_none, 0, 4);
+    tcase_add_loop_test(cases, test_types_that_are_counted_have_a_slot, 0, 5);
     tcase_add_test(cases, test_a_rule_is_for_what_has_no_priority_and_may_be_merged);
     return tests_run(cases);
 }

@@ -58,6 +58,41 @@ START_TEST(test_with_types_only_these_are_wanted)
 }
 END_TEST
 
+static const struct {
+    const char *type; /* that the node gives it */
+    bool untyped;
+    bool wants_plain, wants_swapped; /* who wants "tick" and "a.b" */
+} shown[] = {
+    {"tick", false, true, true}, {"tack", false, false, false},
+    {NULL, true, false, true},   /* its topic stands for its type */
+    {"a.b", true, true, false},  /* it does already, and is taken off */
+    {NULL, false, false, false}, /* its topic may stand for none */
+};
+
+START_TEST(test_types_are_those_that_the_stream_is_shown)
+{
+    struct event_fields fields = {.id = 1,
+                                  .retry_ms = -1,
+                                  .topic = SLICE_LIT("a.b"),
+                                  .type = slice_of(shown[_i].type),
+                                  .data = SLICE_LIT("x"),
+                                  .is_untyped = shown[_i].untyped};
+    struct event *ev = event_new(&fields, 0);
+    for (int swaps = 0; swaps < 2; swaps++) {
+        struct subscription_request request = {.ns = mem_dup("shop", 4),
+                                               .event_format = swaps ? EVENT_SWAPS_TYPE : 0};
+        strings_add(&request.topics, SLICE_LIT("a.*"));
+        strings_add(&request.types, SLICE_LIT("tick"));
+        strings_add(&request.types, SLICE_LIT("a.b"));
+        struct subscription *s = subscription_new(&request);
+        ck_assert_int_eq(subscription_wants_event(s, ev),
+                         swaps ? shown[_i].wants_swapped : shown[_i].wants_plain);
+        subscription_unref(s);
+    }
+    event_unref(ev);
+}
+END_TEST
+
 static void *share(void *arg)
 {
     for (int i = 0; i < 10000; i++)
@@ -84,6 +119,8 @@ int main(void)
     tcase_add_test(cases, test_it_holds_the_request);
     tcase_add_test(cases, test_without_types_all_are_wanted);
     tcase_add_test(cases, test_with_types_only_these_are_wanted);
+    tcase_add_loop_test(cases, test_types_are_those_that_the_stream_is_shown, 0,
+                        sizeof(shown) / sizeof(shown[0]));
     tcase_add_test(cases, test_the_last_of_several_threads_frees);
     return tests_run(cases);
 }

@@ -32,5 +32,6 @@ enum stencil_values {
 size_t stencil_fill(const struct stencil *t, enum stencil_values kind, stencil_look *look,
                     const void *arg, struct strings *out, struct buf *why);
 
-/* Appends @value as one token: . * > % space and control characters become %XX. */
+/* Appends @value as one token: . * > % space, control characters and bytes that are not UTF-8
+ * become %XX. */
 void stencil_put_token(struct buf *b, struct slice value);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "relay/auth/stencil.h"
+#include "common/stencil.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/json_pointer.h"
 #include "common/mem.h"
 #include "common/names.h"
-#include "relay/auth/claim_text.h"
 
 struct part {
     struct slice text; /* literal text, dots included; NULL where a place stands */
@@ -27,9 +27,9 @@ static const char whole_token[] = "expected {…} to be a whole token, such as u
 
 static bool place_valid(struct slice name)
 {
-    if (name.len == 0 || name.len > CLAIM_TEXT_POINTER_MAX || memchr(name.ptr, '{', name.len))
+    if (name.len == 0 || name.len > JSON_POINTER_MAX || memchr(name.ptr, '{', name.len))
         return false;
-    return name.ptr[0] == '/' ? claim_text_pointer_valid(name) : !slice_has_control(name);
+    return name.ptr[0] == '/' ? json_pointer_is_setting(name) : !slice_has_control(name);
 }
 
 /* STENCIL_PLACES_MAX: there are too many. */
@@ -147,12 +147,21 @@ struct slice stencil_place(const struct stencil *t, size_t i)
 
 /* --- filling ---------------------------------------------------------------------------------- */
 
+static size_t utf8_run(struct slice text)
+{
+    size_t bad;
+    return slice_utf8_prefix(text, &bad);
+}
+
 void stencil_put_token(struct buf *b, struct slice value)
 {
     static const char hex[] = "0123456789ABCDEF";
+    size_t valid = 0; /* up to here it is UTF-8 */
     for (size_t i = 0; i < value.len; i++) {
         unsigned char c = (unsigned char)value.ptr[i];
-        if (c > ' ' && c != 0x7F && !strchr(".*>%", c)) {
+        if (i >= valid)
+            valid = i + utf8_run((struct slice){value.ptr + i, value.len - i});
+        if (i < valid && c > ' ' && c != 0x7F && !strchr(".*>%", c)) {
             buf_putc(b, (char)c);
             continue;
         }
