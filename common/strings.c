@@ -11,12 +11,23 @@ void strings_add(struct strings *list, struct slice item)
     list->items[list->count++] = mem_dup(item.ptr ? item.ptr : "", item.len);
 }
 
+void strings_add_new(struct strings *list, struct slice item)
+{
+    if (!strings_have(list, item))
+        strings_add(list, item);
+}
+
+size_t strings_find(const struct strings *list, struct slice item)
+{
+    size_t i = 0;
+    while (i < list->count && !slice_is(item, list->items[i]))
+        i++;
+    return i;
+}
+
 bool strings_have(const struct strings *list, struct slice item)
 {
-    for (size_t i = 0; i < list->count; i++)
-        if (slice_is(item, list->items[i]))
-            return true;
-    return false;
+    return strings_find(list, item) < list->count;
 }
 
 void strings_reset(struct strings *list)

@@ -15,8 +15,7 @@ enum { FILE_BYTES_MAX = 1024 * 1024 };
 /* What is read is noted first: a file that is missing may come. */
 static enum err read_file(struct auth *a, const char *path, struct buf *bytes, struct buf *why)
 {
-    if (!strings_have(&a->files, slice_of(path)))
-        strings_add(&a->files, slice_of(path));
+    strings_add_new(&a->files, slice_of(path));
     enum err e = file_read(path, FILE_BYTES_MAX, bytes);
     if (e == ERR_IO)
         buf_printf(why, "cannot read %s: %s", path, strerror(errno));

@@ -58,8 +58,7 @@ void draft_add_pattern(struct draft *d, enum draft_list list, struct slice valid
         draft_tell(d, "nothing", valid_pattern, from, "a grant has at most 1024 of these");
         return;
     }
-    if (!strings_have(patterns, valid_pattern))
-        strings_add(patterns, valid_pattern);
+    strings_add_new(patterns, valid_pattern);
     draft_tell(d, draft_list_names[list], valid_pattern, from, NULL);
 }
 

@@ -37,11 +37,8 @@ static enum err check_overlaps(const struct route_map *map, const struct place *
 
 static void add_pointers(struct route_map *map, const struct route *route)
 {
-    for (size_t i = 0; i < route->condition_count; i++) {
-        struct slice pointer = slice_of(route->conditions[i].pointer);
-        if (!strings_have(&map->pointers, pointer))
-            strings_add(&map->pointers, pointer);
-    }
+    for (size_t i = 0; i < route->condition_count; i++)
+        strings_add_new(&map->pointers, slice_of(route->conditions[i].pointer));
 }
 
 static enum err read_route(void *arg, const struct place *at, const cJSON *value, struct buf *why)

@@ -7,9 +7,6 @@
 #include "common/mem.h"
 #include "relay/core/connection_topic.h"
 
-/* As of whole repairs (bus_repairs.c): a new primary may have given lower ids at first. */
-#define OVERLAP_US UINT64_C(60000000)
-
 /* In one namespace, what came for connections while the store was away. */
 struct search {
     struct store_look look;
@@ -75,7 +72,7 @@ void bus_connections_lose(struct bus_connections *c)
         struct search *search = mem_zero(1, sizeof(*search));
         search->all = c;
         search->ns = slice_dup(slice_of(bus_space_ns(space)));
-        search->from = seen > OVERLAP_US ? seen - OVERLAP_US : 0;
+        search->from = seen > BUS_FAILOVER_OVERLAP_US ? seen - BUS_FAILOVER_OVERLAP_US : 0;
         TAILQ_INSERT_TAIL(&c->searches, search, link);
     }
 }

@@ -20,9 +20,6 @@
  * out, and it is read in whole a little later. docs/architecture.md, "What the live path lost". */
 
 static const double AGAIN_S = 1.0;
-/* After a failover the new primary may have given ids that are below the last ones of the old one,
- * which took events until somebody told it: so the log is read again from a while before that. */
-#define FAILOVER_OVERLAP_US UINT64_C(60000000)
 enum {
     PAGE_EVENTS = 512,
     PAGE_BYTES = 1 << 20,
@@ -276,7 +273,7 @@ static struct repair *repair_whole(struct bus_repairs *repairs, struct bus_space
     repair->whole = true;
     repair->known = bus_space_repair_from(space, &moved);
     /* At least the last event again: the connection may have broken between two of its topics. */
-    uint64_t overlap = moved ? FAILOVER_OVERLAP_US : 1;
+    uint64_t overlap = moved ? BUS_FAILOVER_OVERLAP_US : 1;
     repair->cursor = repair->known > overlap ? repair->known - overlap : 0;
     return repair;
 }

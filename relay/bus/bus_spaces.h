@@ -42,6 +42,10 @@ const char *bus_space_ns(const struct bus_space *space); /* borrowed */
 struct bus_names *bus_space_names(struct bus_space *space);
 void bus_space_open(struct bus_spaces *spaces, const struct bus_space *space); /* in the store */
 
+/* After a failover the new primary may have given ids that are below the last ones of the old one,
+ * which took events until somebody told it: so the log is read again from a while before that. */
+#define BUS_FAILOVER_OVERLAP_US UINT64_C(60000000)
+
 /* All events up to this id went to the workers that wanted them; 0: not known yet. */
 uint64_t bus_space_seen(const struct bus_space *space);
 void bus_space_raise_seen(struct bus_space *space, uint64_t id); /* the log has said so */

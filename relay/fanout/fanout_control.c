@@ -94,8 +94,7 @@ static bool take_names(const cJSON *asked, const char *member, struct strings *o
     {
         if (!cJSON_IsString(item) || !name_pattern_valid(slice_of(item->valuestring)))
             return false;
-        if (!strings_have(out, slice_of(item->valuestring)))
-            strings_add(out, slice_of(item->valuestring));
+        strings_add_new(out, slice_of(item->valuestring));
     }
     return true;
 }
@@ -104,11 +103,7 @@ static bool take_names(const cJSON *asked, const char *member, struct strings *o
 static bool has_topic(const struct stream *s, const char *topic)
 {
     const struct strings *topics = &subscription_request(s->client.sub)->topics;
-    uint32_t count = stream_count_asked(s);
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(topics->items[i], topic) == 0)
-            return true;
-    return false;
+    return strings_find(topics, slice_of(topic)) < stream_count_asked(s);
 }
 
 static const char *find_not_granted(const struct stream *s, const struct strings *topics)

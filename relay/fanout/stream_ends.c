@@ -3,7 +3,6 @@
  * event, and where it asked for topics only and all of them have ended, it ends. docs/protocol.md,
  * 6.6. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "common/mem.h"
 #include "common/names.h"
@@ -29,11 +28,7 @@ static const struct strings *topics_of(const struct stream *s)
 /* The topic's place among those that were named; sub_count: a pattern has it. */
 static size_t find_named(const struct stream *s, const char *topic)
 {
-    const struct strings *topics = topics_of(s);
-    size_t i = 0;
-    while (i < topics->count && strcmp(topics->items[i], topic) != 0)
-        i++;
-    return i;
+    return strings_find(topics_of(s), slice_of(topic));
 }
 
 bool stream_ends_are_all(struct stream *s)

@@ -4,7 +4,6 @@
  * was says a read of the new topics alone, as of a stream that is live only. A page of the log that
  * is on its way lacks them: it is asked for again. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "common/mem.h"
 #include "relay/core/connection_topic.h"
@@ -47,21 +46,13 @@ void stream_topics_leave(struct stream *s)
     leave_index(s, stream_subs(s), s->sub_count);
 }
 
-static size_t find_name(const struct strings *names, const char *name)
-{
-    size_t i = 0;
-    while (i < names->count && strcmp(names->items[i], name) != 0)
-        i++;
-    return i;
-}
-
 /* What is known of topics that stay: which have ended, and from where on they are owed. */
 static void copy_known(struct stream *s, const struct strings *next, struct topic_sub *subs,
                        uint64_t *owed_from)
 {
     const struct strings *old = &subscription_request(s->client.sub)->topics;
     for (size_t i = 0; i < next->count; i++) {
-        size_t k = find_name(old, next->items[i]);
+        size_t k = strings_find(old, slice_of(next->items[i]));
         owed_from[i] = UINT64_MAX;
         if (k == old->count)
             continue;
@@ -263,9 +254,8 @@ static void put_difference(const struct strings *from, const struct strings *wit
                            struct strings *out)
 {
     for (size_t i = 0; i < from->count; i++)
-        if (!strings_have(without, slice_of(from->items[i])) &&
-            !strings_have(out, slice_of(from->items[i])))
-            strings_add(out, slice_of(from->items[i]));
+        if (!strings_have(without, slice_of(from->items[i])))
+            strings_add_new(out, slice_of(from->items[i]));
 }
 
 /* What is asked for in both is there afterwards. */
@@ -274,8 +264,7 @@ static void put_next(const struct strings *old, const struct strings *add,
 {
     put_difference(old, remove, next);
     for (size_t i = 0; i < add->count; i++)
-        if (!strings_have(next, slice_of(add->items[i])))
-            strings_add(next, slice_of(add->items[i]));
+        strings_add_new(next, slice_of(add->items[i]));
 }
 
 /* Those of @add that are new, or that others have asked for and nobody was told of yet. */
@@ -289,9 +278,8 @@ static void put_awaited(struct stream *s, const struct strings *add, const struc
         return;
     TAILQ_FOREACH (look, &topics_of(s)->looks, link)
         for (size_t i = 0; i < add->count; i++)
-            if (strings_have(&look->fresh, slice_of(add->items[i])) &&
-                !strings_have(out, slice_of(add->items[i])))
-                strings_add(out, slice_of(add->items[i]));
+            if (strings_have(&look->fresh, slice_of(add->items[i])))
+                strings_add_new(out, slice_of(add->items[i]));
 }
 
 /* It is told that it has these no more: so not afterwards that it has them. */

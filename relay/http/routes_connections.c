@@ -32,13 +32,7 @@ static void put_asker(struct buf *b, const struct routes_visit *v)
 
 static bool may_ask(struct routes *r, struct routes_visit *v)
 {
-    if (routes_origin_is_ours(r, v->call))
-        return true;
-    routes_refuse(
-        r, v, 403,
-        SLICE_LIT("pages of this Origin may not ask for that: add it to cors.origins, or, "
-                  "behind a proxy, let the proxy pass the Host header on"));
-    return false;
+    return routes_pass_origin(r, v, "ask for that");
 }
 
 static void refuse_as_told(struct routes *r, struct routes_visit *v,

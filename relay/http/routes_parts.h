@@ -167,10 +167,8 @@ void routes_refuse_later(struct routes *r, const struct routes_visit *v, unsigne
 /* Whether a topic was ended is not known. */
 #define ROUTES_NOT_ENDED                                                                           \
     "Redis did not say that the topic has ended; ask again: a topic ends once, whoever asks"
-/* To the pages of strangers. */
-#define ROUTES_FOREIGN_PUBLISHER                                                                   \
-    "pages of this Origin may not publish: add it to cors.origins, or, behind a proxy, let the "   \
-    "proxy pass the Host header on"
+/* Refuses the pages of strangers: "pages of this Origin may not @what". True: it is none. */
+bool routes_pass_origin(struct routes *r, const struct routes_visit *v, const char *what);
 /* Nobody can say now: never an event, never a grant. */
 void routes_refuse_undecided(struct routes *r, const struct routes_visit *v);
 

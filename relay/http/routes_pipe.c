@@ -171,17 +171,16 @@ static void close_failed(struct routes_pipe *p, const struct note_publish *note)
     struct buf b = {0};
     p->status = 0; /* whatever else was wrong, this came before it */
     routes_pipe_drop_queue(p);
+    p->unknown = note->outcome == PUBLISH_UNKNOWN;
+    if (note->status == 409) {
+        routes_pipe_close_ended(p);
+        return;
+    }
     buf_put_slice(&b, buf_slice(&note->detail));
-    if (note->status != 409 && p->count)
+    if (p->count)
         buf_printf(&b, "; this is about the last of the body's events: %llu were published before",
                    (unsigned long long)p->count);
-    if (note->status == 409) {
-        buf_clear(&b);
-        buf_printf(&b, "topic: %s has ended", p->request.event.topics.items[0]);
-    }
-    p->unknown = note->outcome == PUBLISH_UNKNOWN;
-    routes_pipe_close(p, note->status, note->status == 409 ? M_PIPE_ENDED : M_PIPE_FAILED,
-                      buf_slice(&b));
+    routes_pipe_close(p, note->status, M_PIPE_FAILED, buf_slice(&b));
     buf_reset(&b);
 }
 
@@ -316,9 +315,9 @@ void routes_serve_pipe(struct routes *r, struct routes_visit *v)
     struct request_pipe request;
     struct problem problem = {0};
     view.grant = v->grant;
-    if (!routes_origin_is_ours(r, v->call)) {
-        routes_refuse(r, v, 403, SLICE_LIT(ROUTES_FOREIGN_PUBLISHER));
-    } else if (request_parse_pipe(&view, r->config, v->topic, &request, &problem)) {
+    if (!routes_pass_origin(r, v, "publish"))
+        return;
+    if (request_parse_pipe(&view, r->config, v->topic, &request, &problem)) {
         metrics_add(r->node->metrics[r->worker], M_PIPE_REFUSED, 1);
         routes_refuse(r, v, problem.status, buf_slice(&problem.detail));
         buf_reset(&problem.detail);

@@ -50,8 +50,7 @@ static void set_ended(struct routes_pipe *p, const char *id, const char *reason)
     p->ended = buf_take(&b, &len);
 }
 
-/* A sentence as a publish has it. */
-static void close_ended(struct routes_pipe *p)
+void routes_pipe_close_ended(struct routes_pipe *p)
 {
     struct buf b = {0};
     buf_printf(&b, "topic: %s has ended", topic_of(p));
@@ -64,7 +63,7 @@ bool routes_pipe_note_ended(struct routes_pipe *p, const struct strings *said)
     if (said->count < 3 || strcmp(said->items[0], topic_of(p)) != 0 ||
         !routes_end_valid(said->items[1], said->items[2]))
         return false;
-    close_ended(p);
+    routes_pipe_close_ended(p);
     set_ended(p, said->items[1], said->items[2]);
     return true;
 }
@@ -124,7 +123,7 @@ static void on_end(struct routes_pipe *p, const struct note_call *note)
     if (note->error || said->count < 2 || !routes_end_valid(said->items[0], said->items[1])) {
         routes_pipe_close(p, 503, M_PIPE_FAILED, SLICE_LIT(ROUTES_NOT_ENDED));
     } else if (strcmp(said->items[1], "end") != 0) { /* somebody else did, before */
-        close_ended(p);
+        routes_pipe_close_ended(p);
         set_ended(p, said->items[0], said->items[1]);
     }
 }

@@ -45,6 +45,8 @@ struct routes_pipe {
 /* routes_pipe_end.c. It will end with this, unless it already ends with something else. */
 void routes_pipe_close(struct routes_pipe *p, unsigned status, enum metric outcome,
                        struct slice detail);
+/* With 409, and the sentence that a publish has for it. */
+void routes_pipe_close_ended(struct routes_pipe *p);
 /* Its topic has ended, as the store says: the answer to sse_ended. False: it says no such thing. */
 bool routes_pipe_note_ended(struct routes_pipe *p, const struct strings *said);
 /* Nothing of it is to be published any more: asks what is still to be known, then answers. */

@@ -11,10 +11,8 @@ void routes_serve_publish(struct routes *r, struct routes_visit *v)
     struct request_view view = *front_view(call);
     view.grant = v->grant;
     struct problem problem = {0};
-    if (!routes_origin_is_ours(r, call)) {
-        routes_refuse(r, v, 403, SLICE_LIT(ROUTES_FOREIGN_PUBLISHER));
+    if (!routes_pass_origin(r, v, "publish"))
         return;
-    }
     struct note_publish *note = mem_zero(1, sizeof(*note));
     note->note.kind = NOTE_PUBLISH;
     note->worker = r->worker;

@@ -61,6 +61,20 @@ void routes_refuse(struct routes *r, const struct routes_visit *v, unsigned stat
     refuse(r, v, status, detail, &h);
 }
 
+bool routes_pass_origin(struct routes *r, const struct routes_visit *v, const char *what)
+{
+    struct buf detail = {0};
+    if (routes_origin_is_ours(r, v->call))
+        return true;
+    buf_printf(&detail,
+               "pages of this Origin may not %s: add it to cors.origins, or, behind a proxy, let "
+               "the proxy pass the Host header on",
+               what);
+    routes_refuse(r, v, 403, buf_slice(&detail));
+    buf_reset(&detail);
+    return false;
+}
+
 void routes_refuse_verdict(struct routes *r, const struct routes_visit *v,
                            const struct admission_verdict *verdict)
 {

@@ -40,12 +40,8 @@ static void end_topic(struct routes *r, struct routes_visit *v, const char *reas
 
 static void serve(struct routes *r, struct routes_visit *v, const char *reason)
 {
-    if (routes_origin_is_ours(r, v->call))
+    if (routes_pass_origin(r, v, "end topics"))
         end_topic(r, v, reason);
-    else
-        routes_refuse(r, v, 403,
-                      SLICE_LIT("pages of this Origin may not end topics: add it to cors.origins, "
-                                "or, behind a proxy, let the proxy pass the Host header on"));
 }
 
 void routes_serve_end(struct routes *r, struct routes_visit *v)

@@ -6,6 +6,7 @@
 #include "common/mem.h"
 #include "common/names.h"
 #include "relay/kit/timer.h"
+#include "relay/redis/redis_backoff.h"
 #include "relay/redis/redis_bridge_parts.h"
 
 /* How long XREADGROUP waits; well below the lease. */
@@ -52,8 +53,6 @@ static void set_holds(struct redis_bridge *bridge, bool holds)
 
 static void fail(struct redis_bridge *bridge, const char *what, struct slice reply)
 {
-    static const unsigned seconds[] = {1, 2, 5, 10};
-    size_t last = sizeof(seconds) / sizeof(seconds[0]) - 1;
     uint64_t held;
     if (log_limit_pass(&bridge->failed_limit, clock_mono_us(), &held)) {
         char *text = slice_dup(reply);
@@ -66,8 +65,7 @@ static void fail(struct redis_bridge *bridge, const char *what, struct slice rep
                 NULL);
         free(text);
     }
-    wait_for(bridge, seconds[bridge->failures < last ? bridge->failures : last]);
-    bridge->failures++;
+    wait_for(bridge, redis_backoff_s(bridge->failures++));
     look_behind(bridge);
 }
 

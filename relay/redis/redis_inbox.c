@@ -10,6 +10,7 @@
 #include "common/names.h"
 #include "relay/kit/log.h"
 #include "relay/kit/timer.h"
+#include "relay/redis/redis_backoff.h"
 
 /* How long XREAD waits: also how long a new namespace's inbox may have to wait for the next look.
  */
@@ -128,11 +129,7 @@ struct drain {
 
 static void box_failed(struct box *box)
 {
-    static const unsigned seconds[] = {1, 2, 5, 10};
-    size_t last = sizeof(seconds) / sizeof(seconds[0]) - 1;
-    size_t step = box->failures < last ? box->failures : last;
-    box->failures++;
-    box->try_at_us = clock_mono_us() + seconds[step] * UINT64_C(1000000);
+    box->try_at_us = clock_mono_us() + redis_backoff_s(box->failures++) * UINT64_C(1000000);
 }
 
 /* The last answer of a round. */

@@ -144,12 +144,6 @@ class Site:
         self.server.server_close()
 
 
-def has_path(relay, method, path):
-    """Whether the relay has it at all: some of what the library asks for is younger than the library."""
-    answer = relay.request(method, path)
-    return "there is no such path" not in answer.text and answer.status_code != 405
-
-
 # --- for the tests ---
 
 

@@ -11,7 +11,7 @@ import sys
 import pytest
 from selenium.webdriver.common.by import By
 
-from library_page import Library, Site, has_path
+from library_page import Library, Site
 from model_server import Model
 from relay_process import ROOT, wait_until
 from sse_client import TIMEOUT_S
@@ -74,12 +74,6 @@ def running():
         process.stdout.close()
 
 
-def need_pipe(relay):
-    """These run as soon as the relay has it."""
-    if not has_path(relay, "POST", "/topics/t/pipe"):
-        pytest.skip("this relay has no /topics/{topic}/pipe")
-
-
 def need_node():
     node = shutil.which("node")
     if not node or int(subprocess.run([node, "--version"], capture_output=True, text=True).stdout[1:].split(".")[0]) < 18:
@@ -128,7 +122,6 @@ def publisher(request, running, model):
     """publisher(relay): the example, which asks the model for the answer 7, and has got it to begin."""
 
     def start(relay):
-        need_pipe(relay)
         process = running([*map(str, PUBLISHERS[request.param]()), "7", "Why?"], RELAY=relay.url, LLM_URL=model.url)
         wait_until(lambda: model.asked or process.poll() is not None, "the model is asked")
         assert model.asked, process.communicate()[0]
@@ -256,7 +249,6 @@ def backend_with(tmp_path, relay_factory):
 
     def start(page=""):
         relay = relay_factory({"cors.origins": "*"})
-        need_pipe(relay)
         script = tmp_path / "backend.mjs"
         script.write_text(BACKEND % {"backend": json.dumps((EXAMPLES / "ai-sdk" / "backend.mjs").as_uri())})
         environment = {**os.environ, "RELAY": relay.url, "no_proxy": "*", "PAGE": str(page)}
